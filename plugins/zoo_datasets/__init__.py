@@ -1,0 +1,34 @@
+"""Data sets: two that ship with zoo, and folders of images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from zoo.plugin import Component, Param, hookimpl
+
+
+@hookimpl
+def zoo_components() -> Iterable[Component]:
+    """Yields the embedded data sets, then the folder reader."""
+    yield Component(
+        kind="dataset",
+        name="fashion-mini",
+        target="zoo_datasets.embedded:fashion_mini",
+        summary="Clothes, 28x28 grey, 8,000 images of Fashion-MNIST (Xiao et al. 2017)",
+        tags=("embedded", "grey", "10 classes"),
+    )
+    yield Component(
+        kind="dataset",
+        name="clipart10",
+        target="zoo_datasets.embedded:clipart10",
+        summary="Drawings, 96x96 colour, 1,634 images of the Open Clip Art Library, few per class",
+        tags=("embedded", "colour", "10 classes", "imbalanced"),
+    )
+    yield Component(
+        kind="dataset",
+        name="folder",
+        target="zoo_datasets.folders:folder",
+        summary="Images in train/val[/test] folders, or in class folders, split by the seed",
+        tags=("files",),
+        params=(Param(name="path", type="str", summary="the folder"),),
+    )

@@ -1,0 +1,127 @@
+"""The ``zoo`` command: its list of commands, and how an error ends."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from zoo.errors import ZooError, printable
+
+__all__ = ["cli", "main"]
+
+_COMMANDS = {
+    "run": ("zoo.cli.run:run", "Train a classifier: freeze, then fine-tune."),
+    "resume": ("zoo.cli.resume:resume", "Go on with an interrupted run, to the bit."),
+    "list": ("zoo.cli.list:list_", "List components: models, losses, schedulers..."),
+    "show": ("zoo.cli.show:show", "Show one component and its parameters."),
+    "explain": ("zoo.cli.explain:explain", "Draw a learning-rate schedule before training."),
+    "plugins": ("zoo.cli.plugins:plugins", "List, disable and enable plugins."),
+    "doctor": ("zoo.cli.doctor:doctor", "Check plugins, names and the machine."),
+}
+
+
+class _LazyGroup(click.Group):
+    """Knows its commands' names and help as data, and imports one when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in _COMMANDS:
+            return None
+        module, _, attribute = _COMMANDS[name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
+            import difflib
+
+            close = difflib.get_close_matches(args[0], _COMMANDS, n=1, cutoff=0.5)
+            ctx.fail(
+                f"there is no command {printable(args[0])!r}."
+                + (
+                    f" Did you mean {close[0]!r}?"
+                    if close
+                    else f" There are {', '.join(_COMMANDS)}."
+                )
+            )
+        return super().resolve_command(ctx, args)
+
+
+def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        click.echo(f"zoo {version('classifier-zoo')}")
+        ctx.exit()
+
+
+@click.group(
+    cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Without arguments, zoo run trains on the data set that zoo brings along.",
+)
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=_version,
+              help="Show the version.")  # fmt: skip
+def cli(debug: bool) -> None:
+    """Train image classifiers from named components."""
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns its exit code. Nothing but an error in zoo itself is 1."""
+    given = list(sys.argv[1:] if args is None else args)
+    debug = "--debug" in given
+    given = [arg for arg in given if arg != "--debug"]  # wherever it stands
+    try:
+        outcome = cli.main(args=given, prog_name="zoo", standalone_mode=False)
+        return outcome if isinstance(outcome, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        return 130
+    except KeyboardInterrupt:
+        click.echo("stopped", err=True)
+        return 130
+    except BrokenPipeError:  # zoo list models | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        return _report(error)
+
+
+def _report(error: Exception) -> int:
+    """Prints an error in a few lines and returns its exit code."""
+    if isinstance(error, ZooError):
+        click.echo(f"zoo: {error}", err=True)
+        return error.exit_code
+    if isinstance(error, MemoryError):
+        click.echo("zoo: the memory is used up\n  try:   a smaller --batch-size or --ram", err=True)
+        return 6
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    click.echo(
+        f"zoo: this is a bug in zoo: {type(error).__name__}: {printable(error)}\n"
+        f"  found: {where.filename}:{where.lineno}\n"
+        f"  try:   the same command with --debug, and report what it prints",
+        err=True,
+    )
+    return 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

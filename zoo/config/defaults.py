@@ -1,0 +1,58 @@
+"""The defaults that depend on the model, its weights and the data.
+
+The figures come from the study in docs/benchmarks.md (benchmarks/defaults.py makes it again).
+"""
+
+from __future__ import annotations
+
+import math
+
+from zoo.config.run_config import RunConfig
+
+__all__ = ["default_image_size", "settle"]
+
+_PRETRAINED = {
+    "freeze_epochs": 1, "epochs": 3, "lr": 1e-2, "backbone_lr": 0.1, "warmup": 0.5,
+    "weight_decay": 0.01,
+}  # fmt: skip
+_RANDOM = {
+    "freeze_epochs": 0, "epochs": 10, "lr": 2e-3, "backbone_lr": 1.0, "warmup": 0.5,
+    "weight_decay": 0.05,
+}  # fmt: skip
+
+
+def settle(config: RunConfig, *, pretrained: bool, image_size: int) -> RunConfig:
+    """Returns the configuration with every open option decided.
+
+    Args:
+        config: What the user asked for; what is not None stays.
+        pretrained: Whether the network starts from pretrained weights.
+        image_size: The input size that was decided.
+    """
+    table: dict[str, float] = _PRETRAINED if pretrained else _RANDOM
+    open_ones: dict[str, object] = {
+        key: value for key, value in table.items() if getattr(config, key) is None
+    }
+    if config.img_size is None:
+        open_ones["img_size"] = image_size
+    if config.norm == "auto":
+        open_ones["norm"] = "hold" if pretrained else "train"
+    return config.changed(**open_ones)
+
+
+def default_image_size(*, preferred: int, typical_side: int | None, pretrained: bool) -> int:
+    """Returns the input size for a network and a data set, pixels.
+
+    Small images gain nothing from being blown up to the 224 pixels of ImageNet, and a forward pass
+    costs with the square of the side; a pretrained network needs more of them than one that adapts
+    from scratch.
+
+    Args:
+        preferred: What the weights or the architecture were made for.
+        typical_side: Median shorter side of the images; None when it is not known.
+        pretrained: Whether the network starts from pretrained weights.
+    """
+    if typical_side is None:
+        return preferred
+    least = 64 if pretrained else 32
+    return min(preferred, max(least, 32 * math.ceil(typical_side / 32)))

@@ -1,0 +1,263 @@
+"""RunConfig: every option of a run, once.
+
+The flags of ``zoo run`` and the keys of config.toml are made from this table, so they cannot
+differ.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zoo.errors import UsageError, ZooError, printable
+from zoo.plugin import Param, Value
+from zoo.registry.specs import coerce, parse_value
+
+__all__ = ["GROUPS", "RunConfig", "load_config", "option_of", "parse_setting"]
+
+GROUPS = ("What to train", "How long", "Learning rate", "Data", "Training", "Machine", "Output")
+"""The headings under which ``zoo run --help`` shows the options."""
+
+
+def _option(
+    default: Value,
+    summary: str,
+    group: str,
+    *,
+    type: str = "",
+    optional: bool = False,
+    **limits: Any,
+) -> Any:
+    """Declares one option. The type is the default's unless it is named."""
+    name = type or {bool: "bool", int: "int", float: "float", str: "str"}[default.__class__]
+    param = Param(
+        name="?", type=name, default=default, summary=summary,  # type: ignore[arg-type]  # a ParamType
+        optional=optional or default is None, **limits,
+    )  # fmt: skip
+    return dataclasses.field(default=default, metadata={"param": param, "group": group})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """Every option of a run. ``None`` means that zoo decides from the model, weights and data.
+
+    Each field is the key of the same name in config.toml and the flag ``--name`` of ``zoo run``.
+    """
+
+    model: str = _option("efficientnet-lite0", "network: zoo list models", GROUPS[0])
+    weights: str = _option("auto", "auto, none, a name (zoo show model NAME) or a file", GROUPS[0])
+    data: str = _option("fashion-mini", "folder of images, or a name: zoo list datasets", GROUPS[0])
+    loss: str = _option("ce", "loss: zoo list losses", GROUPS[0])
+    optim: str = _option("adamw", "optimizer: zoo list optimizers", GROUPS[0])
+    sched: str = _option("cosine", "learning-rate schedule: zoo list schedulers", GROUPS[0])
+    aug: str = _option("light", "augmentation, joined by +: zoo list transforms", GROUPS[0])
+
+    epochs: int | None = _option(
+        None, "epochs that train the whole network", GROUPS[1], type="int", minimum=0
+    )
+    freeze_epochs: int | None = _option(
+        None, "epochs before that train the head alone; 1 with pretrained weights, else 0",
+        GROUPS[1], type="int", minimum=0,
+    )  # fmt: skip
+    monitor: str = _option(
+        "val_accuracy", "what decides which epoch is best", GROUPS[1],
+        choices=("val_accuracy", "val_loss"),
+    )  # fmt: skip
+    patience: int = _option(
+        0, "stop a phase after this many epochs without improvement; 0 never", GROUPS[1], minimum=0
+    )
+    min_delta: float = _option(0.0, "smallest change that counts as better", GROUPS[1], minimum=0)
+    restore_best: bool = _option(True, "end with the weights of the best epoch", GROUPS[1])
+
+    lr: float | None = _option(None, "learning rate of the head", GROUPS[2], type="float", above=0)
+    backbone_lr: float | None = _option(
+        None, "learning rate of the rest, as a share of lr", GROUPS[2], type="float", minimum=0
+    )
+    layer_decay: float = _option(
+        1.0, "each block's rate as a share of the next one's", GROUPS[2], above=0, maximum=1
+    )
+    warmup: float | None = _option(
+        None, "epochs of rising rate at the start of each phase", GROUPS[2], type="float", minimum=0
+    )
+    sched_scope: str = _option(
+        "run", "the schedule spans the run, or starts again in each phase", GROUPS[2],
+        choices=("run", "phase"),
+    )  # fmt: skip
+    weight_decay: float | None = _option(
+        None, "weight decay, none on biases and norms", GROUPS[2], type="float", minimum=0
+    )
+
+    img_size: int | None = _option(
+        None, "side of the input, pixels", GROUPS[3], type="int", minimum=1, maximum=4096
+    )
+    channels: int = _option(3, "3 for colour, 1 for grey", GROUPS[3], choices=(1, 3))
+    split: tuple[float, ...] = _option(
+        (0.8, 0.1, 0.1), "train, val and test shares of a folder that has no splits", GROUPS[3],
+        type="float list", minimum=0, maximum=1,
+    )  # fmt: skip
+    freeze_aug: bool = _option(False, "augment while frozen too (no feature cache then)", GROUPS[3])
+    ram: int = _option(4096, "MiB for decoded images and features", GROUPS[3], minimum=0)
+
+    batch_size: int = _option(64, "images in an optimizer step", GROUPS[4], minimum=1)
+    accumulate: int = _option(
+        1, "parts in which a batch is computed, to save memory", GROUPS[4], minimum=1
+    )
+    clip_norm: float = _option(
+        0.0, "largest norm of the gradient; 0 does not clip", GROUPS[4], minimum=0
+    )
+    norm: str = _option(
+        "auto", "batch-norm statistics while fine-tuning; auto holds pretrained ones",
+        GROUPS[4], choices=("auto", "hold", "train"),
+    )  # fmt: skip
+    class_weights: str = _option(
+        "none", "weigh classes by their rarity in the loss", GROUPS[4], choices=("none", "balanced")
+    )
+    seed: int = _option(0, "of everything random", GROUPS[4], minimum=0, maximum=2**31 - 1)
+
+    device: str = _option("auto", "auto, cpu, cuda, cuda:1, mps", GROUPS[5])
+    precision: str = _option(
+        "auto", "mixed precision; auto is bf16 where CUDA has it", GROUPS[5],
+        choices=("auto", "no", "bf16", "fp16"),
+    )  # fmt: skip
+    threads: int | None = _option(
+        None, "compute threads; as many as torch takes", GROUPS[5], type="int", minimum=1
+    )
+    workers: int | None = _option(None, "decoding threads", GROUPS[5], type="int", minimum=0)
+    cache: bool = _option(True, "compute frozen features once and train on them", GROUPS[5])
+    fast_depthwise: bool = _option(
+        True, "own gradient for depthwise convolutions on the CPU where it is faster", GROUPS[5]
+    )
+
+    runs: str = _option("runs", "folder of run folders", GROUPS[6])
+    name: str | None = _option(None, "name of the run folder", GROUPS[6], type="str")
+    save_every: float = _option(
+        10.0,
+        "minutes between checkpoints inside an epoch; 0 at epoch ends only",
+        GROUPS[6],
+        minimum=0,
+    )
+
+    @classmethod
+    def from_mapping(cls, table: Mapping[str, object], *, source: str = "") -> RunConfig:
+        """Returns the configuration that a table of keys and values says.
+
+        Args:
+            table: Keys as the fields; a missing key has its default.
+            source: Where it comes from, for messages.
+
+        Raises:
+            UsageError: Unknown keys and values of a wrong type or range, all together.
+        """
+        problems: list[ZooError] = []
+        values: dict[str, Value] = {}
+        for raw_key, value in table.items():
+            key = raw_key.replace("-", "_")
+            try:
+                param = option_of(key)
+            except UsageError as error:
+                problems.append(error)
+                continue
+            try:
+                values[key] = coerce(param, tuple(value) if isinstance(value, list) else value)  # type: ignore[arg-type]  # coerce checks
+            except ValueError as error:
+                problems.append(UsageError(f"{_shown(key, source)} {error}"))
+        problems += _own_rules(values)
+        if problems:
+            raise UsageError.together(problems)
+        return cls(**values)  # type: ignore[arg-type]  # coerce gave each its type
+
+    def changed(self, **changes: object) -> RunConfig:
+        """Returns a copy with some options changed, checked like a file's."""
+        return self.from_mapping({**self.as_mapping(), **changes})
+
+    def as_mapping(self) -> dict[str, object]:
+        """Returns keys and values, without those that are None."""
+        pairs = ((field.name, getattr(self, field.name)) for field in dataclasses.fields(self))
+        return {key: value for key, value in pairs if value is not None}
+
+    def to_toml(self) -> str:
+        """Returns the text of the config.toml that repeats this run."""
+        import tomli_w
+
+        table = {k: list(v) if isinstance(v, tuple) else v for k, v in self.as_mapping().items()}
+        return "# zoo run --config THIS_FILE repeats the run.\n" + tomli_w.dumps(table)
+
+
+def option_of(key: str) -> Param:
+    """Returns the declaration of an option.
+
+    Raises:
+        UsageError: There is no such option. The message has the close matches.
+    """
+    for field in dataclasses.fields(RunConfig):
+        if field.name == key:
+            param: Param = field.metadata["param"]
+            return dataclasses.replace(param, name=key)
+    import difflib
+
+    names = [field.name for field in dataclasses.fields(RunConfig)]
+    close = difflib.get_close_matches(key, names, n=3, cutoff=0.5)
+    raise UsageError(
+        f"there is no option {printable(key)!r}",
+        found=f"close: {', '.join(close)}" if close else "",
+        hint=f"did you mean {close[0]}?" if close else "zoo run --help lists all",
+    )
+
+
+def load_config(path: Path) -> dict[str, object]:
+    """Reads a configuration file as a table, unchecked.
+
+    Raises:
+        UsageError: It cannot be read or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"the configuration {printable(path)} does not exist") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(
+            f"the configuration {printable(path)} cannot be read", found=printable(error)
+        ) from None
+
+
+def parse_setting(text: str) -> tuple[str, Value]:
+    """Reads ``key=value`` as ``--set`` takes it.
+
+    Raises:
+        UsageError: There is no ``=`` or no such option.
+    """
+    key, equals, value = text.partition("=")
+    key = key.strip().replace("-", "_")
+    if not equals:
+        raise UsageError(f"--set {printable(text)} is not key=value", hint="--set lr=0.01")
+    return key, value if option_of(key).type == "str" else parse_value(value)
+
+
+def _own_rules(values: Mapping[str, Value]) -> list[ZooError]:
+    """Checks what concerns one option but is more than a range."""
+    problems: list[ZooError] = []
+    split = values.get("split")
+    if isinstance(split, tuple):
+        shares = [float(share) for share in split]  # type: ignore[arg-type]  # coerce made floats
+        whole = len(shares) in (2, 3) and abs(sum(shares) - 1) < 1e-6
+    if isinstance(split, tuple) and not (whole and shares[0] and shares[1]):
+        problems.append(UsageError(
+            f"split is {list(split)}, and must be shares of train, val and test that sum to 1",
+            hint="--split 0.8,0.1,0.1",
+        ))  # fmt: skip
+    name = values.get("name")
+    if isinstance(name, str) and (not name or name in (".", "..") or set(name) & set('/\\:*?"<>|\0')
+                                  or not name.isprintable()):  # fmt: skip
+        problems.append(UsageError(
+            f"name is {printable(name)!r}, and must be one plain folder name",
+            hint="--name trial-1 --runs FOLDER",
+        ))  # fmt: skip
+    return problems
+
+
+def _shown(key: str, source: str) -> str:
+    return f"{source}: {key}" if source else f"--{key.replace('_', '-')}"

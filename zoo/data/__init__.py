@@ -1,0 +1,1 @@
+"""Reading images: sources, decoding, splits and the packed format of embedded data sets."""

@@ -1,0 +1,217 @@
+"""Files and bytes into RGB images. Everything that a hostile or broken image can do ends here.
+
+Rules, the same wherever an image is read:
+
+- Formats: PNG, JPEG, WebP, GIF, BMP, TIFF and PPM/PGM/PBM, by content and never by suffix. Nothing
+  else is tried, so an EPS file named ``.jpg`` never reaches Ghostscript.
+- Size: more than ``MAX_PIXELS`` by the header is an error before anything is decoded.
+- Orientation: EXIF orientation is applied. Broken EXIF counts as none.
+- Frames: the first frame of an animation or multi-page file.
+- Transparency: pasted on white, whatever the mode holds it in.
+- Depth: 16-bit grey and 32-bit integers are read as 0..65535 and divided by 257, floats as 0..1
+  and multiplied by 255. Values outside that range are an error: there is no scale to guess.
+- Colour: CMYK, YCbCr and Lab become RGB. Embedded ICC profiles are not applied.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import IO, TypeVar
+
+import numpy as np
+
+# Imported so that Pillow knows exactly these decoders and does not load its forty others.
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageCms,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
+
+from zoo.errors import DataError, printable
+
+__all__ = ["FORMATS", "MAX_PIXELS", "image_size", "open_image"]
+
+FORMATS: tuple[str, ...] = tuple(
+    plugin.format
+    for plugin in (
+        PngImagePlugin.PngImageFile,
+        JpegImagePlugin.JpegImageFile,
+        WebPImagePlugin.WebPImageFile,
+        GifImagePlugin.GifImageFile,
+        BmpImagePlugin.BmpImageFile,
+        TiffImagePlugin.TiffImageFile,
+        PpmImagePlugin.PpmImageFile,
+    )
+)
+"""Pillow's names of the formats that are read."""
+
+MAX_PIXELS = 64_000_000
+"""Largest image that is decoded, width times height: 192 MB as RGB."""
+
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+Result = TypeVar("Result")
+
+
+def open_image(source: Path | bytes, *, name: str) -> Image.Image:
+    r"""Returns the image as RGB, upright, decoded. Can be called from many threads at once.
+
+    Args:
+        source: A regular file, or the content of one.
+        name: What a person calls the image. Messages show it.
+
+    Raises:
+        DataError: The source is not a regular file, not one of ``FORMATS``, larger than
+            ``MAX_PIXELS``, truncated or corrupt, or holds values without a known scale.
+
+    >>> content = b"P5 2 1 255 \x00\xff"  # a grey PGM file: one black pixel, one white
+    >>> image = open_image(content, name="example.pgm")
+    >>> image.mode, image.size, image.getpixel((1, 0))
+    ('RGB', (2, 1), (255, 255, 255))
+    """
+    return _read(source, name, lambda image: _to_rgb(_upright(_loaded(image))))
+
+
+def image_size(source: Path | bytes, *, name: str) -> tuple[int, int]:
+    """Returns (width, height) in pixels as the header says, before orientation. Decodes nothing.
+
+    Raises:
+        DataError: As :func:`open_image`, as far as the header shows it.
+    """
+    return _read(source, name, lambda image: (image.width, image.height))
+
+
+def _read(source: Path | bytes, name: str, use: Callable[[Image.Image], Result]) -> Result:
+    """Returns ``use(image)`` for the opened image, with every failure as a DataError."""
+    # Pillow's decoders raise nearly anything for broken content: OSError, SyntaxError, ValueError,
+    # struct.error, IndexError, DecompressionBombError and, where warnings are errors, warnings.
+    try:
+        with _opened(source) as file, Image.open(file, formats=FORMATS) as image:
+            if (pixels := image.width * image.height) > MAX_PIXELS:
+                raise _Unreadable(f"{image.width} x {image.height} pixels, {_limit()}")
+            if pixels == 0:
+                raise _Unreadable("an image without pixels")
+            return use(image)
+    except MemoryError:
+        raise
+    except _Unreadable as error:
+        reason = str(error)
+    except UnidentifiedImageError:
+        reason = "no image, or a format that is not read"
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        reason = _limit()
+    except OSError as error:
+        reason = error.strerror or str(error)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+    raise DataError(
+        f"cannot read the image {printable(name)}",
+        found=printable(reason),
+        hint=f"replace or remove it; read are {', '.join(FORMATS)}",
+    )
+
+
+def _limit() -> str:
+    return f"more than the limit of {MAX_PIXELS // 1_000_000} million pixels"
+
+
+class _Unreadable(Exception):
+    """A reason that is already in words."""
+
+
+@contextmanager
+def _opened(source: Path | bytes) -> Iterator[IO[bytes]]:
+    """Opens the content. Never waits for a pipe and never reads a device."""
+    if isinstance(source, bytes):
+        if not source:
+            raise _Unreadable("an empty file (0 bytes)")
+        yield BytesIO(source)
+        return
+    # O_NONBLOCK: opening a pipe that nobody writes to would wait for ever. fstat after opening,
+    # so that a file which is exchanged in between is not read either.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+    descriptor = os.open(source, flags | getattr(os, "O_BINARY", 0))
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise _Unreadable("not a regular file")
+        if status.st_size == 0:
+            raise _Unreadable("an empty file (0 bytes)")
+        yield file
+
+
+def _loaded(image: Image.Image) -> Image.Image:
+    """Decodes the first frame, which is the one that Pillow stands on after opening."""
+    image.load()
+    return image
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Applies EXIF orientation. TIFF is already upright and without the tag after loading."""
+    try:
+        orientation = image.getexif().get(_ORIENTATION_TAG)
+    except Exception:
+        # Broken metadata is no reason to lose the picture.
+        return image
+    operation = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+    return image if operation is None else image.transpose(operation)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Brings every mode to RGB by the rules at the top of this file."""
+    if image.mode.startswith("I") or image.mode == "F":
+        return _deep_to_rgb(image)
+    if image.mode == "LAB":
+        return _lab_to_rgb(image)
+    if not image.has_transparency_data:
+        return image.convert("RGB") if image.mode != "RGB" else image.copy()
+    layer = image.convert("RGBA")
+    paper = Image.new("RGB", layer.size, "white")
+    paper.paste(layer, mask=layer.getchannel("A"))
+    return paper
+
+
+def _deep_to_rgb(image: Image.Image) -> Image.Image:
+    """Scales 16-bit, 32-bit and float grey to 8 bits."""
+    values_HW = np.asarray(image)
+    full = 1.0 if image.mode == "F" else 65535.0
+    low, high = float(values_HW.min()), float(values_HW.max())
+    # Written so that a NaN fails it.
+    if not (low >= 0.0 and high <= full):
+        raise _Unreadable(
+            f"mode {image.mode} with values from {low:g} to {high:g}; read is 0 to {full:g}"
+        )
+    grey_HW = np.rint(values_HW.astype(np.float32) * np.float32(255.0 / full)).astype(np.uint8)
+    if isinstance(transparent := image.info.get("transparency"), int):
+        grey_HW[values_HW == transparent] = 255
+    return Image.fromarray(grey_HW).convert("RGB")
+
+
+def _lab_to_rgb(image: Image.Image) -> Image.Image:
+    """Converts CIE Lab (D50) to sRGB. Pillow's own ``convert`` does not know the mode."""
+    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    rgb = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
+    if rgb is None:
+        raise _Unreadable("a Lab image that cannot be converted")
+    return rgb

@@ -1,0 +1,96 @@
+"""Where a run computes: device, precision and processes, through Hugging Face accelerate."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import Tensor, nn
+
+from zoo.errors import UsageError, printable
+
+if TYPE_CHECKING:
+    from zoo.config import RunConfig
+
+__all__ = ["Device"]
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """The devices and processes of a run.
+
+    Under ``torchrun`` or ``accelerate launch`` there is one object a process; each computes its
+    share of every batch, and sums are taken over all of them.
+    """
+
+    accelerator: Accelerator
+
+    @classmethod
+    def open(cls, config: RunConfig) -> Device:
+        """Returns what the configuration asks for.
+
+        Raises:
+            UsageError: The machine has no such device, or the device no such precision.
+        """
+        name = config.device.lower()
+        kind, _, index = name.partition(":")
+        if kind not in ("auto", "cpu", "cuda", "mps") or (index and not index.isdecimal()):
+            raise UsageError(
+                f"--device {printable(config.device)} is not auto, cpu, cuda, cuda:N or mps"
+            )
+        if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
+            raise UsageError(
+                f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices",
+                hint="--device auto takes what there is",
+            )
+        if kind == "mps" and not torch.backends.mps.is_available():
+            raise UsageError("--device mps: this machine has none", hint="--device auto")
+        if kind == "cuda" and index:
+            torch.cuda.set_device(int(index))
+        on_cuda = kind == "cuda" or (kind == "auto" and torch.cuda.is_available())
+        precision = config.precision
+        if precision == "auto":
+            precision = ("bf16" if torch.cuda.is_bf16_supported() else "fp16") if on_cuda else "no"
+        if precision == "fp16" and not on_cuda:
+            raise UsageError("--precision fp16 needs CUDA", hint="--precision bf16 or no")
+        # accelerate keeps its settings for the whole process, and a process may make several runs.
+        AcceleratorState._reset_state(reset_partial_state=kind in ("cpu", "mps"))
+        return cls(Accelerator(cpu=kind == "cpu", mixed_precision=precision))
+
+    @property
+    def torch_device(self) -> torch.device:
+        """The device of this process."""
+        device: torch.device = self.accelerator.device
+        return device
+
+    @property
+    def rank(self) -> int:
+        """Number of this process."""
+        return int(self.accelerator.process_index)
+
+    @property
+    def world(self) -> int:
+        """How many processes compute together."""
+        return int(self.accelerator.num_processes)
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and talks to the user."""
+        return bool(self.accelerator.is_main_process)
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Mixed precision for the forward pass, where it is on."""
+        context: AbstractContextManager[Any] = self.accelerator.autocast()
+        return context
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """Returns the module as it is trained: itself, or shared among processes."""
+        return self.accelerator.prepare_model(module) if self.world > 1 else module
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Returns the sum over all processes."""
+        return self.accelerator.reduce(tensor, reduction="sum") if self.world > 1 else tensor

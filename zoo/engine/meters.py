@@ -1,0 +1,46 @@
+"""Running sums of an epoch, kept on the device so that no step waits for the host."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+__all__ = ["Meter"]
+
+
+class Meter:
+    """Sums of loss and right answers over the samples of an epoch.
+
+    Args:
+        device: Where the sums live.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        # float64 has no place on MPS; float32 is exact for counts below 2**24.
+        dtype = torch.float32 if device.type == "mps" else torch.float64
+        self._sums_3 = torch.zeros(3, dtype=dtype, device=device)  # loss, right, samples
+
+    def add(self, loss: Tensor, logits_BK: Tensor, target: Tensor) -> None:
+        """Adds a batch: its mean loss (scalar), scores, and indices_B or soft targets_BK."""
+        labels_B = target if target.ndim == 1 else target.argmax(1)
+        right = (logits_BK.detach().argmax(1) == labels_B).sum()
+        count = len(labels_B)
+        self._sums_3 += torch.stack(
+            (loss.detach().to(self._sums_3.dtype) * count, right.to(self._sums_3.dtype),
+             torch.as_tensor(count, dtype=self._sums_3.dtype, device=right.device))
+        )  # fmt: skip
+
+    def read(self, total: Callable[[Tensor], Tensor]) -> tuple[float, float]:
+        """Returns mean loss and accuracy in 0..1 over all processes, as ``total`` sums them."""
+        loss, right, count = total(self._sums_3).tolist()
+        return (loss / count, right / count) if count else (float("nan"), float("nan"))
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Returns the sums, to go on inside an epoch."""
+        return {"sums": self._sums_3}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Takes the sums back."""
+        self._sums_3.copy_(state["sums"])

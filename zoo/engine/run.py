@@ -1,0 +1,253 @@
+"""The story of a run: phase by phase, epoch by epoch, saved as it goes, resumed where it stood."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from zoo.engine.device import Device
+from zoo.engine.events import EpochRow, Observer, RunResult
+from zoo.engine.feeds import Feed
+from zoo.engine.interrupts import Interrupted, Interrupts, interrupts
+from zoo.engine.job import Job
+from zoo.engine.loop import evaluate, train_epoch
+from zoo.engine.meters import Meter
+from zoo.engine.stage import Stage, image_feed
+from zoo.engine.state import RunState, resume_stage
+from zoo.engine.stopping import greater_is_better
+from zoo.errors import ZooError
+from zoo.network.depthwise import accelerate_depthwise
+from zoo.protocols import ReactiveSchedule
+from zoo.runs import checkpoint
+from zoo.runs.checkpoint import Checkpoint
+from zoo.runs.folder import RunFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["run_job"]
+
+
+def run_job(
+    job: Job, folder: RunFolder, *, observer: Observer, resume: Checkpoint | None = None
+) -> RunResult:
+    """Trains a job to its end.
+
+    Args:
+        job: What to train.
+        folder: Where it is kept; owned by this process.
+        observer: Listens.
+        resume: A checkpoint to go on from.
+
+    Returns:
+        How it ended.
+
+    Raises:
+        Interrupted: SIGINT or SIGTERM; the state is saved.
+        NonFiniteError: The loss is not finite; the last checkpoint is kept.
+        MachineError: The disk is full or not writable; earlier checkpoints are intact.
+    """
+    with _threads(job.config.threads), interrupts() as signals:
+        return _Run(job, folder, observer, resume, signals).to_the_end()
+
+
+class _Run:
+    """One run in this process."""
+
+    def __init__(
+        self, job: Job, folder: RunFolder, observer: Observer, resume: Checkpoint | None,
+        signals: Interrupts,
+    ) -> None:  # fmt: skip
+        self.job, self.folder, self.observer, self.signals = job, folder, observer, signals
+        self.state = RunState.fresh(job) if resume is None else RunState.restored(job, resume)
+        self.saved: Mapping[str, Any] | None = None if resume is None else resume.state
+        self.device = Device.open(job.config)
+        self.started = self.last_save = time.monotonic()
+        job.model.to(self.device.torch_device).to(memory_format=torch.channels_last)
+        accelerate_depthwise(job.model, enabled=job.config.fast_depthwise)
+
+    def to_the_end(self) -> RunResult:
+        """Runs what is left of the phases, then tests the best weights."""
+        job, position = self.job, self.state.position
+        self.observer.run_started(job, self.folder.path, resumed_epoch=position.epochs_done)
+        feeds = {
+            name: image_feed(job, name, device=self.device, progress=self.preparing)
+            for name in ("train", "val")
+        }
+        while position.phase < len(job.phases):
+            self.run_phase(feeds)
+            self.saved = None
+            position.phase, position.epoch, position.step = position.phase + 1, 0, 0
+        return self.finish()
+
+    def run_phase(self, feeds: Mapping[str, Feed]) -> None:
+        """Runs what is left of the current phase."""
+        position, phase = self.state.position, self.job.phases[self.state.position.phase]
+        if self.phase_is_over():
+            return
+        stage = Stage.open(
+            self.job, phase, feeds, device=self.device, observer=self.observer,
+            progress=self.preparing,
+        )  # fmt: skip
+        meter = Meter(self.device.torch_device)
+        if self.saved is not None:
+            resume_stage(stage, meter, self.saved)
+        else:
+            self.state.best.start_phase()
+        while not self.phase_is_over():
+            row = self.run_epoch(stage, meter)
+            meter = Meter(self.device.torch_device)
+            position.epoch, position.step = position.epoch + 1, 0
+            position.epochs_done += 1
+            self.state.rows.append(row)
+            self.save(stage, meter)
+            self.observer.epoch_ended(row)
+            self.leave_if_asked()
+        if not stage.kept_still():
+            raise ZooError(
+                f"frozen weights changed in the phase {phase.name!r}",
+                found="a bug in zoo or in the model: its forward pass writes to them",
+                hint="--norm hold, or another --model",
+            )
+
+    def phase_is_over(self) -> bool:
+        """Whether the current phase has had its epochs, or has stopped getting better."""
+        position, phase = self.state.position, self.job.phases[self.state.position.phase]
+        return position.epoch >= phase.epochs or (position.epoch > 0 and self.state.best.exhausted)
+
+    def run_epoch(self, stage: Stage, meter: Meter) -> EpochRow:
+        """Trains and validates one epoch, from the step at which it stands."""
+        job, position = self.job, self.state.position
+        start, first_step = time.monotonic(), position.step
+        stage.to_train()
+
+        def step_ended(step: int, num_steps: int, loss: float | None) -> None:
+            position.step, position.steps_done = step + 1, position.steps_done + 1
+            self.observer.step_ended(
+                stage.phase, epoch=position.epochs_done + 1, step=step + 1, num_steps=num_steps,
+                loss=loss,
+            )  # fmt: skip
+            due = 0 < job.config.save_every * 60 < time.monotonic() - self.last_save
+            if step + 1 < num_steps and (due or self.signals.received):
+                self.save(stage, meter)
+                self.leave_if_asked()
+
+        train_epoch(
+            stage.training, epoch=position.epochs_done, first_step=first_step, meter=meter,
+            lr_factor=self.lr_factor, step_ended=step_ended,
+        )  # fmt: skip
+        trained = time.monotonic()
+        train_loss, train_accuracy = meter.read(self.device.sum)
+        val_loss, val_accuracy = stage.validate()
+        score = greater_is_better(
+            job.config.monitor, val_loss if job.config.monitor == "val_loss" else val_accuracy
+        )
+        best = self.state.best.observe(score, epoch=position.epochs_done + 1)
+        if best and self.device.is_main:
+            self.folder.write_best(job.model.state_dict(), self.description())
+        schedule = job.schedules[position.phase]
+        if isinstance(schedule, ReactiveSchedule) and position.epoch + 1 > stage.phase.warmup:
+            schedule.observe(score)
+        now = time.monotonic()
+        return EpochRow(
+            phase=stage.phase.name, epoch=position.epochs_done + 1,
+            lr=(job.config.lr or 0.0) * schedule(self.schedule_epoch()),
+            train_loss=train_loss, train_accuracy=train_accuracy, val_loss=val_loss,
+            val_accuracy=val_accuracy, seconds=now - start, best=best,
+            images_per_second=len(stage.training.feed) / max(trained - start, 1e-9),
+        )  # fmt: skip
+
+    def lr_factor(self, step: int, num_steps: int) -> float:
+        """Returns the share of the base learning rate at a step of the current epoch."""
+        position, phase = self.state.position, self.job.phases[self.state.position.phase]
+        ramp = 1.0
+        if phase.warmup > 0:
+            ramp = min(1.0, (position.epoch + (step + 1) / num_steps) / phase.warmup)
+        return self.job.schedules[position.phase](self.schedule_epoch() + step / num_steps) * ramp
+
+    def schedule_epoch(self) -> int:
+        """The epoch at which the schedule stands: of the run, or of the phase."""
+        position = self.state.position
+        return position.epochs_done if self.job.config.sched_scope == "run" else position.epoch
+
+    def save(self, stage: Stage, meter: Meter) -> None:
+        """Writes a checkpoint and the table so far."""
+        self.last_save = time.monotonic()
+        if not self.device.is_main:
+            return
+        state = self.state.to_save(self.job, stage, meter, seconds=self.seconds())
+        checkpoint.save(
+            self.folder.checkpoints, step=self.state.position.steps_done,
+            model=self.job.model.state_dict(), state=state,
+        )  # fmt: skip
+        self.folder.write_rows(row.as_dict() for row in self.state.rows)
+
+    def preparing(self, what: str, done: int, total: int) -> None:
+        """Passes progress on, and leaves if a signal came: no step is lost."""
+        self.observer.preparing(what, done, total)
+        self.leave_if_asked()
+
+    def leave_if_asked(self) -> None:
+        """Raises Interrupted if a signal came; what was done has been saved."""
+        if self.signals.received is not None:
+            raise Interrupted(
+                self.signals.received, folder=self.folder.path,
+                steps_done=self.state.position.steps_done,
+            )  # fmt: skip
+
+    def finish(self) -> RunResult:
+        """Takes the best weights back, tests them and writes the summary."""
+        job, best = self.job, self.state.best
+        if job.config.restore_best:
+            job.model.load_state_dict(self.folder.read_best()[0])
+        test_loss = test_accuracy = None
+        if "test" in job.data.splits:
+            feed = image_feed(job, "test", device=self.device, progress=self.preparing)
+            test_loss, test_accuracy = evaluate(
+                job.model, feed, loss=job.loss, device=self.device, batch_size=128
+            )
+        result = RunResult(
+            path=self.folder.path, rows=tuple(self.state.rows), best_epoch=best.epoch,
+            best_score=abs(best.score), monitor=job.config.monitor, test_accuracy=test_accuracy,
+            test_loss=test_loss, seconds=self.seconds(),
+            num_test=len(job.data.splits["test"].images) if "test" in job.data.splits else 0,
+        )  # fmt: skip
+        if self.device.is_main:
+            summary = {k: v for k, v in asdict(result).items() if k not in ("rows", "path")}
+            self.folder.write_json("summary.json", summary)
+        self.observer.run_ended(result)
+        return result
+
+    def description(self) -> dict[str, Any]:
+        """Returns what makes the weights usable: classes, preprocessing, components."""
+        job = self.job
+        return {
+            "format": 1,
+            "classes": list(job.data.classes),
+            "channels": job.config.channels,
+            "preprocessing": asdict(job.preprocessing),
+            "components": job.choices.described(),
+            "weights": job.taken.reason,
+            "epoch": self.state.position.epochs_done + 1,
+        }
+
+    def seconds(self) -> float:
+        """Wall time of the run over all its processes."""
+        return self.state.seconds + time.monotonic() - self.started
+
+
+@contextmanager
+def _threads(number: int | None) -> Iterator[None]:
+    """Computes with so many threads inside the block."""
+    before = torch.get_num_threads()
+    if number is not None:
+        torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

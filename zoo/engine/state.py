@@ -1,0 +1,125 @@
+"""Where a run stands: what a checkpoint holds besides the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from zoo.engine.events import EpochRow
+from zoo.engine.job import Job
+from zoo.engine.meters import Meter
+from zoo.engine.stage import Stage, load_optimizer_state
+from zoo.engine.stopping import Best
+from zoo.errors import CheckpointError, DataError
+from zoo.protocols import ReactiveSchedule
+from zoo.runs.checkpoint import Checkpoint
+
+__all__ = ["Position", "RunState", "resume_stage"]
+
+
+@dataclass(slots=True)
+class Position:
+    """Where the run stands.
+
+    Args:
+        phase: Index of the phase.
+        epoch: Epochs of this phase that are done.
+        step: Steps of the current epoch that are done.
+        epochs_done: Epochs of the run that are done; with early stopping fewer than planned.
+        steps_done: Steps of the whole run that are done.
+    """
+
+    phase: int = 0
+    epoch: int = 0
+    step: int = 0
+    epochs_done: int = 0
+    steps_done: int = 0
+
+
+@dataclass(slots=True)
+class RunState:
+    """All of a run's state but the weights, the optimizer and the meter, which the stage has.
+
+    Args:
+        best: The best epoch so far.
+        position: Where the run stands.
+        rows: One row an epoch that is done.
+        seconds: Wall time before this process.
+    """
+
+    best: Best
+    position: Position = field(default_factory=Position)
+    rows: list[EpochRow] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @classmethod
+    def fresh(cls, job: Job) -> RunState:
+        """Returns the state before the first step."""
+        return cls(Best(min_delta=job.config.min_delta, patience=job.config.patience))
+
+    def to_save(self, job: Job, stage: Stage, meter: Meter, *, seconds: float) -> dict[str, Any]:
+        """Returns the nested state for a checkpoint."""
+        scaler = stage.training.device.accelerator.scaler
+        schedule = job.schedules[self.position.phase]
+        position = self.position
+        return {
+            "position": {name: getattr(position, name) for name in Position.__slots__},
+            "best": self.best.state_dict(),
+            "rows": [row.as_dict() for row in self.rows],
+            "seconds": seconds,
+            "optimizer": stage.training.optimizer.state_dict(),
+            "schedule": schedule.state_dict() if isinstance(schedule, ReactiveSchedule) else None,
+            "scaler": scaler.state_dict() if scaler is not None else None,
+            "meter": meter.state_dict(),
+            "classes": list(job.data.classes),
+            "fingerprint": job.data.fingerprint,
+        }
+
+    @classmethod
+    def restored(cls, job: Job, checkpoint: Checkpoint) -> RunState:
+        """Returns the state that a checkpoint holds.
+
+        Raises:
+            DataError: The data is not what the run was trained on.
+            CheckpointError: The weights do not fit the network.
+        """
+        saved = checkpoint.state
+        if saved["classes"] != list(job.data.classes):
+            gone = sorted(set(saved["classes"]) - set(job.data.classes))
+            new = sorted(set(job.data.classes) - set(saved["classes"]))
+            raise DataError(
+                f"{job.data.name} has other classes than the run was trained on",
+                found=f"gone: {gone}, new: {new}" if gone or new else "another order",
+            )
+        if saved["fingerprint"] != job.data.fingerprint:
+            raise DataError(
+                f"{job.data.name} is not the data that the run was trained on",
+                found="images, labels or split have changed since",
+                hint="put the data back, or start a new run",
+            )
+        state = cls.fresh(job)
+        state.best.load_state_dict(saved["best"])
+        state.position = Position(**saved["position"])
+        state.rows = [EpochRow(**row) for row in saved["rows"]]
+        state.seconds = saved["seconds"]
+        schedule = job.schedules[state.position.phase]
+        if isinstance(schedule, ReactiveSchedule) and saved["schedule"] is not None:
+            schedule.load_state_dict(saved["schedule"])
+        try:
+            job.model.load_state_dict(checkpoint.model)
+        except RuntimeError as error:
+            raise CheckpointError(
+                f"the checkpoint {checkpoint.path} is of another network than {job.config.model}",
+                found=" ".join(str(error).split())[:200],
+            ) from None
+        return state
+
+
+def resume_stage(stage: Stage, meter: Meter, saved: Mapping[str, Any]) -> None:
+    """Puts the saved optimizer, scaler and meter back into a stage of the same phase."""
+    load_optimizer_state(stage.training.optimizer, saved["optimizer"])
+    scaler = stage.training.device.accelerator.scaler
+    if scaler is not None and saved["scaler"] is not None:
+        scaler.load_state_dict(saved["scaler"])
+    meter.load_state_dict(saved["meter"])

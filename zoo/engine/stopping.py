@@ -1,0 +1,54 @@
+"""Which epoch is the best, and when a phase has stopped getting better."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+__all__ = ["Best", "greater_is_better"]
+
+
+def greater_is_better(monitor: str, value: float) -> float:
+    """Returns the metric as a score to maximise; NaN ranks below every number."""
+    score = -value if monitor.endswith("loss") else value
+    return -math.inf if math.isnan(score) else score
+
+
+class Best:
+    """The best epoch so far, and how long ago it was.
+
+    Args:
+        min_delta: Smallest gain that counts.
+        patience: Epochs of a phase without gain after which it stops; 0 never stops.
+    """
+
+    def __init__(self, *, min_delta: float, patience: int) -> None:
+        self._min_delta, self._patience = min_delta, patience
+        self.score = -math.inf
+        self.epoch = 0
+        self._waited = 0
+
+    def observe(self, score: float, *, epoch: int) -> bool:
+        """Takes note of an epoch's score and returns whether it is the best so far."""
+        if self.epoch == 0 or score > self.score + self._min_delta:
+            self.score, self.epoch, self._waited = score, epoch, 0
+            return True
+        self._waited += 1
+        return False
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the phase has gone without gain for as long as the patience allows."""
+        return 0 < self._patience <= self._waited
+
+    def start_phase(self) -> None:
+        """Gives a new phase the whole patience."""
+        self._waited = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns what a resume needs."""
+        return {"score": self.score, "epoch": self.epoch, "waited": self._waited}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes the state back."""
+        self.score, self.epoch, self._waited = state["score"], state["epoch"], state["waited"]

@@ -1,0 +1,150 @@
+"""Every error that zoo raises on purpose, and the exit code that each one means.
+
+    ZooError                     1   a bug in zoo, unless a subclass says otherwise
+    ├── UsageError               2   a flag, a configuration key or a combination that cannot work
+    │   ├── UnknownName          2   no component of that name
+    │   ├── AmbiguousName        2   several plugins offer that name
+    │   └── SpecError            2   a spec string that does not parse
+    ├── DataError                3   the images or labels
+    ├── CheckpointError          4   a checkpoint or weights file
+    ├── PluginError              5   a plugin that cannot be imported or breaks its contract
+    ├── MachineError             6   disk, memory, permissions, a lost worker, no network
+    ├── NonFiniteError           7   a loss or weight that is NaN or infinite
+    ├── BusyError                8   another process owns the run folder
+    └── RefusedError             9   refused for safety
+
+A message is at most four lines: what was asked, what was found, what is safe, what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+__all__ = [
+    "AmbiguousName",
+    "BusyError",
+    "CheckpointError",
+    "DataError",
+    "MachineError",
+    "NonFiniteError",
+    "PluginError",
+    "RefusedError",
+    "SpecError",
+    "UnknownName",
+    "UsageError",
+    "ZooError",
+    "printable",
+]
+
+
+class ZooError(Exception):
+    """Base of every error that zoo raises on purpose.
+
+    Args:
+        what: What was asked and what is wrong with it, in one line.
+        found: What was found instead.
+        kept: What is safe in spite of the error.
+        hint: What to do, best as a command that can be typed.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, found: str = "", kept: str = "", hint: str = "") -> None:
+        super().__init__(what)
+        self.what, self.found, self.kept, self.hint = what, found, kept, hint
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        for label, text in (("found", self.found), ("kept", self.kept), ("try", self.hint)):
+            if text:
+                lines.append(f"  {label + ':':<6} {text}")
+        return "\n".join(lines)
+
+
+class UsageError(ZooError):
+    """A flag, a configuration key or a combination of components that cannot work."""
+
+    exit_code = 2
+
+    @classmethod
+    def together(cls, problems: Iterable[ZooError]) -> ZooError:
+        """Returns one error that lists all problems, or the problem itself when there is one."""
+        listed = list(problems)
+        if len(listed) == 1:
+            return listed[0]
+        details = ["; ".join(filter(None, (p.found, p.hint))) for p in listed]
+        body = "\n".join(
+            f"  - {problem.what}" + (f" ({detail})" if detail else "")
+            for problem, detail in zip(listed, details, strict=True)
+        )
+        return cls(f"{len(listed)} problems, nothing was started:\n{body}")
+
+
+class UnknownName(UsageError):
+    """No component of that kind has that name."""
+
+
+class AmbiguousName(UsageError):
+    """Several plugins offer a component of that name and none is preferred."""
+
+
+class SpecError(UsageError):
+    """A spec string that does not parse, or an argument outside its range."""
+
+
+class DataError(ZooError):
+    """Images or labels that cannot be used."""
+
+    exit_code = 3
+
+
+class CheckpointError(ZooError):
+    """A checkpoint or weights file that cannot be used."""
+
+    exit_code = 4
+
+
+class PluginError(ZooError):
+    """A plugin that cannot be imported, or that breaks the contract of its kind."""
+
+    exit_code = 5
+
+
+class MachineError(ZooError):
+    """The machine: disk, memory, permissions, a lost worker, no network."""
+
+    exit_code = 6
+
+
+class NonFiniteError(ZooError):
+    """A loss or a weight that is NaN or infinite."""
+
+    exit_code = 7
+
+
+class BusyError(ZooError):
+    """Another process owns the run folder."""
+
+    exit_code = 8
+
+
+class RefusedError(ZooError):
+    """Something that zoo refuses for safety."""
+
+    exit_code = 9
+
+
+def printable(text: object) -> str:
+    r"""Returns a name from data or a plugin so that it cannot act on a terminal.
+
+    Control, bidirectional and surrogate characters are shown as escapes.
+
+    >>> printable("cat\x1b[31m\u202e")
+    'cat\\x1b[31m\\u202e'
+    """
+    return "".join(
+        char
+        if char.isprintable() or char == " "
+        else char.encode("unicode_escape", "surrogatepass").decode("ascii")
+        for char in str(text)
+    )

@@ -1,0 +1,79 @@
+"""What trains and what is held still.
+
+Frozen means frozen: no gradient for any parameter outside the trainable part (root-level ones such
+as a ViT's class token too), no moving statistics in any normalisation layer there, no dropout and
+no drop-path. Module types stay as they are, so a state dict fits before, during and after.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from zoo.network.blocks import blocks, within
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["digest", "frozen_tensors", "set_modes", "set_trainable", "trainable_modules"]
+
+_HOLDS_STATISTICS = nn.modules.batchnorm._NormBase  # the base of every batch norm
+
+
+def trainable_modules(
+    model: nn.Module, *, head: Collection[str], trainable: str | int
+) -> tuple[str, ...]:
+    """Returns the names of the modules that a phase trains.
+
+    Args:
+        model: The network.
+        head: Names of its head modules.
+        trainable: ``head``, ``all``, or a number of last blocks to train along with the head.
+    """
+    if trainable == "all":
+        return ("",)
+    last = int(trainable) if trainable != "head" else 0
+    return (*(blocks(model, head=head)[-last:] if last else ()), *head)
+
+
+def set_trainable(model: nn.Module, modules: Collection[str]) -> None:
+    """Lets the parameters of these modules have gradients, and no others (by complement)."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(within(name, modules))
+        if not parameter.requires_grad:
+            parameter.grad = None
+
+
+def set_modes(model: nn.Module, modules: Collection[str], *, hold_statistics: bool) -> None:
+    """Puts these modules in training mode and all others in evaluation mode.
+
+    Args:
+        model: The network.
+        modules: Names of the modules that train.
+        hold_statistics: Keep the running statistics of batch norms still in these modules too.
+            On small data, statistics that move while fine-tuning ruin a pretrained network.
+    """
+    for name, module in model.named_modules():
+        trains = within(name, modules)
+        if trains and hold_statistics and isinstance(module, _HOLDS_STATISTICS):
+            trains = False
+        module.training = trains  # not train(), which would descend into children
+
+
+def frozen_tensors(model: nn.Module, modules: Collection[str]) -> dict[str, Tensor]:
+    """Returns the parameters and buffers outside these modules."""
+    return {name: t for name, t in model.state_dict().items() if not within(name, modules)}
+
+
+def digest(tensors: dict[str, Tensor]) -> str:
+    """Returns the SHA-256 of names and bytes of tensors, independent of device and layout."""
+    hashed = hashlib.sha256()
+    for name in sorted(tensors):
+        hashed.update(name.encode())
+        flat = tensors[name].detach().cpu().contiguous().flatten()
+        hashed.update(flat.view(torch.uint8).numpy().data)
+    return hashed.hexdigest()

@@ -1,0 +1,260 @@
+"""What a component's target must be, kind by kind, and the records that pass to and from it.
+
+A target is called with the user's arguments, its preset, and those of the run's *facts* that its
+signature names: take what you need, leave the rest. The facts per kind stand with each protocol.
+
+Tensor names end in their shape: B batch, C channels, H height, W width, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+    from torch import Tensor, nn
+
+__all__ = [
+    "BatchTransform",
+    "DataSet",
+    "Images",
+    "Loss",
+    "LossFactory",
+    "ModelFactory",
+    "OptimizerFactory",
+    "PixelImages",
+    "Preprocessing",
+    "ReactiveSchedule",
+    "Schedule",
+    "Split",
+    "Weights",
+]
+
+
+# ---- model ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preprocessing:
+    """How an image becomes the tensor that a network expects. Comes with the weights.
+
+    Args:
+        image_size: Side of the square input, pixels.
+        mean: Per channel, of pixel values in 0..1.
+        std: Per channel, of pixel values in 0..1.
+        interpolation: How images are resized.
+        crop_fraction: The shorter side is resized to ``image_size / crop_fraction`` and the
+            centre is cut out.
+    """
+
+    image_size: int = 224
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: tuple[float, ...] = (0.5, 0.5, 0.5)
+    interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
+    crop_fraction: float = 1.0
+
+    @classmethod
+    def from_mapping(cls, table: Mapping[str, Any]) -> Preprocessing:
+        """Returns what :func:`dataclasses.asdict` and JSON made of a record."""
+        plain: dict[str, Any] = {
+            key: tuple(v) if isinstance(v, list) else v for key, v in table.items()
+        }
+        return cls(**plain)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weights:
+    """Pretrained weights that a model knows of, as data. Where the file is, and what comes with it.
+
+    The first place that has the file is taken: an installed package, then the caches of torch and
+    of the Hugging Face hub, then a download.
+
+    Args:
+        name: As ``--weights NAME`` says it.
+        package: ``(distribution, file within it)`` of a package that ships the file.
+        url: Where it can be downloaded.
+        hub: ``(repository, file, revision)`` on the Hugging Face hub.
+        sha256: Start of the file's digest (at least 8 hex digits), checked after a download.
+        license: SPDX name or the origin's own words.
+        num_classes: Classes of the head in the file.
+        preprocessing: What the weights were trained with.
+        convert: ``package.module:function`` that turns the file's state dict into the model's:
+            ``(state, model) -> state``.
+    """
+
+    name: str
+    package: tuple[str, str] | None = None
+    url: str | None = None
+    hub: tuple[str, str, str | None] | None = None
+    sha256: str | None = None
+    license: str = ""
+    num_classes: int = 1000
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    convert: str | None = None
+
+
+class ModelFactory(Protocol):
+    """Builds a network with random weights.
+
+    Facts: ``num_classes``, ``channels``, ``image_size`` (pixels).
+
+    The network maps images_BCHW (float32) to logits_BK. Its head is found from a ``zoo_head``
+    attribute (the name of a submodule), else from timm's ``pretrained_cfg``, else it is the last
+    linear layer with ``num_classes`` outputs.
+
+    A factory may also have these two, each called with the component's preset and arguments as far
+    as the signature names them:
+
+    - ``weights() -> Sequence[Weights]``: pretrained weights, the default first;
+    - ``preprocessing() -> Preprocessing``: what fits the architecture when no weights are loaded.
+    """
+
+    def __call__(self, *, num_classes: int, channels: int, image_size: int) -> nn.Module: ...
+
+
+# ---- loss, optimizer, scheduler ---------------------------------------------------------------
+
+
+class Loss(Protocol):
+    """Maps logits and targets to the mean loss of the batch."""
+
+    def __call__(
+        self, logits_BK: Tensor, target: Tensor, sample_weight_B: Tensor | None = None
+    ) -> Tensor:
+        """Returns a scalar in float32.
+
+        Args:
+            logits_BK: Scores in any float type.
+            target: Class indices_B (int64) or soft targets_BK (float, rows that sum to one).
+            sample_weight_B: Weight of each sample. The mean is weighted by it.
+        """
+        ...
+
+
+class LossFactory(Protocol):
+    """Builds a loss. Facts: ``num_classes``, ``class_weight_K`` (float32 tensor or None)."""
+
+    def __call__(self) -> Loss: ...
+
+
+class OptimizerFactory(Protocol):
+    """Builds an optimizer.
+
+    Facts: ``params`` (groups, each with its own lr and weight decay), ``lr``, ``weight_decay``.
+    """
+
+    def __call__(
+        self, params: Iterable[Mapping[str, object]], *, lr: float, weight_decay: float
+    ) -> torch.optim.Optimizer: ...
+
+
+class Schedule(Protocol):
+    """The learning rate as a share of its base, as a function of time.
+
+    A factory of schedules is called with the facts ``epochs`` (of the schedule's scope) and ``lr``
+    (the base learning rate). A plain function is a schedule.
+    """
+
+    def __call__(self, epoch: float) -> float:
+        """Returns the factor at ``epoch``: 0.0 at the start, 1.5 half-way through the second."""
+        ...
+
+
+@runtime_checkable
+class ReactiveSchedule(Protocol):
+    """A schedule that also reacts to the monitored metric at the end of each epoch."""
+
+    def __call__(self, epoch: float) -> float: ...
+
+    def observe(self, score: float) -> None:
+        """Takes note of the monitored metric. Greater is better, whatever the metric."""
+        ...
+
+    def state_dict(self) -> dict[str, object]: ...
+
+    def load_state_dict(self, state: Mapping[str, object]) -> None: ...
+
+
+# ---- data -------------------------------------------------------------------------------------
+
+
+class Images(Protocol):
+    """The images of one split, decoded one at a time."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: int) -> Image:
+        """Returns the image as RGB with its orientation applied.
+
+        Raises:
+            DataError: The file is not a readable image. The message names it.
+        """
+        ...
+
+    def name(self, index: int) -> str:
+        """Returns what a person calls this image: its path below the data folder."""
+        ...
+
+
+@runtime_checkable
+class PixelImages(Protocol):
+    """Images of one size that are already decoded. Spares the decoder."""
+
+    pixels: NDArray[np.uint8]
+    """Shape (N, H, W) grey or (N, H, W, 3) RGB."""
+
+    def __len__(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """One part of a data set.
+
+    Args:
+        images: The images, in a fixed order.
+        labels_N: Index into the data set's classes for each image, int64.
+    """
+
+    images: Images
+    labels_N: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataSet:
+    """What a dataset component returns. Class indices come from the training split.
+
+    Args:
+        name: As the user named it.
+        classes: Class names, position is index.
+        splits: At least ``train`` and ``val``; ``test`` where there is one.
+        fingerprint: Hex digest that changes when an image, a label or the split changes.
+        typical_side: Median of the shorter sides, pixels; None when it is not known.
+        notes: What was noticed on the way and the user should know, a line each.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    splits: Mapping[str, Split]
+    fingerprint: str
+    typical_side: int | None = None
+    notes: Sequence[str] = ()
+
+
+class BatchTransform(Protocol):
+    """Augments a batch on its device. Built by transform components.
+
+    Randomness is counted: all of it comes from ``random_BN``, uniform numbers in [0, 1) that are a
+    function of (seed, epoch, sample), so results do not depend on batching or on resuming.
+    """
+
+    num_random: int
+    """How many uniform numbers each sample needs (N)."""
+
+    def __call__(self, images_BCHW: Tensor, random_BN: Tensor) -> Tensor:
+        """Returns the augmented images, float32 in 0..1, same shape."""
+        ...

@@ -1,0 +1,172 @@
+"""Which component a name means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from zoo.errors import AmbiguousName, UnknownName, UsageError, printable
+from zoo.plugin import KINDS, Component, fold, plural
+from zoo.registry.discovery import PluginRecord, discover
+from zoo.registry.settings import Settings, load_settings
+
+__all__ = ["Entry", "Registry"]
+
+_PREFERENCE = ("torch", "classics", "timm", "torchvision")
+"""Among built-ins, whose component a bare name means when several have it (resnet18, vgg16...)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A component together with the plugin that provides it."""
+
+    component: Component
+    plugin: PluginRecord
+
+    @property
+    def id(self) -> str:
+        """The full id, ``namespace/name``."""
+        return f"{self.plugin.namespace}/{self.component.name}"
+
+    @property
+    def origin(self) -> str:
+        """The package and version that provide it."""
+        return f"{self.plugin.distribution} {self.plugin.version}"
+
+
+class Registry:
+    """The components of a set of plugins, and the rules that resolve a name among them.
+
+    A bare name means, in this order: what the user pinned; a built-in's canonical name, then a
+    built-in's alias; the only third-party component of that name, then of that alias. So installing
+    a package never changes what a name means. A full id ``namespace/name`` is always exact.
+
+    Args:
+        plugins: Records as :func:`zoo.registry.discover` returns them.
+        settings: The user's pins.
+    """
+
+    def __init__(
+        self, plugins: Iterable[PluginRecord], *, settings: Settings | None = None
+    ) -> None:
+        self.plugins: tuple[PluginRecord, ...] = tuple(plugins)
+        self._pins = {fold(key): value for key, value in (settings or Settings()).pins.items()}
+        self._canonical: dict[tuple[str, str], list[Entry]] = {}
+        self._aliases: dict[tuple[str, str], list[Entry]] = {}
+        self._ordered: dict[str, list[Entry]] = {}
+        for plugin in sorted(self.plugins, key=_rank):
+            for component in plugin.components:
+                entry = Entry(component, plugin)
+                kind = component.kind
+                self._ordered.setdefault(kind, []).append(entry)
+                self._canonical.setdefault((kind, fold(component.name)), []).append(entry)
+                for alias in component.aliases:
+                    self._aliases.setdefault((kind, fold(alias)), []).append(entry)
+
+    @classmethod
+    def installed(cls) -> Registry:
+        """Returns the registry of the plugins that are installed and not disabled."""
+        settings = load_settings()
+        return cls(discover(settings), settings=settings)
+
+    def entries(self, kind: str, *, hidden: bool = False) -> Iterator[Entry]:
+        """Yields the components of a kind, built-ins first; replaced ones only if ``hidden``."""
+        for entry in self._ordered.get(_checked(kind), ()):
+            if hidden or entry.component.replaced_by is None:
+                yield entry
+
+    def find(self, kind: str, name: str) -> Entry:
+        """Returns the component that a name means.
+
+        Raises:
+            UnknownName: No component has that name or alias. The message lists close matches.
+            AmbiguousName: Several plugins offer it and none of the rules prefers one.
+        """
+        if (entry := self.get(kind, name)) is not None:
+            return entry
+        raise self._unknown(kind, name)
+
+    def get(self, kind: str, name: str) -> Entry | None:
+        """Returns the component that a name means, or None.
+
+        Raises:
+            AmbiguousName: As :meth:`find`.
+        """
+        namespace, _, bare = name.rpartition("/")
+        if not namespace:
+            pinned = self._pins.get(fold(f"{_checked(kind)}/{bare}"))
+            if pinned is not None:
+                namespace, _, bare = pinned.rpartition("/")
+        key = (_checked(kind), fold(bare))
+        canonical, aliased = self._canonical.get(key, []), self._aliases.get(key, [])
+        if namespace:
+            both = (*canonical, *aliased)
+            return next((e for e in both if fold(e.plugin.namespace) == fold(namespace)), None)
+        if builtin := [entry for entry in canonical if entry.plugin.builtin]:
+            return builtin[0]
+        builtin_aliases = [entry for entry in aliased if entry.plugin.builtin]
+        for candidates in (builtin_aliases, canonical, aliased):
+            if len(candidates) > 1:
+                raise _ambiguous(kind, name, candidates)
+            if candidates:
+                return candidates[0]
+        return None
+
+    def clashes(self) -> list[str]:
+        """Returns a line for each bare name that resolves for nobody."""
+        lines = []
+        for kind, name in sorted({*self._canonical, *self._aliases}):
+            try:
+                self.get(kind, name)
+            except AmbiguousName as error:
+                lines.append(f"{error.what}: {error.found}")
+        return lines
+
+    def _unknown(self, kind: str, name: str) -> UnknownName:
+        """Says what was asked, what is close, how many there are and who might have had it."""
+        import difflib
+
+        namespace, _, bare = name.rpartition("/")
+        own = {fold(e.component.name): e for e in self.entries(kind)}
+        words = {**{alias: entries[0].component.name for (k, alias), entries in self._aliases.items()
+                    if k == kind}, **{key: entry.component.name for key, entry in own.items()}}  # fmt: skip
+        close = difflib.get_close_matches(fold(bare), words, n=4, cutoff=0.6)
+        close += [w for w in words if fold(bare) and fold(bare) in w and w not in close][
+            : 4 - len(close)
+        ]
+        found = f"{len(own):,} {plural(kind)}" if own else f"no {kind} at all"
+        if close:
+            found += "; close: " + ", ".join(dict.fromkeys(words[word] for word in close))
+        if bare and namespace and (elsewhere := self._canonical.get((kind, fold(bare)))):
+            found += "; " + ", ".join(entry.id for entry in elsewhere)
+        absent = [p for p in self.plugins if p.status != "ok"]
+        if absent:
+            named = ", ".join(f"{p.namespace} ({p.status})" for p in absent[:4])
+            found += f"; plugins that did not load and may have it: {named}"
+        hint = f"zoo list {plural(kind)}" + (f" '*{printable(bare)[:12]}*'" if not close and bare else "")
+        return UnknownName(
+            f"no {kind} is named {printable(name)!r}",
+            found=found,
+            hint=hint + ("; zoo doctor" if absent else ""),
+        )
+
+
+def _checked(kind: str) -> str:
+    if kind not in KINDS:
+        raise UsageError(f"there is no kind of component named {kind!r}", found=", ".join(KINDS))
+    return kind
+
+
+def _rank(plugin: PluginRecord) -> tuple[bool, int, str, str]:
+    order = (
+        _PREFERENCE.index(plugin.namespace) if plugin.namespace in _PREFERENCE else len(_PREFERENCE)
+    )
+    return (not plugin.builtin, order, fold(plugin.namespace), plugin.distribution)
+
+
+def _ambiguous(kind: str, name: str, candidates: Sequence[Entry]) -> AmbiguousName:
+    return AmbiguousName(
+        f"the {kind} {printable(name)!r} is offered by {len(candidates)} plugins",
+        found=", ".join(f"{entry.id} ({entry.origin})" for entry in candidates),
+        hint=f"name one in full: {candidates[0].id}",
+    )
