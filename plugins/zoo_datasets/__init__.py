@@ -21,7 +21,7 @@ def zoo_components() -> Iterable[Component]:
         kind="dataset",
         name="clipart10",
         target="zoo_datasets.embedded:clipart10",
-        summary="Drawings, 96x96 colour, 1,634 images of the Open Clip Art Library, few per class",
+        summary="Drawings, 96x96 colour, 1,650 images of the Open Clip Art Library, few per class",
         tags=("embedded", "colour", "10 classes", "imbalanced"),
     )
     yield Component(

@@ -19,7 +19,7 @@ def fashion_mini() -> DataSet:
 
 
 def clipart10() -> DataSet:
-    """Returns 1,634 colour drawings of ten classes, 96 x 96 pixels, WebP in memory."""
+    """Returns 1,650 colour drawings of ten classes, 96 x 96 pixels, WebP in memory."""
     return _embedded("clipart10.npz")
 
 

@@ -26,8 +26,10 @@ def model_names() -> Iterator[tuple[str, str]]:
         return
     folder = Path(spec.submodule_search_locations[0], "models")
     found: dict[str, str] = {}
-    for module in _MODULES.findall((folder / "__init__.py").read_text("utf-8")):
+    modules = _MODULES.findall((folder / "__init__.py").read_text("utf-8"))
+    for module in modules:  # grows: mobilenet only passes on what mobilenetv2 and mobilenetv3 have
         source = (folder / f"{module}.py").read_text("utf-8")
+        modules += [inner for inner in _MODULES.findall(source) if inner not in modules]
         for named, function in _REGISTERED.findall(source):
             found[named or function] = module
     yield from sorted(found.items())

@@ -68,12 +68,12 @@ def name_group(name: str) -> str:
     return (telling or words or [stem])[0]
 
 
-def select(source: Path) -> dict[str, list[Path]]:
-    """Returns the files of each class, sorted. Leaves symbolic links out."""
-    table = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+def select(source: Path, table: Path) -> dict[str, list[Path]]:
+    """Returns the files of each class of the table, sorted. Leaves symbolic links out."""
+    rules = tomllib.loads(table.read_text(encoding="utf-8"))
     return {
         name: sorted(_matching(source, rule["take"]) - _matching(source, rule["leave"]))
-        for name, rule in sorted(table.items())
+        for name, rule in sorted(rules.items())
     }
 
 
@@ -166,9 +166,10 @@ def _draw(name: str) -> bytes:
     return hashlib.sha256(f"{SEED} {name}".encode()).digest()
 
 
-def build(source: Path, destination: Path) -> tuple[str, dict[str, int]]:
+def build(
+    source: Path, destination: Path, *, classes: dict[str, list[Path]]
+) -> tuple[str, dict[str, int]]:
     """Writes ``clipart10.npz`` into the folder. Returns its digest and what was left out."""
-    classes = select(source)
     left_out = {"unreadable or too large": 0, "too small": 0, "duplicate": 0}
     pictures: dict[str, tuple[str, Image.Image]] = {}
     seen: set[bytes] = set()
@@ -226,4 +227,5 @@ if __name__ == "__main__":
     parser.add_argument("source", type=Path, help="the folder usr/share/openclipart/png")
     parser.add_argument("destination", type=Path, help="folder to write into")
     arguments = parser.parse_args()
-    print(*build(arguments.source, arguments.destination))
+    chosen = select(arguments.source, Path(__file__).with_suffix(".toml"))
+    print(*build(arguments.source, arguments.destination, classes=chosen))

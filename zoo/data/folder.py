@@ -104,11 +104,11 @@ def read_folder(
     for split, images in labelled.items():
         pairs = [(name, label) for label in sorted(images) for name in images[label]]
         parts[split] = [name for name, _ in pairs], [classes.index(label) for _, label in pairs]
-    _check_headers(root, [name for names, _ in parts.values() for name in names])
+    sides = _shorter_sides(root, [name for names, _ in parts.values() for name in names])
     if "val" not in parts:
         parts = _split_training(parts, seed=seed, fractions=fractions, notes=scan.notes)
     return DataSet(
-        name=str(path),
+        name=root.resolve().name or str(path),
         classes=classes,
         splits={
             split: Split(
@@ -119,6 +119,7 @@ def read_folder(
             if split in parts
         },
         fingerprint=_fingerprint(classes, parts, scan.sizes),
+        typical_side=int(np.median(sides)),
         notes=(*scan.notes, *_class_notes(classes, parts)),
     )
 
@@ -222,28 +223,34 @@ def _class_notes(classes: Sequence[str], parts: Mapping[str, Part]) -> list[str]
     return notes
 
 
-def _check_headers(root: Path, names: Sequence[str]) -> None:
-    """Opens every image as far as its header. Lists all that are unreadable at once."""
+def _shorter_sides(root: Path, names: Sequence[str]) -> list[int]:
+    """Opens every image as far as its header and returns the shorter sides, pixels.
 
-    def unreadable(block: Sequence[str]) -> list[str]:
-        found = []
+    Raises:
+        DataError: Images that are unreadable, all of them at once.
+    """
+
+    def look(block: Sequence[str]) -> tuple[list[int], list[str]]:
+        sides, problems = [], []
         for name in block:
             try:
-                image_size(root / name, name=name)
+                sides.append(min(image_size(root / name, name=name)))
             except DataError as error:
-                found.append(f"{printable(name)}: {error.found}")
-        return found
+                problems.append(f"{printable(name)}: {error.found}")
+        return sides, problems
 
     # In blocks, since a future for each of a million files costs more than the opening.
     blocks = [names[start : start + 256] for start in range(0, len(names), 256)]
     with ThreadPoolExecutor(max_workers=min(8, (os.cpu_count() or 1) + 2)) as pool:
-        problems = [problem for found in pool.map(unreadable, blocks) for problem in found]
+        found = list(pool.map(look, blocks))
+    problems = [problem for _, listed_ones in found for problem in listed_ones]
     if problems:
         raise DataError(
             f"{len(problems)} of {len(names)} images below {printable(root)} cannot be read\n"
             + bullets(problems),
             hint="replace or remove them",
         )
+    return [side for sides, _ in found for side in sides]
 
 
 def _split_training(

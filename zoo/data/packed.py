@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,7 +111,7 @@ def read_packed(path: Path) -> DataSet:
     """
     found = ""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             members = {name: archive[name] for name in archive.files}
         about = json.loads(members["about"].tobytes())
         if about["format"] != FORMAT:
@@ -120,24 +119,18 @@ def read_packed(path: Path) -> DataSet:
         elif content_digest(members) != about["sha256"]:
             found = "content that does not match its own SHA-256"
         else:
+            splits = {split: _split(members, split) for split in about["splits"]}
             return DataSet(
                 name=about["name"],
                 classes=tuple(about["classes"]),
-                splits={split: _split(members, split) for split in about["splits"]},
+                splits=splits,
                 fingerprint=about["sha256"],
+                typical_side=min(splits["train"].images.read(0).size),
             )
     except FileNotFoundError:
         found = "no such file"
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        zipfile.BadZipFile,
-        NotImplementedError,
-    ) as error:
+    except Exception as error:
+        # A damaged archive makes zipfile, zlib, numpy and json raise nearly anything.
         found = f"{type(error).__name__}: {printable(error)}"
     raise DataError(
         f"cannot read the packed data set {printable(path)}",

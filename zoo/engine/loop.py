@@ -42,6 +42,7 @@ class Training:
         optimizer: Over the parameters that train. Each group has a ``base_lr``.
         device: Where it computes.
         config: Batch size, accumulation, clipping, seed.
+        augment: Whether the feed augments.
     """
 
     module: nn.Module
@@ -51,6 +52,7 @@ class Training:
     optimizer: torch.optim.Optimizer
     device: Device
     config: RunConfig
+    augment: bool
 
 
 def train_epoch(
@@ -78,7 +80,12 @@ def train_epoch(
     config, device, optimizer = training.config, training.device, training.optimizer
     plan = split_evenly(order(config.seed, epoch, len(training.feed)), config.batch_size)
     parts = [_cut(batch, config.accumulate, device) for batch in plan]
-    batches = training.feed.batches([p for step in parts[first_step:] for p in step], epoch=epoch)
+    batches = training.feed.batches(
+        [part for step in parts[first_step:] for part in step],
+        epoch=epoch if training.augment else None,
+    )
+    # Optimizers that look at curvature (adahessian) differentiate the gradient once more.
+    second_order = {"create_graph": True} if getattr(optimizer, "is_second_order", False) else {}
     check_every = 1 if device.torch_device.type == "cpu" else 25  # a look waits for the device
     for step in range(first_step, len(plan)):
         factor = lr_factor(step, len(plan))
@@ -99,7 +106,7 @@ def train_epoch(
             # Parts and processes add up to the gradient of the whole batch's mean. With one of
             # each the share is 1.0 to the bit.
             share = training.mass(batch.labels_B) / total * device.world
-            device.accelerator.backward(loss * share)
+            device.accelerator.backward(loss * share, **second_order)
         if config.clip_norm:
             device.accelerator.clip_grad_norm_(training.module.parameters(), config.clip_norm)
         optimizer.step()

@@ -2,7 +2,7 @@
 
 oneDNN, which torch calls on x86, has a fast kernel for the weight gradient of a depthwise
 convolution. It takes filters of at most three columns (AVX2) on maps in which they fit; everything
-else falls to routines that are up to a hundred times slower on small maps.
+else falls to routines that are up to fifty times slower on small maps.
 
 The remedy asks for the same sums of products in pieces that the fast kernel takes:
 
@@ -84,14 +84,13 @@ class Axis:
 
     @property
     def fits(self) -> bool:
-        """Whether oneDNN's fast kernel takes the axis as torch's own call would pass it on."""
+        """Whether oneDNN has better than its slowest routine for torch's own call."""
         if self.before != self.after:  # made real by a copy, so that no padding is left
             return True
-        return (
-            self.before <= self.kernel // 2
-            and self.size >= self.kernel + -self.before % self.stride
-            and (self.before <= 1 or self.before % self.stride == 0)
-        )
+        # The kernel for three columns starts at the padding's offset from the stride; those for
+        # more do not.
+        offset = -self.before % self.stride if self.kernel <= 3 else 0
+        return self.before <= self.kernel // 2 and self.size >= self.kernel + offset
 
 
 def axes(*, size: Pair, kernel: Pair, stride: Pair, padding: Padding) -> tuple[Axis, Axis]:
@@ -124,21 +123,23 @@ def wins(
         padding: (left, right, top, bottom).
         capability: ``torch.backends.cpu.get_cpu_capability()``.
 
-    Measured with ``benchmarks/depthwise.py``: times torch's own takes longer, weight gradient and
-    (whole layer, forward and backward), channels_last, batch 64 and 16, median of CPU time, one
-    thread of an AMD EPYC (Zen 3, AVX2), torch 2.14.1. Contiguous layout gains more throughout.
+    Measured with ``benchmarks/depthwise.py shapes``: how many times as long torch's own takes, for
+    the weight gradient and (forward and backward of the layer). channels_last, least to most of
+    two runs of medians of CPU time, one thread of an AMD EPYC (Zen 3, AVX2) that was also at other
+    work, torch 2.14.1. In contiguous layout the gain is mostly larger.
 
-    ======================  ============================  ========================  ==========
-    filter                  map                           batch 64                  batch 16
-    ======================  ============================  ========================  ==========
-    3x3, does not fit       1x1, 2x2 (stride 2: 3x3)      2.4 to 18 (1.3 to 12)     1.4 to 10
-    5x5, does not fit       1x1 to 4x4                    7.7 to 58 (4.9 to 23)     4.3 to 17
-    7x7, does not fit       1x1 to 4x4                    14 to 36 (7.5 to 19)      6.1 to 9.7
-    5x5, stride 1           6x6 to 56x56                  2.0 to 2.3 (1.3 to 1.6)   1.5 to 1.9
-    7x7, stride 1           7x7 to 28x28                  1.6 to 1.7 (1.3)          1.2 to 1.5
-    5x5 and 7x7, stride 2   6x6 to 56x56                  0.9 to 1.3 (1.0 to 1.2)   1.0 to 1.5
-    3x3, fits               3x3 to 56x56                  0.4 to 0.6 (0.5 to 0.9)   0.3 to 0.6
-    ======================  ============================  ========================  ==========
+    =======================  ====================  ==========================  ==========
+    filter                   map                   batch 64                    batch 16
+    =======================  ====================  ==========================  ==========
+    3x3 that does not fit    1x1, 2x2; stride 2    2.1 to 18 (1.3 to 12)       1.4 to 9.7
+                             also 3x3
+    5x5 that does not fit    1x1 to 4x4            7.7 to 58 (4.9 to 23)       3.9 to 17
+    7x7 that does not fit    1x1 to 4x4            12 to 50 (6.9 to 22)        6.1 to 16
+    5x5, stride 1            6x6 to 56x56          1.4 to 2.3 (1.1 to 1.6)     1.2 to 2.0
+    7x7, stride 1            7x7 to 28x28          1.4 to 1.9 (1.2 to 1.4)     1.2 to 1.7
+    5x5 and 7x7, stride 2    6x6 to 56x56          0.9 to 1.4 (1.0 to 1.2)     0.8 to 1.5
+    3x3                      3x3 to 56x56          0.4 to 0.7 (0.5 to 0.9)     0.3 to 0.8
+    =======================  ====================  ==========================  ==========
     """
     rows, columns = axes(size=size, kernel=kernel, stride=stride, padding=padding)
     # Below 16 images torch takes small calls to slower code than oneDNN's: 0.1 to 14 at batch 4.

@@ -102,7 +102,6 @@ def proves_out(model: nn.Module, head_name: str, images_BCHW: Tensor) -> bool:
         features, returned = calls[0]
         if features is None or not (_close(returned, logits) and isinstance(logits, Tensor)):
             return False
-        # A head that changes its input in place would pass on the input it has already changed.
         return _close(model.get_submodule(head_name)(features), logits)
 
 
@@ -121,7 +120,8 @@ def _watched(
 
     def before(_: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
         alone = args[0] if len(args) == 1 and not kwargs else None
-        given.append(alone if isinstance(alone, Tensor) else None)
+        # A copy: a head that works in place would change what it was given.
+        given.append(alone.clone() if isinstance(alone, Tensor) else None)
 
     def after(_: nn.Module, __: object, output: object) -> None:
         returned.append(output)

@@ -230,7 +230,7 @@ def _other_channels(found: Tensor, own: Tensor) -> Tensor | None:
     """Returns a first convolution's kernel fitted to another number of channels, or None.
 
     RGB to one channel: the sum, which gives the same output as a grey image repeated three times.
-    Otherwise the channels repeat, scaled so that the sum over channels stays the same.
+    Otherwise the channels repeat, scaled so that their mean strength stays, as timm does it.
     """
     if found.ndim != 4 or own.ndim != 4 or not found.is_floating_point():
         return None

@@ -187,7 +187,7 @@ def _scalar(param: Param, type_name: str, value: Value) -> bool | int | float | 
         result = int(value)  # type: ignore[arg-type]  # a number
     elif type_name == "float" and number:
         result = float(value)  # type: ignore[arg-type]  # a number
-    elif type_name == "str" and not isinstance(value, tuple):
+    elif type_name == "str" and isinstance(value, str | int | float):
         result = value if isinstance(value, str) else format_value(value)
     else:
         raise ValueError(

@@ -1,0 +1,186 @@
+"""`zoo run` and `zoo resume` as a person uses them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TINY = ("--model", "lenet", "--img-size", "16", "--batch-size", "8", "--threads", "1")
+
+
+def test_a_run_prints_a_row_an_epoch_and_leaves_its_folder(zoo_command, shapes_folder, tmp_path):
+    outcome = zoo_command("run", *TINY, "--data", shapes_folder, "--freeze-epochs", 1,
+                          "--epochs", 2, "--runs", tmp_path / "runs")  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    header = next(line for line in outcome.out.splitlines() if line.startswith("phase"))
+    assert header.split() == (
+        "phase epoch lr train loss train acc val loss val acc seconds images/s".split()
+    )
+    rows = [line for line in outcome.out.splitlines() if re.match(r"(freeze|finetune) ", line)]
+    assert [row.split()[:2] for row in rows] == [
+        ["freeze", "1/3"], ["finetune", "2/3"], ["finetune", "3/3"],
+    ]  # fmt: skip
+    assert "test       accuracy" in outcome.out
+    (run,) = (tmp_path / "runs").iterdir()
+    assert run.name == f"lenet-{shapes_folder.name}-1"
+    assert (run / "best" / "model.safetensors").is_file()
+    assert "phase freeze: " in (run / "log.txt").read_text()
+
+
+def test_json_is_json_and_nothing_else(zoo_command, shapes_folder, tmp_path):
+    outcome = zoo_command("run", *TINY, "--data", shapes_folder, "--epochs", 1,
+                          "--runs", tmp_path, "--json")  # fmt: skip
+    result = json.loads(outcome.out)
+    assert result["rows"][0]["phase"] == "train"
+    assert 0 <= result["test_accuracy"] <= 1
+
+
+def test_config_set_and_flags_in_rising_order(zoo_command, shapes_folder, tmp_path):
+    config = tmp_path / "run.toml"
+    config.write_text(f'model = "lenet"\ndata = "{shapes_folder}"\nepochs = 5\nlr = 0.5\nseed = 3\n')
+    outcome = zoo_command("run", "--config", config, "--set", "lr=0.25", "--set", "epochs=7",
+                          "--epochs", "2", "--dry-run", "--json")  # fmt: skip
+    settled = json.loads(outcome.out)["config"]
+    assert (settled["seed"], settled["lr"], settled["epochs"]) == (3, 0.25, 2)
+
+
+def test_dry_run_trains_nothing(zoo_command, shapes_folder, tmp_path):
+    outcome = zoo_command("run", *TINY, "--data", shapes_folder, "--dry-run", "--runs", tmp_path / "r")
+    assert outcome.code == 0
+    assert "nothing was trained" in outcome.out
+    assert not (tmp_path / "r").exists()
+
+
+WRONG = {
+    "unknown names, all at once": (
+        ["--model", "lenett", "--loss", "cee", "--optim", "adamm", "--sched", "sgd", "--aug", "flop"],
+        2, ["lenett", "cee", "adamm", "'sgd'", "flop", "5 problems"],
+    ),
+    "bad values, all at once": (
+        ["--lr", "-1", "--batch-size", "many", "--split", "0.5,0.6"],
+        2, ["--lr is -1", "--batch-size is many", "split is", "3 problems"],
+    ),
+    "bad spec": (["--sched", "SGDR-0-2"], 2, ["t_0 is 0, and must be at least 1"]),
+    "unknown flag": (["--learning-rate", "1"], 2, ["No such option", "--learning-rate"]),
+    "unknown setting": (["--set", "optimiser=adam"], 2, ["no option 'optimiser'", "optim"]),
+    "setting without =": (["--set", "lr"], 2, ["is not key=value"]),
+    "missing config": (["--config", "nowhere.toml"], 2, ["nowhere.toml", "does not exist"]),
+    "missing data": (["--data", "./nowhere"], 3, ["nowhere"]),
+    "unknown data": (["--data", "fashion-maxi"], 2, ["no dataset is named", "fashion-mini"]),
+    "missing weights": (["--model", "lenet", "--weights", "./w.pth"], 2, ["w.pth"]),
+    "unknown weights": (["--weights", "in22k"], 2, ["no weights are named 'in22k'"]),
+    "nothing to train": (["--model", "lenet", "--epochs", "0"], 2, ["nothing to train"]),
+    "image too small": (["--model", "lenet", "--img-size", "4"], 2, ["lenet", "4"]),
+    "image size that a ViT refuses": (
+        ["--model", "torchvision/vit_b_16", "--weights", "none", "--img-size", "50"], 2, ["50"],
+    ),
+    "no such device": (["--model", "lenet", "--device", "tpu"], 2, ["--device tpu"]),
+    "no cuda here": (["--model", "lenet", "--device", "cuda:99"], 2, ["CUDA devices"]),
+    "fp16 without cuda": (["--model", "lenet", "--device", "cpu", "--precision", "fp16"], 2, ["fp16"]),
+    "name that is a path": (["--model", "lenet", "--name", "../x"], 2, ["one plain folder name"]),
+    "batch smaller than its parts": (["--accumulate", "9", "--batch-size", "4"], 2, ["9 parts"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_input_ends_in_one_clear_message(zoo_command, tmp_path, monkeypatch, case):
+    args, code, words = WRONG[case]
+    monkeypatch.chdir(tmp_path)
+    outcome = zoo_command("run", "--runs", tmp_path / "runs", *args)
+    assert outcome.code == code, outcome.err
+    assert all(word in outcome.err for word in words), outcome.err
+    assert "Traceback" not in outcome.err
+    assert len(outcome.err.splitlines()) <= 8
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("model = [", ["cannot be read"]),
+        ('modle = "lenet"\nepoch = 3', ["modle", "model", "epoch", "2 problems"]),
+        ('lr = "fast"', ["bad.toml: lr is fast"]),
+        ("epochs = 2.5", ["epochs is 2.5, and must be an int"]),
+        ("epochs = inf", ["epochs is inf"]),
+        ("[model]\nname = 3", ["model is", "must be a str"]),
+    ],
+)
+def test_wrong_configuration_files(zoo_command, tmp_path, text, words):
+    (tmp_path / "bad.toml").write_text(text)
+    outcome = zoo_command("run", "--config", tmp_path / "bad.toml")
+    assert outcome.code == 2, outcome.err
+    assert all(word in outcome.err for word in words), outcome.err
+
+
+def test_data_that_cannot_be_used_is_exit_3(zoo_command, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "one" / "cat").mkdir(parents=True)
+    (tmp_path / "file.png").write_bytes(b"x")
+    for name in ("empty", "one", "file.png"):
+        outcome = zoo_command("run", "--model", "lenet", "--data", tmp_path / name)
+        assert outcome.code == 3, (name, outcome.err)
+
+
+def _command(*args: object, cwd: Path) -> subprocess.Popen[str]:
+    path = os.pathsep.join([str(ROOT), str(ROOT / "plugins"), *sys.path])
+    return subprocess.Popen(
+        [sys.executable, "-m", "zoo.cli.main", *map(str, args)], cwd=cwd, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": path},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_says_how_to_resume_and_resuming_finishes(shapes_folder, tmp_path, number, code):
+    run = _command("run", *TINY, "--data", shapes_folder, "--epochs", 400, "--runs", "runs",
+                   "--name", "stopped", cwd=tmp_path)  # fmt: skip
+    folder = tmp_path / "runs" / "stopped"
+    deadline = time.monotonic() + 120
+    while not list(folder.glob("checkpoints/step-*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    run.send_signal(number)
+    _, err = run.communicate(timeout=60)
+    assert run.returncode == code, err
+    assert "zoo resume runs/stopped" in err
+    before = len((folder / "metrics.jsonl").read_text().splitlines())
+
+    resumed = _command("resume", "runs/stopped", cwd=tmp_path)
+    busy_deadline = time.monotonic() + 60
+    while time.monotonic() < busy_deadline:
+        if len((folder / "metrics.jsonl").read_text().splitlines()) > before:
+            break
+        time.sleep(0.05)
+    busy = _command("resume", "runs/stopped", cwd=tmp_path)
+    _, busy_err = busy.communicate(timeout=60)
+    assert busy.returncode == 8, busy_err
+    resumed.kill()
+    resumed.communicate(timeout=60)
+    again = _command("resume", "runs/stopped", cwd=tmp_path)
+    while len((folder / "metrics.jsonl").read_text().splitlines()) <= before + 1:
+        time.sleep(0.05)
+        assert again.poll() is None, again.communicate()
+    again.kill()
+    again.communicate(timeout=60)
+
+
+def test_the_api_is_the_same_thing(shapes_folder, tmp_path, registry):
+    import zoo
+
+    result = zoo.run(model="lenet", data=str(shapes_folder), img_size=16, batch_size=8, epochs=6,
+                     lr=5e-3, threads=1, runs=str(tmp_path), registry=registry)  # fmt: skip
+    trained = zoo.load(result.path, registry=registry)
+    files = sorted((shapes_folder / "test").rglob("*.png"))
+    labels = [file.parent.name for file in files]
+    share = sum(a == b for a, b in zip(trained.predict(files), labels, strict=True)) / len(files)
+    assert share == result.test_accuracy
+    rows = trained.probabilities(files)
+    assert rows.shape == (8, 2)
+    assert rows.sum(1).tolist() == pytest.approx([1.0] * 8, abs=1e-6)
+    assert [e.id for e in zoo.list("model", "lenet*", registry=registry)] == ["classics/lenet"]

@@ -1,0 +1,163 @@
+"""A run that was stopped anywhere ends with the same bits as one that was not."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import zoo
+from zoo.engine.events import Observer
+from zoo.engine.interrupts import Interrupted
+from zoo.errors import CheckpointError, DataError, NonFiniteError, UsageError
+from zoo.runs import checkpoint
+
+CASES = {
+    "freeze then finetune": {"freeze_epochs": 2, "epochs": 2, "patience": 0},
+    "dropout": {"model": "mlp-cifar", "epochs": 3},
+    "batch norm and momentum": {"model": "mlp-mnist", "optim": "sgd", "epochs": 2},
+    "plateau": {"sched": "default-0.5-0", "epochs": 4, "lr": 1e-3},
+    "accumulate": {"accumulate": 3, "clip_norm": 0.5, "epochs": 2},
+    "ranger": {"optim": "ranger", "epochs": 2, "freeze_epochs": 1},
+    "warm-up and restarts": {"sched": "SGDR-2-1", "warmup": 1.5, "epochs": 3},
+}
+
+
+class StopAt(Observer):
+    """Sends a signal to this process after a number of steps, as Ctrl-C would."""
+
+    def __init__(self, at, number=signal.SIGINT):
+        self.left, self.number = at, number
+
+    def step_ended(self, phase, *, epoch, step, num_steps, loss):
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), self.number)
+
+
+def final(path):
+    found, _ = checkpoint.latest(path / "checkpoints")
+    return checkpoint.load(found), load_file(path / "best/model.safetensors")
+
+
+def assert_same(a, b):
+    (one, best_one), (two, best_two) = final(a), final(b)
+    assert one.model.keys() == two.model.keys()
+    for name in one.model:
+        assert torch.equal(one.model[name], two.model[name]), name
+    assert all(torch.equal(best_one[name], best_two[name]) for name in best_one)
+    timed = ("seconds", "images_per_second")
+    strip = [
+        [{k: v for k, v in row.items() if k not in timed} for row in c.state["rows"]]
+        for c in (one, two)
+    ]
+    assert strip[0] == strip[1]
+    plain_one = checkpoint.tree.split(one.state["optimizer"])
+    plain_two = checkpoint.tree.split(two.state["optimizer"])
+    assert plain_one[0] == plain_two[0]
+    assert all(torch.equal(plain_one[1][k], plain_two[1][k]) for k in plain_one[1])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_stopped_anywhere_and_resumed_ends_with_the_same_bits(train, registry, case):
+    options = CASES[case]
+    straight = train(name="straight", **options)
+    num_steps = 3 * len(straight.rows)  # 24 images in batches of 8
+    for at in range(1, num_steps + 1):
+        with pytest.raises(Interrupted) as caught:
+            train(name=f"stopped-{at}", observer=StopAt(at), **options)
+        assert caught.value.exit_code == 130
+        path = straight.path.parent / f"stopped-{at}"
+        zoo.resume(path, registry=registry)
+        assert_same(straight.path, path)
+        assert len((path / "metrics.jsonl").read_text().splitlines()) == len(straight.rows)
+
+
+def test_stopped_at_every_step_in_one_run(train, registry):
+    straight = train(name="straight", freeze_epochs=1, epochs=2)
+    with pytest.raises(Interrupted):
+        train(name="often", freeze_epochs=1, epochs=2, observer=StopAt(1, signal.SIGTERM))
+    path = straight.path.parent / "often"
+    for _ in range(8):
+        with pytest.raises(Interrupted) as caught:
+            zoo.resume(path, registry=registry, observer=StopAt(1, signal.SIGTERM))
+        assert caught.value.exit_code == 143
+    zoo.resume(path, registry=registry)
+    assert_same(straight.path, path)
+
+
+def test_resuming_a_finished_run_changes_nothing(train, registry):
+    result = train(epochs=2)
+    before = final(result.path)[0].path.name
+    again = zoo.resume(result.path, registry=registry)
+    assert again.best_score == result.best_score
+    assert again.test_accuracy == result.test_accuracy
+    assert final(result.path)[0].path.name == before
+
+
+def test_a_broken_last_checkpoint_falls_back_to_the_one_before(train, registry):
+    straight = train(name="straight", epochs=3)
+    with pytest.raises(Interrupted):
+        train(name="broken", epochs=3, observer=StopAt(8))
+    path = straight.path.parent / "broken"
+    newest, _ = checkpoint.latest(path / "checkpoints")
+    (newest / "model.safetensors").write_bytes(b"")
+    zoo.resume(path, registry=registry)
+    assert_same(straight.path, path)
+
+
+def test_all_checkpoints_broken_is_an_error_not_a_fresh_start(train, registry):
+    result = train(epochs=2)
+    for folder in (result.path / "checkpoints").iterdir():
+        (folder / "MANIFEST.json").unlink()
+    with pytest.raises(CheckpointError, match="no checkpoint that can be used"):
+        zoo.resume(result.path, registry=registry)
+
+
+def test_other_data_is_refused(train, registry, shapes_folder, tmp_path):
+    import shutil
+
+    data = tmp_path / "data"
+    shutil.copytree(shapes_folder, data)
+    result = train(data=str(data))
+    (data / "train" / "dot" / "dot-0.png").unlink()
+    with pytest.raises(DataError, match="not the data that the run was trained on"):
+        zoo.resume(result.path, registry=registry)
+
+
+def test_what_is_not_a_run_is_refused(tmp_path, registry):
+    with pytest.raises(UsageError, match="not a run folder"):
+        zoo.resume(tmp_path, registry=registry)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(train, registry):
+    with pytest.raises(NonFiniteError) as caught:
+        train(name="nan", lr=1e30, optim="sgd", epochs=3, warmup=0.0, patience=0)
+    assert caught.value.exit_code == 7
+    assert "learning rate" in str(caught.value)
+
+
+def test_the_run_folder_is_what_the_design_says(train):
+    result = train(freeze_epochs=1, epochs=1)
+    names = {p.name for p in result.path.iterdir()}
+    assert {"config.toml", "environment.json", "metrics.jsonl", "summary.json", "checkpoints", "best"} <= names
+    rows = [json.loads(line) for line in (result.path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["phase"] for row in rows] == ["freeze", "finetune"]
+    description = json.loads((result.path / "best/model.json").read_text())
+    assert description["classes"] == ["bar", "dot"]
+    text = (result.path / "environment.json").read_text()
+    assert "classifier-zoo" in text
+    assert "/home" not in text
+
+
+def test_the_stored_configuration_repeats_the_run(train, registry, tmp_path):
+    first = train(freeze_epochs=1, epochs=1, sched="SGDR-2-1")
+    from zoo.config import load_config
+
+    table = load_config(first.path / "config.toml")
+    second = zoo.run(table, registry=registry, runs=str(tmp_path / "again"))
+    assert_same(first.path, second.path)
