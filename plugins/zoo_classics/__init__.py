@@ -60,7 +60,9 @@ def zoo_components() -> Iterator[Component]:
         )
 
 
-def _efficientnet(name: str, summary: str, architecture: str, *, tag: str | None = None) -> Component:
+def _efficientnet(
+    name: str, summary: str, architecture: str, *, tag: str | None = None
+) -> Component:
     return Component(
         kind="model",
         name=name,

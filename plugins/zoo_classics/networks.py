@@ -77,7 +77,7 @@ def _cifar_quick(channels: int, image_size: int, num_classes: int) -> Network:
 def _perceptron(
     widths: Sequence[int], channels: int, image_size: int, num_classes: int, *, dropout: float
 ) -> Network:
-    """A multi-layer perceptron on the pixels: linear, batch norm, ReLU, dropout, per hidden layer."""
+    """A perceptron on the pixels: linear, batch norm, ReLU, dropout for each hidden layer."""
     width = channels * image_size * image_size
     layers: list[nn.Module] = [nn.Flatten()]
     for hidden in widths:

@@ -13,7 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import timm
-from timm.models import get_arch_pretrained_cfgs, get_pretrained_cfg, model_entrypoint
+from timm.models import (
+    PretrainedCfg,
+    get_arch_pretrained_cfgs,
+    get_pretrained_cfg,
+    model_entrypoint,
+)
 
 from zoo.errors import UsageError
 from zoo.network.probe import build_for_size
@@ -66,11 +71,12 @@ class TimmModels:
         for name, value in (("drop_rate", drop_rate), ("drop_path_rate", drop_path_rate)):
             if value is not None:
                 options[name] = value
-        config = get_pretrained_cfg(architecture)
+        config = _config(architecture)
 
         def create(size: int) -> nn.Module:
-            sized = {"img_size": size} if config.fixed_input_size else {}
-            model: nn.Module = timm.create_model(architecture, pretrained=False, **options, **sized)
+            if config.fixed_input_size:  # its position embeddings are of one size
+                options["img_size"] = size
+            model: nn.Module = timm.create_model(architecture, pretrained=False, **options)
             return model
 
         try:
@@ -100,8 +106,8 @@ class TimmModels:
         offered = []
         configs = get_arch_pretrained_cfgs(architecture).values()
         for config in sorted(configs, key=lambda config: config.tag != tag):  # stable
-            hub, url = config.hf_hub_id, config.url
-            if not hub and (not isinstance(url, str) or not url or config.custom_load):
+            hub, url = config.hf_hub_id, config.url if isinstance(config.url, str) else None
+            if not hub and (not url or config.custom_load):
                 continue
             repository, _, revision = (hub or "").partition("@")
             file = config.hf_hub_filename or "model.safetensors"
@@ -122,14 +128,19 @@ class TimmModels:
 
     def preprocessing(self, architecture: str, *, tag: str | None = None) -> Preprocessing:
         """Returns what timm recommends for the architecture."""
-        return _preprocessing(get_pretrained_cfg(f"{architecture}.{tag}" if tag else architecture))
+        return _preprocessing(_config(architecture, tag))
 
 
 build = TimmModels()
 """The target of every timm component."""
 
 
-def _preprocessing(config: Any) -> Preprocessing:
+def _config(architecture: str, tag: str | None = None) -> PretrainedCfg:
+    config = get_pretrained_cfg(f"{architecture}.{tag}" if tag else architecture)
+    return config or PretrainedCfg()  # an architecture that timm has no weights for
+
+
+def _preprocessing(config: PretrainedCfg) -> Preprocessing:
     interpolations: dict[str, Literal["nearest", "bilinear", "bicubic"]] = {
         "nearest": "nearest",
         "bilinear": "bilinear",

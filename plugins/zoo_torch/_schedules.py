@@ -114,6 +114,7 @@ SCHEDULES: tuple[Component, ...] = (
         kind="scheduler",
         name="cosine",
         target="zoo_torch.schedules:cosine",
+        tags=("to the end",),
         summary="Half a cosine down to eta_min (Loshchilov 2017)",
         params=(_ETA_MIN,),
         shorthand=("eta_min",),
@@ -123,6 +124,7 @@ SCHEDULES: tuple[Component, ...] = (
         name="one-cycle",
         aliases=("onecycle",),
         target="zoo_torch.schedules:one_cycle",
+        tags=("to the end",),
         summary="Up to the base rate, then down far below the start (Smith 2018)",
         params=(
             Param(
@@ -151,6 +153,7 @@ SCHEDULES: tuple[Component, ...] = (
         kind="scheduler",
         name="linear",
         target="zoo_torch.schedules:linear",
+        tags=("to the end",),
         summary="Straight down to end_factor",
         params=(
             Param(
@@ -168,6 +171,7 @@ SCHEDULES: tuple[Component, ...] = (
         name="polynomial",
         aliases=("poly",),
         target="zoo_torch.schedules:polynomial",
+        tags=("to the end",),
         summary="Down to zero as a power of the time that is left (Chen 2017)",
         params=(Param(name="power", default=0.9, above=0, summary="1 is a straight line"),),
         shorthand=("power",),

@@ -42,13 +42,15 @@ def adam(
     amsgrad: bool = False,
 ) -> Optimizer:
     """Builds Adam. Weight decay is an L2 penalty. Source: Kingma and Ba 2015, arXiv:1412.6980."""
+    groups = _groups(params)
     return torch.optim.Adam(
-        _groups(params),
+        groups,
         lr=lr,
         weight_decay=weight_decay,
         betas=(beta1, beta2),
         eps=eps,
         amsgrad=amsgrad,
+        fused=_fusible(groups),
     )
 
 
@@ -63,13 +65,15 @@ def adamw(
     amsgrad: bool = False,
 ) -> Optimizer:
     """Builds AdamW. Source: Loshchilov and Hutter 2019, arXiv:1711.05101."""
+    groups = _groups(params)
     return torch.optim.AdamW(
-        _groups(params),
+        groups,
         lr=lr,
         weight_decay=weight_decay,
         betas=(beta1, beta2),
         eps=eps,
         amsgrad=amsgrad,
+        fused=_fusible(groups),
     )
 
 
@@ -92,8 +96,14 @@ def sgd(
             found="momentum=0, nesterov=true",
             hint="sgd:momentum=0.9,nesterov=true",
         )
+    groups = _groups(params)
     return torch.optim.SGD(
-        _groups(params), lr=lr, weight_decay=weight_decay, momentum=momentum, nesterov=nesterov
+        groups,
+        lr=lr,
+        weight_decay=weight_decay,
+        momentum=momentum,
+        nesterov=nesterov,
+        fused=_fusible(groups),
     )
 
 
@@ -237,6 +247,16 @@ def lion(
 def _groups(params: Groups) -> list[dict[str, Any]]:
     """Returns the groups as torch wants them; each is copied because optimizers write into it."""
     return [dict(group) for group in params]
+
+
+def _fusible(groups: Iterable[Mapping[str, Any]]) -> bool | None:
+    """Whether torch's one-kernel step can be used; None leaves the choice to torch.
+
+    On a CPU it takes a third of the time of torch's own choice (benchmarks/optimizers.py).
+    """
+    parameters = [parameter for group in groups for parameter in group["params"]]
+    fits = all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in parameters)
+    return True if fits else None
 
 
 def _checked(optimizer: object) -> Optimizer:

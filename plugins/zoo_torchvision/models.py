@@ -70,7 +70,9 @@ class TorchvisionModels:
                 name=member.name,
                 package=_MOBILENET_V2_PACKAGE if "mobilenet_v2-b0353104" in member.url else None,
                 url=member.url,
-                sha256=digest[1] if (digest := re.search(r"-([0-9a-f]{8})\.", member.url)) else None,
+                sha256=digest[1]
+                if (digest := re.search(r"-([0-9a-f]{8})\.", member.url))
+                else None,
                 license=member.meta.get("license", ""),
                 num_classes=len(member.meta["categories"]),
                 preprocessing=_preprocessing(architecture, member.transforms()),

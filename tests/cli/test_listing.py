@@ -50,7 +50,9 @@ def test_show_a_scheduler_tells_its_forms(zoo_command):
     ],
 )
 def test_explain_draws_what_torch_computes(zoo_command, spec, make):
-    rates = json.loads(zoo_command("explain", spec, "--epochs", 20, "--lr", 0.1, "--json").out)["lr"]
+    rates = json.loads(zoo_command("explain", spec, "--epochs", 20, "--lr", 0.1, "--json").out)[
+        "lr"
+    ]
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
     scheduler = make(optimizer)
     for rate in rates:
@@ -70,7 +72,13 @@ def test_explain_plateau_falls_when_nothing_gets_better(zoo_command):
 
 def test_plugins_list_shows_package_version_status(zoo_command):
     records = json.loads(zoo_command("plugins", "list", "--json").out)
-    assert {r["namespace"] for r in records} >= {"torch", "timm", "torchvision", "classics", "datasets"}
+    assert {r["namespace"] for r in records} >= {
+        "torch",
+        "timm",
+        "torchvision",
+        "classics",
+        "datasets",
+    }
     assert {r["status"] for r in records if r["builtin"]} == {"ok"}
 
 

@@ -144,7 +144,14 @@ def test_a_loss_that_is_not_finite_stops_the_run(train, registry):
 def test_the_run_folder_is_what_the_design_says(train):
     result = train(freeze_epochs=1, epochs=1)
     names = {p.name for p in result.path.iterdir()}
-    assert {"config.toml", "environment.json", "metrics.jsonl", "summary.json", "checkpoints", "best"} <= names
+    assert {
+        "config.toml",
+        "environment.json",
+        "metrics.jsonl",
+        "summary.json",
+        "checkpoints",
+        "best",
+    } <= names
     rows = [json.loads(line) for line in (result.path / "metrics.jsonl").read_text().splitlines()]
     assert [row["phase"] for row in rows] == ["freeze", "finetune"]
     description = json.loads((result.path / "best/model.json").read_text())

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
-import zoo_classics
-from zoo_timm.aliases import ALIASES
-from zoo_timm.models import build as timm_build
-from zoo_torchvision import ALIASES as TORCHVISION_ALIASES
-from zoo_torchvision.models import build as torchvision_build
 
+import zoo_classics
 from zoo.errors import UsageError
 from zoo.network.head import find_head
 from zoo.network.probe import output_shape
 from zoo.registry import Registry
+from zoo_timm.aliases import ALIASES
+from zoo_timm.models import build as timm_build
+from zoo_torchvision import ALIASES as TORCHVISION_ALIASES
+from zoo_torchvision.models import build as torchvision_build
 
 K = 7
 
@@ -178,7 +178,9 @@ def test_an_argument_that_an_architecture_lacks_is_said():
     ],
 )
 def test_a_refused_size_is_named_with_one_that_works(build, architecture, size):
-    with pytest.raises(UsageError, match=f"{architecture} does not take images of {size} x {size}") as e:
+    with pytest.raises(
+        UsageError, match=f"{architecture} does not take images of {size} x {size}"
+    ) as e:
         build(architecture, num_classes=K, channels=3, image_size=size)
     works = int(e.value.hint.removeprefix("--img-size "))
     model = build(architecture, num_classes=K, channels=3, image_size=works)
@@ -210,9 +212,7 @@ def test_a_fault_that_is_not_the_sizes_is_not_called_one():
         raise RuntimeError("no such layer")
 
     with pytest.raises(RuntimeError, match="no such layer"):
-        build_for_size(
-            broken, name="broken", num_classes=K, channels=3, image_size=16, own_size=32
-        )
+        build_for_size(broken, name="broken", num_classes=K, channels=3, image_size=16, own_size=32)
 
 
 def test_the_shape_is_found_without_touching_the_network():

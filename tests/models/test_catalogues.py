@@ -1,4 +1,4 @@
-"""The declared names are exactly those of the installed libraries, which are not imported for it."""
+"""The declared names are those of the installed libraries, which are not imported for it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import subprocess
 import sys
 
 import pytest
+
 import zoo_classics
 import zoo_timm
 import zoo_torchvision
-from zoo_timm.aliases import ALIASES
-
 from zoo.plugin import fold
+from zoo_timm.aliases import ALIASES
 
 
 def run_python(code: str) -> object:

@@ -6,10 +6,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from zoo_classics import networks
 
 from zoo.errors import UsageError
 from zoo.network.head import find_head, proves_out
+from zoo_classics import networks
 
 ALL = [networks.lenet, networks.cifar_quick, networks.mlp_mnist, networks.mlp_cifar]
 by_name = pytest.mark.parametrize("build", ALL, ids=lambda build: build.name)
@@ -58,7 +58,9 @@ def test_any_size_channels_and_classes(build, channels, image_size, num_classes)
 @pytest.mark.parametrize(("build", "least"), [(networks.lenet, 16), (networks.cifar_quick, 8)])
 def test_images_that_are_too_small_are_refused_with_a_size_that_works(build, least):
     assert build(num_classes=2, channels=1, image_size=least) is not None
-    with pytest.raises(UsageError, match=rf"{build.name} does not take images of {least - 1} x") as e:
+    with pytest.raises(
+        UsageError, match=rf"{build.name} does not take images of {least - 1} x"
+    ) as e:
         build(num_classes=2, channels=1, image_size=least - 1)
     works = int(e.value.hint.removeprefix("--img-size "))
     assert build(num_classes=2, channels=1, image_size=works) is not None

@@ -1,4 +1,4 @@
-"""Every family of timm and every classification model of torchvision: build, freeze, train, unfreeze.
+"""Every family of timm and every model of torchvision: build, freeze, train, unfreeze.
 
 Slow: some families have no small member.
 """
@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional as F
+
 import zoo_timm
 import zoo_torchvision
-from torch.nn import functional as F
-from zoo_timm.models import build as timm_build
-from zoo_torchvision.models import build as torchvision_build
-
 from zoo.errors import UsageError
 from zoo.network.freeze import set_modes, set_trainable
 from zoo.network.head import find_head, proves_out
+from zoo_timm.models import build as timm_build
+from zoo_torchvision.models import build as torchvision_build
 
 pytestmark = pytest.mark.slow
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from zoo_timm.models import build as timm_build
-from zoo_torchvision.models import build as torchvision_build
 
 from zoo.errors import PluginError
 from zoo.network.head import find_head, head_input, proves_out
+from zoo_timm.models import build as timm_build
+from zoo_torchvision.models import build as torchvision_build
 
 K = 7
 

@@ -9,14 +9,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
-from zoo_timm.models import build as timm_build
-from zoo_torchvision.models import build as torchvision_build
+from torchvision.models import VisionTransformer
 
 from zoo.errors import CheckpointError, UnknownName, UsageError
 from zoo.network.head import find_head
 from zoo.network.loading import load_into, strip_prefixes
 from zoo.network.weights import load, read_state, resolve
 from zoo.protocols import Weights
+from zoo_timm.models import build as timm_build
 
 
 def network(num_classes=7, channels=3, architecture="test_resnet"):
@@ -88,7 +88,8 @@ def test_half_a_head_is_not_loaded():
 
 
 @pytest.mark.parametrize(
-    "prefix", ["module.", "model.", "pretrain_", "_orig_mod.", "backbone.", "module.model._orig_mod."]
+    "prefix",
+    ["module.", "model.", "pretrain_", "_orig_mod.", "backbone.", "module.model._orig_mod."],
 )
 def test_prefixes_of_wrappers_are_stripped(prefix):
     source, target = filled(network()), network()
@@ -132,7 +133,10 @@ def test_an_exact_name_beats_one_that_has_to_be_stripped():
         lambda state: {"model_state_dict": state, "args": {"lr": 0.1}},
         lambda state: {"ema": state},
         lambda state: {"state_dict": {"model": state}},
-        lambda state: {"model": state, "model_ema": {n: torch.zeros_like(t) for n, t in state.items()}},
+        lambda state: {
+            "model": state,
+            "model_ema": {n: torch.zeros_like(t) for n, t in state.items()},
+        },
     ],
     ids=["state_dict", "model", "model_state_dict", "ema", "nested", "model-before-ema"],
 )
@@ -203,8 +207,18 @@ def test_a_vision_transformers_positions_are_resampled_for_another_image_size():
 def test_torchvisions_positions_are_resampled_too():
     from zoo.network.loading import converted
 
-    source = filled(torchvision_build("vit_b_32", num_classes=7, channels=3, image_size=96))
-    target = torchvision_build("vit_b_32", num_classes=7, channels=3, image_size=64)
+    def small(image_size: int) -> VisionTransformer:
+        return VisionTransformer(
+            image_size=image_size,
+            patch_size=16,
+            num_layers=1,
+            num_heads=2,
+            hidden_dim=16,
+            mlp_dim=16,
+            num_classes=7,
+        )
+
+    source, target = filled(small(96)), small(64)
     state = converted(source.state_dict(), target, ("zoo_torchvision.models:convert_vit",))
     report = load_into(target, state, head=("heads.head",))
     assert report.matched == report.total
@@ -279,13 +293,21 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path, form):
     if form == "plain-pickle":
         path.write_bytes(pickle.dumps(content))
     else:
-        held = {"state_dict": {"fc.weight": torch.zeros(1), "x": content}} if form == "inside" else content
+        held = (
+            {"state_dict": {"fc.weight": torch.zeros(1), "x": content}}
+            if form == "inside"
+            else content
+        )
         torch.save(held, path, _use_new_zipfile_serialization=form != "legacy")
-    with pytest.raises(CheckpointError, match="could run code") as error:
+    with pytest.raises(CheckpointError) as error:
         read_state(path)
-    assert error.value.exit_code == 4
-    assert "mkdir" in error.value.found
     assert not canary.exists()
+    assert error.value.exit_code == 4
+    if form == "plain-pickle":  # of a newer protocol: refused before its code is looked at
+        assert "cannot be read as weights" in error.value.what
+    else:
+        assert "could run code" in error.value.what
+        assert "mkdir" in error.value.found
 
 
 def test_the_canary_would_sing(tmp_path):
@@ -314,7 +336,9 @@ def test_a_truncated_file_is_named_as_such(tmp_path, suffix, share):
         read_state(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"\x00" * 64, b"not a model", b"PK\x03\x04rubbish", b"\x80\x02."])
+@pytest.mark.parametrize(
+    "content", [b"", b"\x00" * 64, b"not a model", b"PK\x03\x04rubbish", b"\x80\x02."]
+)
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".bin"])
 def test_rubbish_is_refused(tmp_path, content, suffix):
     path = tmp_path / f"rubbish{suffix}"
@@ -367,7 +391,7 @@ def test_a_path_of_no_file_is_a_usage_error(choice):
 
 def test_a_folder_stands_for_the_model_in_it(tmp_path):
     source, target = filled(network()), network()
-    with pytest.raises(UsageError, match="without a model.safetensors"):
+    with pytest.raises(UsageError, match=r"without a model\.safetensors"):
         resolve(str(tmp_path), ())
     save_file(source.state_dict(), tmp_path / "model.safetensors")
     load(target, resolve(str(tmp_path), ()), head=HEAD)

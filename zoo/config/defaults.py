@@ -11,30 +11,32 @@ from zoo.config.run_config import RunConfig
 
 __all__ = ["default_image_size", "settle"]
 
-_PRETRAINED = {
-    "freeze_epochs": 1, "epochs": 3, "lr": 1e-2, "backbone_lr": 0.1, "warmup": 0.5,
-    "weight_decay": 0.01,
+_PRETRAINED: dict[str, object] = {
+    "freeze_epochs": 1, "epochs": 3, "lr": 3e-3, "backbone_lr": 0.1, "warmup": 0.5,
+    "weight_decay": 0.01, "aug": "none",
 }  # fmt: skip
-_RANDOM = {
+_RANDOM: dict[str, object] = {
     "freeze_epochs": 0, "epochs": 10, "lr": 2e-3, "backbone_lr": 1.0, "warmup": 0.5,
-    "weight_decay": 0.05,
+    "weight_decay": 0.05, "aug": "light",
 }  # fmt: skip
 
 
-def settle(config: RunConfig, *, pretrained: bool, image_size: int) -> RunConfig:
+def settle(config: RunConfig, *, pretrained: bool, image_size: int, sched_ends: bool) -> RunConfig:
     """Returns the configuration with every open option decided.
 
     Args:
         config: What the user asked for; what is not None stays.
         pretrained: Whether the network starts from pretrained weights.
         image_size: The input size that was decided.
+        sched_ends: Whether the schedule runs down to the end of its scope (cosine), so that the
+            next phase needs a new one; one that counts epochs (SGDR-10-2) spans the run.
     """
-    table: dict[str, float] = _PRETRAINED if pretrained else _RANDOM
-    open_ones: dict[str, object] = {
-        key: value for key, value in table.items() if getattr(config, key) is None
-    }
+    table = _PRETRAINED if pretrained else _RANDOM
+    open_ones = {key: value for key, value in table.items() if getattr(config, key) is None}
     if config.img_size is None:
         open_ones["img_size"] = image_size
+    if config.sched_scope == "auto":
+        open_ones["sched_scope"] = "phase" if sched_ends else "run"
     if config.norm == "auto":
         open_ones["norm"] = "hold" if pretrained else "train"
     return config.changed(**open_ones)

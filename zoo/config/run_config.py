@@ -54,7 +54,9 @@ class RunConfig:
     loss: str = _option("ce", "loss: zoo list losses", GROUPS[0])
     optim: str = _option("adamw", "optimizer: zoo list optimizers", GROUPS[0])
     sched: str = _option("cosine", "learning-rate schedule: zoo list schedulers", GROUPS[0])
-    aug: str = _option("light", "augmentation, joined by +: zoo list transforms", GROUPS[0])
+    aug: str | None = _option(
+        None, "augmentation, joined by +: zoo list transforms", GROUPS[0], type="str"
+    )
 
     epochs: int | None = _option(
         None, "epochs that train the whole network", GROUPS[1], type="int", minimum=0
@@ -84,8 +86,8 @@ class RunConfig:
         None, "epochs of rising rate at the start of each phase", GROUPS[2], type="float", minimum=0
     )
     sched_scope: str = _option(
-        "run", "the schedule spans the run, or starts again in each phase", GROUPS[2],
-        choices=("run", "phase"),
+        "auto", "the schedule spans the run, or starts again in each phase", GROUPS[2],
+        choices=("auto", "run", "phase"),
     )  # fmt: skip
     weight_decay: float | None = _option(
         None, "weight decay, none on biases and norms", GROUPS[2], type="float", minimum=0

@@ -16,7 +16,7 @@ from zoo.data.randomness import Stream, key
 from zoo.data.store import Store
 from zoo.engine.phases import Phase, freeze_then_finetune
 from zoo.errors import PluginError, UsageError, ZooError, printable
-from zoo.network.head import find_head, proves_out
+from zoo.network.head import find_head, proves_out, zero_head
 from zoo.network.weights import Chosen, LoadReport, load, resolve
 from zoo.protocols import DataSet, Preprocessing
 from zoo.registry import Choice, Registry, build, parse_choice, parse_choices
@@ -129,7 +129,7 @@ def choose(config: RunConfig, registry: Registry) -> Choices:
         "scheduler": pick("scheduler", config.sched),
     }
     try:
-        picked["transforms"] = parse_choices(registry, "transform", config.aug)
+        picked["transforms"] = parse_choices(registry, "transform", config.aug or "none")
     except UsageError as error:
         problems.append(error)
     picked["data"] = None
@@ -161,12 +161,15 @@ def assemble(config: RunConfig, registry: Registry, *, resumed: Preprocessing | 
     config = settle(
         config,
         pretrained=pretrained,
+        sched_ends="to the end" in choices.scheduler.entry.component.tags,
         image_size=default_image_size(
             preferred=preprocessing.image_size, typical_side=data.typical_side,
             pretrained=pretrained,
         ),
     )  # fmt: skip
     assert config.img_size is not None  # settled
+    assert config.aug is not None
+    choices = replace(choices, transforms=parse_choices(registry, "transform", config.aug))
     preprocessing = replace(preprocessing, image_size=config.img_size)
     if problems := check_data(config, data):
         raise UsageError.together(problems)
@@ -178,6 +181,8 @@ def assemble(config: RunConfig, registry: Registry, *, resumed: Preprocessing | 
     )
     head = find_head(model, num_classes=num_classes)
     loaded = load(model, taken, head=head)
+    if loaded is not None and loaded.head_replaced:
+        zero_head(model, head=head)
     proved = _try_forward(model, head, choices.model, config, num_classes)
 
     class_weight_K = _class_weights(config, data)

@@ -82,7 +82,8 @@ class Stage:
         )
         training = Training(
             module=device.wrap(module), feed=train_feed, loss=job.loss,
-            mass=partial(_mass, job.class_weight_K), device=device, config=config, augment=phase.augment,
+            mass=partial(_mass, job.class_weight_K), device=device, config=config,
+            augment=phase.augment,
             optimizer=device.accelerator.prepare_optimizer(optimizer),
         )  # fmt: skip
         frozen = frozen_tensors(model, trained)

@@ -30,6 +30,9 @@ __all__ = ["fetch", "locate", "offline", "read_state"]
 _SECONDS = 8.0
 """Longest wait for a server to answer or to send the next bytes."""
 
+_ASKED_CODE = re.compile(r"GLOBAL ([\w.]+)")
+"""How torch's restricted loader names what a pickle wants to call."""
+
 _WRAPPERS = (
     "state_dict",
     "model",
@@ -142,7 +145,7 @@ def _cannot(weights: Weights, why: str) -> MachineError:
     return MachineError(
         f"the weights {weights.name!r} cannot be downloaded: {why}",
         found=source,
-        hint="copy the file here and give --weights PATH; or start from random ones: --weights none",
+        hint="copy the file here and give --weights PATH; or --weights none for random ones",
     )
 
 
@@ -249,16 +252,15 @@ def read_state(path: Path) -> dict[str, Tensor]:
             with warnings.catch_warnings():  # of old formats, before it says what is wrong
                 warnings.simplefilter("ignore")
                 content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        refused = re.search(r"(?:GLOBAL|global|class) ([\w.]+)", str(error))
-        raise CheckpointError(
-            f"{shown} is refused: reading it could run code that is in it",
-            found=f"it asks for {refused[1]}" if refused else "a pickle that is not plain tensors",
-            hint="in a program that you trust: torch.save(model.state_dict(), 'weights.pth')",
-        ) from error
     except Exception as error:  # what a damaged file makes of a parser has no end of types
         if isinstance(error, PermissionError):
             raise MachineError(f"cannot read {shown}: permission denied") from error
+        if isinstance(error, pickle.UnpicklingError) and (code := _ASKED_CODE.search(str(error))):
+            raise CheckpointError(
+                f"{shown} is refused: reading it could run code that is in it",
+                found=f"it asks for {printable(code[1])}",
+                hint="in a program that you trust: torch.save(model.state_dict(), 'weights.pth')",
+            ) from error
         raise CheckpointError(
             f"{shown} cannot be read as weights: it is damaged or of another kind",
             found=f"{type(error).__name__}: {' '.join(str(error).split())[:160]}",

@@ -67,8 +67,8 @@ def resolve(
     """Returns the weights that ``--weights`` asks for, as a file on this machine.
 
     ``auto`` takes the first of ``offered`` that is installed or cached, else downloads the first
-    that can be, else none. ``none`` takes none. A name takes that one of ``offered`` or fails; everything else
-    is a path.
+    that can be, else none. ``none`` takes none. A name takes that one of ``offered`` or fails;
+    everything else is a path.
 
     Args:
         choice: What the user said.
@@ -101,7 +101,8 @@ def resolve(
 def _automatic(offered: Sequence[Weights], notify: Callable[[str], None] | None) -> Chosen:
     if not offered:
         return Chosen(
-            kind="random", reason="random weights: no pretrained weights are known for this model"
+            kind="random",
+            reason="random weights: no pretrained ones are known for this model",
         )
     for weights in offered:
         if (path := locate(weights)) is not None:

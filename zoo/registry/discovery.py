@@ -97,7 +97,8 @@ def discover(
         elif not _allowed(record, settings):
             records.append(replace(record, status="disabled", cause=_why_not(record, settings)))
         elif claims[fold(namespace)] > 1 and not (record.builtin and fold(namespace) in ours):
-            cause = f"the namespace {namespace!r} is also claimed by {', '.join(others) or distribution}"
+            rivals = ", ".join(others) or distribution
+            cause = f"the namespace {namespace!r} is also claimed by {rivals}"
             records.append(replace(record, status="broken", cause=cause))
         else:
             records.append(_load(point, record))

@@ -128,22 +128,24 @@ class Registry:
 
         namespace, _, bare = name.rpartition("/")
         own = {fold(e.component.name): e for e in self.entries(kind)}
-        words = {**{alias: entries[0].component.name for (k, alias), entries in self._aliases.items()
-                    if k == kind}, **{key: entry.component.name for key, entry in own.items()}}  # fmt: skip
-        close = difflib.get_close_matches(fold(bare), words, n=4, cutoff=0.6)
-        close += [w for w in words if fold(bare) and fold(bare) in w and w not in close][
+        words = {alias: entries[0] for (k, alias), entries in self._aliases.items() if k == kind}
+        names = {word: entry.component.name for word, entry in {**words, **own}.items()}
+        close = difflib.get_close_matches(fold(bare), names, n=4, cutoff=0.6)
+        close += [w for w in names if fold(bare) and fold(bare) in w and w not in close][
             : 4 - len(close)
         ]
         found = f"{len(own):,} {plural(kind)}" if own else f"no {kind} at all"
         if close:
-            found += "; close: " + ", ".join(dict.fromkeys(words[word] for word in close))
+            found += "; close: " + ", ".join(dict.fromkeys(names[word] for word in close))
         if bare and namespace and (elsewhere := self._canonical.get((kind, fold(bare)))):
             found += "; " + ", ".join(entry.id for entry in elsewhere)
         absent = [p for p in self.plugins if p.status != "ok"]
         if absent:
             named = ", ".join(f"{p.namespace} ({p.status})" for p in absent[:4])
             found += f"; plugins that did not load and may have it: {named}"
-        hint = f"zoo list {plural(kind)}" + (f" '*{printable(bare)[:12]}*'" if not close and bare else "")
+        hint = f"zoo list {plural(kind)}" + (
+            f" '*{printable(bare)[:12]}*'" if not close and bare else ""
+        )
         return UnknownName(
             f"no {kind} is named {printable(name)!r}",
             found=found,

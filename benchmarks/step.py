@@ -1,0 +1,123 @@
+"""Fine-tuning through the engine against a bare PyTorch loop, tensors already in memory.
+
+Same model, batch, memory format, optimizer and thread count; the bare loop indexes a normalised
+tensor, the engine also counts its randomness, watches the loss and sums its meters.
+
+    python benchmarks/step.py [--model mobilenetv3] [--size 64] [--batch 64] [--runs 7] [--own]
+
+Without --own both use torch's own depthwise gradient; with it the engine uses zoo's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import statistics
+import time
+
+import numpy as np
+import torch
+from common import alternate, machine, spread
+from torch.nn import functional
+
+from zoo.config import RunConfig
+from zoo.data.store import Store
+from zoo.engine.device import Device
+from zoo.engine.feeds import ImageFeed
+from zoo.engine.groups import parameter_groups
+from zoo.engine.loop import Training, train_epoch
+from zoo.engine.meters import Meter
+from zoo.network.depthwise import accelerate_depthwise
+from zoo.network.freeze import set_modes
+from zoo.network.head import find_head
+from zoo.protocols import Preprocessing
+from zoo.registry import Registry, build, parse_choice
+
+
+class Pixels:
+    """Images of the network's size, already decoded."""
+
+    def __init__(self, pixels: np.ndarray) -> None:
+        self.pixels = pixels
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="mobilenetv3")
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--own", action="store_true")
+    args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    registry = Registry.installed()
+    torch.manual_seed(0)
+    model = build(parse_choice(registry, "model", args.model), num_classes=10, channels=3,
+                  image_size=args.size)  # fmt: skip
+    model = model.to(memory_format=torch.channels_last)
+    num = args.batch * args.steps
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(0, 256, (num, args.size, args.size, 3), dtype=np.uint8)
+    labels = generator.integers(0, 10, num)
+
+    def optimizer_of(network: torch.nn.Module) -> torch.optim.Optimizer:
+        groups = parameter_groups(network, head=find_head(network, num_classes=10), lr=1e-4,
+                                  backbone_lr=1.0, layer_decay=1.0, weight_decay=0.01)  # fmt: skip
+        return build(parse_choice(registry, "optimizer", "adamw"), params=groups, lr=1e-4,
+                     weight_decay=0.01)  # fmt: skip
+
+    bare_model, bare_images = copy.deepcopy(model).train(), None
+    bare_optimizer = optimizer_of(bare_model)
+    bare_images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div(255).sub(0.5).div(0.5)
+    bare_images = bare_images.contiguous(memory_format=torch.channels_last)
+    bare_labels = torch.from_numpy(labels)
+
+    def bare() -> float:
+        start = time.perf_counter()
+        for index in torch.randperm(num).split(args.batch):
+            bare_optimizer.zero_grad(set_to_none=True)
+            functional.cross_entropy(bare_model(bare_images[index]), bare_labels[index]).backward()
+            bare_optimizer.step()
+        return num / (time.perf_counter() - start)
+
+    engine_model = copy.deepcopy(model)
+    accelerate_depthwise(engine_model, enabled=args.own)
+    config = RunConfig(model=args.model, batch_size=args.batch, lr=1e-4, device="cpu")
+    device = Device.open(config)
+    preprocessing = Preprocessing(image_size=args.size)
+    store = Store.open(Pixels(pixels), preprocessing=preprocessing, channels=3, budget_bytes=0,
+                       num_threads=1)  # fmt: skip
+    feed = ImageFeed(store, labels_N=labels, preprocessing=preprocessing, transforms=(), seed=0,
+                     device=torch.device("cpu"))  # fmt: skip
+    training = Training(
+        module=engine_model, feed=feed, mass=lambda y: torch.tensor(float(len(y))),
+        loss=build(parse_choice(registry, "loss", "ce"), num_classes=10, class_weight_K=None),
+        optimizer=optimizer_of(engine_model), device=device, config=config, augment=False,
+    )  # fmt: skip
+
+    def engine() -> float:
+        set_modes(engine_model, ("",), hold_statistics=False)
+        start = time.perf_counter()
+        train_epoch(training, epoch=0, first_step=0, meter=Meter(device.torch_device),
+                    lr_factor=lambda step, steps: 1.0, step_ended=lambda *_: None)  # fmt: skip
+        return num / (time.perf_counter() - start)
+
+    bare(), engine()  # warm up
+    bare_speed, engine_speed = alternate(args.runs, bare, engine)
+    ratios = [b / a for a, b in zip(bare_speed, engine_speed, strict=True)]
+    print(machine(), f"{torch.get_num_threads()} threads")
+    print(f"{args.model}, {args.size} pixels, batch {args.batch}, {args.steps} steps a run")
+    print(f"bare loop  {spread(bare_speed)} images/s")
+    print(f"engine     {spread(engine_speed)} images/s")
+    print(f"engine / bare, pair by pair: {statistics.median(ratios):.3f} "
+          f"({min(ratios):.3f} to {max(ratios):.3f})")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
