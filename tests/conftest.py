@@ -64,8 +64,8 @@ def make_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cal
         return package
 
     yield make
-    for package in made:
-        sys.modules.pop(package, None)
+    for name in [n for n in sys.modules if n.partition(".")[0] in made]:
+        del sys.modules[name]
 
 
 @dataclass(frozen=True)

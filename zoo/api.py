@@ -10,6 +10,7 @@ trained.predict(["cat.jpg"])
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,16 +46,21 @@ def run(
     Raises:
         ZooError: Whatever went wrong; see :mod:`zoo.errors` for the tree.
     """
+    from zoo.engine.device import Device
     from zoo.engine.events import Observer as Silent
     from zoo.engine.run import run_job
     from zoo.runs.folder import RunFolder
 
     job = prepare(config, registry=registry, **options)
     stem = f"{job.choices.model.entry.component.name}-{_plain(job.data.name)}"
-    folder = RunFolder.create(Path(job.config.runs), name=job.config.name, stem=stem)
-    with folder.owned():
-        _describe(job, folder)
-        return run_job(job, folder, observer=observer or Silent())
+    device = Device.open(job.config)
+    folder = device.from_main(
+        lambda: RunFolder.create(Path(job.config.runs), name=job.config.name, stem=stem)
+    )
+    with folder.owned() if device.is_main else nullcontext():
+        if device.is_main:
+            _describe(job, folder)
+        return run_job(job, folder, device=device, observer=observer or Silent())
 
 
 def prepare(
@@ -86,6 +92,7 @@ def resume(
         BusyError: Another process is writing the run.
     """
     from zoo.config import load_config
+    from zoo.engine.device import Device
     from zoo.engine.events import Observer as Silent
     from zoo.engine.job import assemble
     from zoo.engine.run import run_job
@@ -95,13 +102,14 @@ def resume(
 
     folder = RunFolder.open(Path(path))
     observer = observer or Silent()
-    with folder.owned():
+    config = RunConfig.from_mapping(
+        load_config(folder.path / "config.toml"), source=printable(folder.path / "config.toml")
+    )
+    device = Device.open(config)
+    with folder.owned() if device.is_main else nullcontext():
         found, rejected = checkpoint.latest(folder.checkpoints)
         for line in rejected:
             observer.noted(f"skipped {line}")
-        config = RunConfig.from_mapping(
-            load_config(folder.path / "config.toml"), source=printable(folder.path / "config.toml")
-        )
         if found is None and rejected:
             raise CheckpointError(
                 f"the run {printable(folder.path)} has no checkpoint that can be used",
@@ -109,12 +117,12 @@ def resume(
             )  # fmt: skip
         if found is None:  # killed before its first checkpoint: from the start, as configured
             job = assemble(config, registry or Registry.installed())
-            return run_job(job, folder, observer=observer)
+            return run_job(job, folder, device=device, observer=observer)
         state = checkpoint.load(found)
         saved = folder.read_json("environment.json")["preprocessing"]
         preprocessing = Preprocessing.from_mapping(saved)
         job = assemble(config, registry or Registry.installed(), resumed=preprocessing)
-        return run_job(job, folder, observer=observer, resume=state)
+        return run_job(job, folder, device=device, observer=observer, resume=state)
 
 
 def load(path: str | Path, *, registry: Registry | None = None) -> Trained:

@@ -52,29 +52,29 @@ def built(build, architecture, *, channels=3, **options):
         return model, model.eval()(torch.rand(2, channels, size, size))
 
 
-def marked(table):
-    return [
-        pytest.param(alias, marks=pytest.mark.slow if target in LARGE else (), id=alias)
-        for alias, target in table.items()
-    ]
-
-
-@pytest.mark.parametrize("alias", marked(ALIASES))
+@pytest.mark.parametrize("alias", ALIASES)
 def test_aliases_of_timm(alias: str, registry: Registry):
-    entry = registry.find("model", alias)
-    assert entry.id == f"timm/{ALIASES[alias]}"
-    model, logits_BK = built(timm_build, ALIASES[alias])
+    assert registry.find("model", alias).id == f"timm/{ALIASES[alias]}"
+
+
+@pytest.mark.parametrize("alias", TORCHVISION_ALIASES)
+def test_aliases_of_torchvision(alias: str, registry: Registry):
+    assert registry.find("model", alias).id == f"torchvision/{TORCHVISION_ALIASES[alias]}"
+
+
+@pytest.mark.parametrize(
+    ("build", "architecture"),
+    [
+        pytest.param(build, name, marks=pytest.mark.slow if name in LARGE else (), id=name)
+        for build, table in ((timm_build, ALIASES), (torchvision_build, TORCHVISION_ALIASES))
+        for name in sorted(set(table.values()))
+    ],
+)
+def test_what_aliases_name_builds_and_runs(build, architecture):
+    model, logits_BK = built(build, architecture)
     assert logits_BK.shape == (2, K)
     assert torch.isfinite(logits_BK).all()
     assert find_head(model, num_classes=K)
-
-
-@pytest.mark.parametrize("alias", marked(TORCHVISION_ALIASES))
-def test_aliases_of_torchvision(alias: str, registry: Registry):
-    entry = registry.find("model", alias)
-    assert entry.id == f"torchvision/{TORCHVISION_ALIASES[alias]}"
-    _, logits_BK = built(torchvision_build, TORCHVISION_ALIASES[alias])
-    assert logits_BK.shape == (2, K)
 
 
 @pytest.mark.parametrize(

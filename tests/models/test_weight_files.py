@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import threading
 import time
@@ -42,7 +43,8 @@ class Server:
                 self.send_response(server.status)
                 self.send_header("Content-Length", str(len(CONTENT)))
                 self.end_headers()
-                self.wfile.write(CONTENT[: server.send])
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                    self.wfile.write(CONTENT[: server.send])
                 if server.stall:
                     server.release.wait(server.stall)
 

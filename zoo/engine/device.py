@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
 from zoo.errors import UsageError, printable
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from zoo.config import RunConfig
 
 __all__ = ["Device"]
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,18 @@ class Device:
     def wrap(self, module: nn.Module) -> nn.Module:
         """Returns the module as it is trained: itself, or shared among processes."""
         return self.accelerator.prepare_model(module) if self.world > 1 else module
+
+    def from_main(self, make: Callable[[], _T]) -> _T:
+        """Returns what ``make`` returns in the main process, in every process."""
+        made: list[_T | None] = [make() if self.is_main else None]
+        if self.world > 1:
+            broadcast_object_list(made)
+        (value,) = made
+        return cast("_T", value)
+
+    def wait(self) -> None:
+        """Waits until every process is here."""
+        self.accelerator.wait_for_everyone()
 
     def sum(self, tensor: Tensor) -> Tensor:
         """Returns the sum over all processes."""

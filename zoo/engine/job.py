@@ -181,9 +181,9 @@ def assemble(config: RunConfig, registry: Registry, *, resumed: Preprocessing | 
     )
     head = find_head(model, num_classes=num_classes)
     loaded = load(model, taken, head=head)
-    if loaded is not None and loaded.head_replaced:
-        zero_head(model, head=head)
     proved = _try_forward(model, head, choices.model, config, num_classes)
+    if proved and (loaded is None or loaded.head_replaced):
+        zero_head(model, head=head)
 
     class_weight_K = _class_weights(config, data)
     loss = build(choices.loss, num_classes=num_classes, class_weight_K=class_weight_K)

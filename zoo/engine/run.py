@@ -34,14 +34,20 @@ __all__ = ["run_job"]
 
 
 def run_job(
-    job: Job, folder: RunFolder, *, observer: Observer, resume: Checkpoint | None = None
+    job: Job,
+    folder: RunFolder,
+    *,
+    device: Device,
+    observer: Observer,
+    resume: Checkpoint | None = None,
 ) -> RunResult:
     """Trains a job to its end.
 
     Args:
         job: What to train.
-        folder: Where it is kept; owned by this process.
-        observer: Listens.
+        folder: Where it is kept; owned by the main process.
+        device: Where it computes.
+        observer: Listens, in the main process.
         resume: A checkpoint to go on from.
 
     Returns:
@@ -53,20 +59,22 @@ def run_job(
         MachineError: The disk is full or not writable; earlier checkpoints are intact.
     """
     with _threads(job.config.threads), interrupts() as signals:
-        return _Run(job, folder, observer, resume, signals).to_the_end()
+        return _Run(
+            job, folder, device, observer if device.is_main else Observer(), resume, signals
+        ).to_the_end()
 
 
 class _Run:
     """One run in this process."""
 
     def __init__(
-        self, job: Job, folder: RunFolder, observer: Observer, resume: Checkpoint | None,
-        signals: Interrupts,
+        self, job: Job, folder: RunFolder, device: Device, observer: Observer,
+        resume: Checkpoint | None, signals: Interrupts,
     ) -> None:  # fmt: skip
         self.job, self.folder, self.observer, self.signals = job, folder, observer, signals
         self.state = RunState.fresh(job) if resume is None else RunState.restored(job, resume)
         self.saved: Mapping[str, Any] | None = None if resume is None else resume.state
-        self.device = Device.open(job.config)
+        self.device = device
         self.started = self.last_save = time.monotonic()
         job.model.to(self.device.torch_device).to(memory_format=torch.channels_last)
         accelerate_depthwise(job.model, enabled=job.config.fast_depthwise)
@@ -203,6 +211,7 @@ class _Run:
     def finish(self) -> RunResult:
         """Takes the best weights back, tests them and writes the summary."""
         job, best = self.job, self.state.best
+        self.device.wait()
         if job.config.restore_best:
             job.model.load_state_dict(self.folder.read_best()[0])
         test_loss = test_accuracy = None

@@ -73,7 +73,8 @@ def _returns_classes(module: nn.Module | None, num_classes: int) -> bool:
 def zero_head(model: nn.Module, *, head: tuple[str, ...]) -> None:
     """Sets a new head's weights and biases to zero, so that it starts by preferring no class.
 
-    On pretrained features a random head starts with a large wrong opinion that it has to unlearn:
+    Only for a head that proves out: behind a ReLU, zeros would never get a gradient. On
+    pretrained features a random head starts with a large wrong opinion that it has to unlearn:
     after one frozen epoch on 2,000 clothes a zero one was right for 0.77, a random one for 0.34.
     """
     for name in head:

@@ -1,0 +1,44 @@
+"""Two processes train what one trains: each sample counts once, in the gradient and in the score."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distribution")
+@pytest.mark.parametrize("options", [("--epochs", "2"), ("--freeze-epochs", "2", "--epochs", "1")])
+def test_two_processes_end_where_one_does(shapes_folder, tmp_path, options):
+    path = os.pathsep.join([str(ROOT), str(ROOT / "plugins"), *sys.path])
+    # The seven-image batches are cut unevenly: four and three.
+    common = ["-m", "zoo.cli.main", "run", "--model", "lenet", "--img-size", "16", "--threads", "1",
+              "--batch-size", "7", "--optim", "sgd", "--lr", "0.05", "--device", "cpu", "--data",
+              str(shapes_folder), "--runs", str(tmp_path), *options]  # fmt: skip
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    for name, command in (("one", common), ("two", [*launch, *common])):
+        done = subprocess.run([sys.executable, *command, "--name", name], env=environment,
+                              capture_output=True, text=True, timeout=300, check=False)  # fmt: skip
+        assert done.returncode == 0, done.stderr[-2000:]
+    assert {p.name for p in tmp_path.iterdir()} == {"one", "two"}
+    rows = [
+        [json.loads(line) for line in (tmp_path / n / "metrics.jsonl").read_text().splitlines()]
+        for n in ("one", "two")
+    ]
+    for one, two in zip(*rows, strict=True):
+        assert two["train_loss"] == pytest.approx(one["train_loss"], abs=1e-5)
+        assert two["val_loss"] == pytest.approx(one["val_loss"], abs=1e-5)
+        assert two["val_accuracy"] == one["val_accuracy"]
+    single = load_file(tmp_path / "one/best/model.safetensors")
+    double = load_file(tmp_path / "two/best/model.safetensors")
+    for name, value in single.items():
+        assert torch.allclose(value, double[name], atol=1e-6), name
