@@ -1,0 +1,264 @@
+"""Checkpoints: whole or absent, verified, and never a wrong one without a word."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from zoo.errors import BusyError, CheckpointError, MachineError
+from zoo.runs import checkpoint, tree
+from zoo.runs.folder import RunFolder
+
+
+def model(value: float = 1.0) -> dict[str, torch.Tensor]:
+    return {"weight": torch.full((4, 3), value), "steps": torch.tensor(7)}
+
+
+STATE = {"position": {"epoch": 2}, "optimizer": {"state": {0: {"avg": torch.arange(3.0)}}}}
+
+
+def test_a_checkpoint_comes_back_as_it_was(tmp_path):
+    checkpoint.save(tmp_path, step=12, model=model(), state=STATE)
+    path, rejected = checkpoint.latest(tmp_path)
+    loaded = checkpoint.load(path)
+    assert rejected == []
+    assert torch.equal(loaded.model["weight"], model()["weight"])
+    assert loaded.model["steps"].shape == ()
+    assert loaded.state["position"] == {"epoch": 2}
+    assert torch.equal(loaded.state["optimizer"]["state"][0]["avg"], torch.arange(3.0))
+
+
+def test_the_last_two_are_kept_by_step_not_by_time(tmp_path):
+    for step in (9, 10, 100):
+        path = checkpoint.save(tmp_path, step=step, model=model(step), state={})
+        os.utime(path, (1e9 - step, 1e9 - step))  # a clock that goes back
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000010", "step-00000100"]
+    assert checkpoint.latest(tmp_path)[0].name == "step-00000100"
+
+
+def corrupt(path, how, generator):
+    data = bytearray(path.read_bytes())
+    if how == "flip":
+        position = generator.randrange(len(data))
+        data[position] ^= 1 << generator.randrange(8)
+    elif how == "cut":
+        del data[generator.randrange(len(data)) :]
+    else:
+        data += b"\0"
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize("how", ["flip", "cut", "grow"])
+def test_no_corruption_is_loaded_silently(tmp_path, how):
+    generator = random.Random(how)
+    checkpoint.save(tmp_path / "a", step=1, model=model(1), state=STATE)
+    checkpoint.save(tmp_path / "a", step=2, model=model(2), state=STATE)
+    names = sorted(p.name for p in (tmp_path / "a" / "step-00000002").iterdir())
+    silent = 0
+    for trial in range(120):
+        folder = tmp_path / f"trial-{trial}"
+        shutil.copytree(tmp_path / "a", folder)
+        corrupt(folder / "step-00000002" / generator.choice(names), how, generator)
+        path, rejected = checkpoint.latest(folder)
+        if path.name == "step-00000002":  # a flipped bit of white space or of an unread key
+            silent += not torch.equal(checkpoint.load(path).model["weight"], model(2)["weight"])
+        else:
+            assert rejected
+            assert checkpoint.load(path).model["weight"][0, 0] == 1
+        shutil.rmtree(folder)
+    assert silent == 0
+
+
+def test_swapped_files_and_manifests_are_refused(tmp_path):
+    for step in (1, 2):
+        checkpoint.save(tmp_path, step=step, model=model(step), state=STATE)
+    first, second = tmp_path / "step-00000001", tmp_path / "step-00000002"
+    shutil.copy(first / "MANIFEST.json", second / "MANIFEST.json")
+    with pytest.raises(CheckpointError, match="its manifest belongs to step 1"):
+        checkpoint.load(second)
+    shutil.copy(second / "model.safetensors", first / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"model.safetensors was changed"):
+        checkpoint.load(first)
+
+
+def test_a_newer_format_says_upgrade(tmp_path):
+    path = checkpoint.save(tmp_path, step=1, model=model(), state={})
+    manifest = json.loads((path / "MANIFEST.json").read_text())
+    manifest["format"] = checkpoint.FORMAT + 1
+    manifest["digest"] = checkpoint._digest_of(manifest)
+    (path / "MANIFEST.json").write_text(json.dumps(manifest))
+    with pytest.raises(CheckpointError, match="upgrade zoo"):
+        checkpoint.load(path)
+
+
+KILLER = """
+    import os, shutil, sys
+    from pathlib import Path
+    import torch
+    from zoo.runs import checkpoint
+
+    def die_at(at):
+        left = at
+
+        def counted(function):
+            def call(*args, **kwargs):
+                nonlocal left
+                left -= 1
+                if left == 0:
+                    os._exit(137)
+                return function(*args, **kwargs)
+            return call
+
+        # Every operation of a save on the disk.
+        os.fsync = counted(os.fsync)
+        for name in ("rename", "replace", "mkdir", "write_text", "write_bytes", "unlink", "open"):
+            setattr(Path, name, counted(getattr(Path, name)))
+        checkpoint.shutil.rmtree = counted(checkpoint.shutil.rmtree)
+
+    root = Path(sys.argv[1])
+    for at in range(1, 1000):
+        folder = root / f"kill-{at}"
+        shutil.copytree(root / "start", folder)
+        child = os.fork()
+        if child == 0:
+            die_at(at)
+            weights = {"weight": torch.full((4, 3), 3.0)}
+            checkpoint.save(folder, step=3, model=weights, state={"a": torch.ones(2)})
+            os._exit(0)
+        if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0:
+            break
+    print("operations", at - 1)
+"""
+
+
+def test_a_kill_at_every_operation_of_a_save_leaves_a_whole_checkpoint(tmp_path):
+    script = tmp_path / "killer.py"
+    script.write_text(textwrap.dedent(KILLER))
+    for step in (1, 2):
+        checkpoint.save(tmp_path / "start", step=step, model=model(step), state=STATE)
+    path = os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])
+    ended = subprocess.run([sys.executable, script, tmp_path], capture_output=True, text=True,
+                           timeout=300, check=True, env={**os.environ, "PYTHONPATH": path})  # fmt: skip
+    total = int(ended.stdout.split()[-1])
+    assert total > 15
+    seen = set()
+    for at in range(1, total + 1):
+        folder = tmp_path / f"kill-{at}"
+        path, _ = checkpoint.latest(folder)
+        step = int(path.name[5:])
+        seen.add(step)
+        assert checkpoint.load(path).model["weight"][0, 0] == step
+        # and the next save goes well and cleans up
+        checkpoint.save(folder, step=4, model=model(4), state={})
+        assert not list(folder.glob(".tmp-*"))
+    assert seen == {2, 3}
+
+
+def test_a_full_disk_keeps_the_earlier_checkpoint(tmp_path):
+    checkpoint.save(tmp_path, step=1, model=model(1), state=STATE)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        with pytest.raises(MachineError) as caught:
+            checkpoint.save(tmp_path, step=2, model={"big": torch.zeros(100_000)}, state={})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.exit_code == 6
+    assert "writing the checkpoint" in str(caught.value)
+    path, rejected = checkpoint.latest(tmp_path)
+    assert path.name == "step-00000001"
+    assert rejected == []
+    assert not list(tmp_path.glob(".tmp-*"))
+
+
+plain = (
+    st.none() | st.booleans() | st.integers(-(2**62), 2**62) | st.floats() | st.text(max_size=8)
+)
+trees = st.recursive(
+    plain | st.just(0).map(lambda _: torch.arange(3)),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.lists(inner, max_size=3).map(tuple)
+        | st.dictionaries(st.text(max_size=4) | st.integers(-5, 5), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@settings(deadline=None)
+@given(trees)
+def test_any_state_survives_json(state):
+    body, tensors = tree.split(state)
+    back = tree.join(json.loads(json.dumps(body)), tensors)
+    assert tree.split(back)[0] == body
+    assert type(back) is type(state)
+
+
+def test_a_state_of_foreign_objects_is_refused():
+    with pytest.raises(TypeError, match="cannot hold set"):
+        tree.split({"a": {1, 2}})
+
+
+def test_shared_and_strided_tensors_are_saved_apart():
+    base = torch.arange(12.0).reshape(3, 4)
+    saved = checkpoint.savable({"all": base, "same": base, "part": base[:, 1]})
+    assert len({tensor.data_ptr() for tensor in saved.values()}) == 3
+    assert torch.equal(saved["part"], base[:, 1])
+
+
+def test_two_processes_cannot_own_one_run(tmp_path):
+    folder = RunFolder.create(tmp_path, name="one", stem="x")
+    code = (
+        "import sys; from pathlib import Path; from zoo.runs.folder import RunFolder\n"
+        "with RunFolder(Path(sys.argv[1])).owned(): print('owned')"
+    )
+
+    def other() -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, "-c", code, folder.path], capture_output=True,
+                              text=True, timeout=120, check=False)  # fmt: skip
+
+    with folder.owned():
+        refused = other()
+        assert "BusyError" in refused.stderr
+        assert f"process {os.getpid()}" in refused.stderr
+    assert other().stdout == "owned\n"
+    assert BusyError.exit_code == 8
+
+
+def test_run_names_count_up_and_a_taken_name_is_refused(tmp_path):
+    paths = [RunFolder.create(tmp_path, name=None, stem="net-data").path.name for _ in range(3)]
+    assert paths == ["net-data-1", "net-data-2", "net-data-3"]
+    RunFolder.create(tmp_path, name="mine", stem="x")
+    with pytest.raises(Exception, match="zoo resume"):
+        RunFolder.create(tmp_path, name="mine", stem="x")
+
+
+def test_best_weights_that_do_not_belong_to_their_description_are_refused(tmp_path):
+    folder = RunFolder.create(tmp_path, name="run", stem="x")
+    folder.write_best(model(1), {"classes": ["a", "b"]})
+    assert folder.read_best()[1]["classes"] == ["a", "b"]
+    data = bytearray((folder.path / "best/model.safetensors").read_bytes())
+    data[-1] ^= 1
+    (folder.path / "best/model.safetensors").write_bytes(data)
+    with pytest.raises(CheckpointError, match=r"not the file that model.json describes"):
+        folder.read_best()
+
+
+def test_a_torn_last_row_is_dropped(tmp_path):
+    folder = RunFolder.create(tmp_path, name="run", stem="x")
+    folder.write_rows([{"epoch": 1}, {"epoch": 2}])
+    whole = (folder.path / "metrics.jsonl").read_text()
+    (folder.path / "metrics.jsonl").write_text(whole[:-4])
+    assert folder.rows() == [{"epoch": 1}]

@@ -1,0 +1,107 @@
+"""Writing that survives a kill at any instant: build beside the target, sync, rename.
+
+The temporary file lies beside its target: across file systems a rename would be a copy.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from zoo.errors import MachineError, printable
+
+__all__ = ["atomic_file", "atomic_folder", "machine_errors", "remove_leftovers", "sync_folder"]
+
+_TEMPORARY = ".tmp-"
+_CAUSES = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the file would be larger than this process may write",
+    errno.EROFS: "the file system is read-only",
+    errno.EACCES: "no permission to write there",
+    errno.EPERM: "no permission to write there",
+    errno.EIO: "the disk reports an input/output error",
+}
+
+
+@contextmanager
+def machine_errors(what: str, path: Path, *, kept: str = "") -> Iterator[None]:
+    """Turns an OSError of the body into a MachineError that says what is safe."""
+    try:
+        yield
+    except OSError as error:
+        cause = _CAUSES.get(error.errno or 0, error.strerror or str(error))
+        raise MachineError(
+            f"{what} {printable(path)} failed: {cause}", found=_free(path), kept=kept,
+            hint="free space or choose another folder with --runs, then zoo resume",
+        ) from error  # fmt: skip
+
+
+def _free(path: Path) -> str:
+    existing = next((folder for folder in (path, *path.parents) if folder.exists()), Path("/"))
+    try:
+        return f"{shutil.disk_usage(existing).free / 2**20:,.0f} MiB free there"
+    except OSError:
+        return ""
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes renames in a folder durable. Does nothing where folders cannot be opened (Windows)."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _beside(target: Path) -> Path:
+    return target.with_name(f"{_TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}-{target.name}")
+
+
+def atomic_file(target: Path, write: Callable[[Path], object]) -> None:
+    """Calls ``write`` with a temporary path, then puts that file in place of the target."""
+    temporary = _beside(target)
+    try:
+        write(temporary)
+        _sync_file(temporary)
+        temporary.replace(target)
+        sync_folder(target.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """Yields a temporary folder; when the body ends well, it is synced and becomes the target."""
+    temporary = _beside(target)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        for file in sorted(temporary.iterdir()):
+            _sync_file(file)
+        sync_folder(temporary)
+        temporary.rename(target)
+        sync_folder(target.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what a killed process left unfinished in a folder that we own."""
+    for path in folder.glob(f"{_TEMPORARY}*"):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
