@@ -245,13 +245,18 @@ def test_random_numbers_are_uniform_and_belong_to_their_sample():
 
 
 @pytest.mark.parametrize(
-    ("preferred", "side", "pretrained", "expected"),
-    [(224, None, True, 224), (224, 28, True, 64), (224, 96, True, 96), (224, 500, True, 224),
-     (28, 28, False, 28), (224, 100, False, 128)],
-)  # fmt: skip
-def test_the_input_size_follows_the_images(preferred, side, pretrained, expected):
-    found = default_image_size(preferred=preferred, typical_side=side, pretrained=pretrained)
-    assert found == expected
+    ("preferred", "side", "expected"),
+    [
+        (224, None, 224),
+        (224, 28, 64),
+        (224, 96, 96),
+        (224, 500, 224),
+        (28, 28, 28),
+        (224, 100, 128),
+    ],
+)
+def test_the_input_size_follows_the_images(preferred, side, expected):
+    assert default_image_size(preferred=preferred, typical_side=side) == expected
 
 
 def test_a_plugin_that_breaks_its_contract_is_named(make_plugin, shapes_folder, tmp_path):

@@ -71,7 +71,7 @@ def test_another_class_count_loads_all_but_the_head():
     assert report.head_replaced
     assert report.matched == report.total - 2
     assert report.mismatched == report.missing == report.unexpected == ()
-    assert "head starts from random weights" in report.summary
+    assert "the head is new" in report.summary
     for name in after:
         origin = before if name.startswith("fc.") else source.state_dict()
         assert torch.equal(after[name], origin[name]), name

@@ -183,9 +183,7 @@ def test_a_full_disk_keeps_the_earlier_checkpoint(tmp_path):
     assert not list(tmp_path.glob(".tmp-*"))
 
 
-plain = (
-    st.none() | st.booleans() | st.integers(-(2**62), 2**62) | st.floats() | st.text(max_size=8)
-)
+plain = st.none() | st.booleans() | st.integers(-(2**62), 2**62) | st.floats() | st.text(max_size=8)
 trees = st.recursive(
     plain | st.just(0).map(lambda _: torch.arange(3)),
     lambda inner: (

@@ -11,6 +11,8 @@ from zoo.config.run_config import RunConfig
 
 __all__ = ["default_image_size", "settle"]
 
+_LEAST_SIDE = 64
+
 _PRETRAINED: dict[str, object] = {
     "freeze_epochs": 1, "epochs": 3, "lr": 3e-3, "backbone_lr": 0.1, "warmup": 0.5,
     "weight_decay": 0.01, "aug": "none",
@@ -42,19 +44,17 @@ def settle(config: RunConfig, *, pretrained: bool, image_size: int, sched_ends: 
     return config.changed(**open_ones)
 
 
-def default_image_size(*, preferred: int, typical_side: int | None, pretrained: bool) -> int:
+def default_image_size(*, preferred: int, typical_side: int | None) -> int:
     """Returns the input size for a network and a data set, pixels.
 
-    Small images gain nothing from being blown up to the 224 pixels of ImageNet, and a forward pass
-    costs with the square of the side; a pretrained network needs more of them than one that adapts
-    from scratch.
+    Small images gain little from being blown up to the 224 pixels of ImageNet, and a forward pass
+    costs with the square of the side. Below 64 pixels most networks, which halve the side five
+    times, have nothing left to look at.
 
     Args:
         preferred: What the weights or the architecture were made for.
         typical_side: Median shorter side of the images; None when it is not known.
-        pretrained: Whether the network starts from pretrained weights.
     """
     if typical_side is None:
         return preferred
-    least = 64 if pretrained else 32
-    return min(preferred, max(least, 32 * math.ceil(typical_side / 32)))
+    return min(preferred, max(_LEAST_SIDE, 32 * math.ceil(typical_side / 32)))

@@ -163,10 +163,9 @@ def assemble(config: RunConfig, registry: Registry, *, resumed: Preprocessing | 
         pretrained=pretrained,
         sched_ends="to the end" in choices.scheduler.entry.component.tags,
         image_size=default_image_size(
-            preferred=preprocessing.image_size, typical_side=data.typical_side,
-            pretrained=pretrained,
+            preferred=preprocessing.image_size, typical_side=data.typical_side
         ),
-    )  # fmt: skip
+    )
     assert config.img_size is not None  # settled
     assert config.aug is not None
     choices = replace(choices, transforms=parse_choices(registry, "transform", config.aug))

@@ -53,7 +53,7 @@ class LoadReport:
         """One line for a person."""
         parts = [f"{self.matched} of {self.total} tensors loaded"]
         if self.head_replaced:
-            parts.append("the head starts from random weights")
+            parts.append("the head is new")
         if self.adapted:
             parts.append(f"first convolution adapted to the channels ({', '.join(self.adapted)})")
         for names, what in (

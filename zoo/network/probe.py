@@ -90,12 +90,13 @@ def _size_that_works(
     above = -(-image_size // 32) * 32
     for_patches_of_14 = -(-image_size // 14) * 14
     nearest = (above, above - 32, above + 32, for_patches_of_14, 64, 96, 128, 224, own_size)
-    for size in dict.fromkeys(nearest):
+    tries = [(size, "meta") for size in dict.fromkeys(nearest)]
+    for size, device in (*tries, (own_size, "cpu")):  # shapes alone do not do for every network
         if size < 8 or size == image_size or size > 4 * max(own_size, 224):
             continue
         try:
-            with torch.device("meta"), torch.no_grad():
-                create(size).eval()(torch.empty(1, channels, size, size))
+            with torch.device(device), torch.no_grad():
+                create(size).eval()(torch.zeros(1, channels, size, size))
         except Exception:  # refused in whatever way: the next one
             continue
         return size
