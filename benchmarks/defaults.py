@@ -24,30 +24,40 @@ from pathlib import Path
 from common import animal_mnist, as_folder, machine, python
 
 ARMS = ("default", "frozen", "scratch", "fastai")
-OPTIONS = {
-    "default": {},
-    "frozen": {"freeze_epochs": 4, "epochs": 0},
-    "scratch": {"weights": "none", "epochs": 4},
-}
 
 
-def run(arm: str, data: str, seed: int, size: int, threads: int | None) -> dict[str, float]:
+def options(arm: str, epochs: int) -> dict[str, object]:
+    """Returns what an arm asks of zoo beyond the defaults: as many epochs as the default has."""
+    return {
+        "default": {},
+        "frozen": {"freeze_epochs": epochs + 1, "epochs": 0},
+        "scratch": {"weights": "none", "epochs": epochs + 1},
+    }[arm]
+
+
+def run(arm: str, data: str, seed: int, threads: int | None) -> dict[str, object]:
     """Trains one arm and returns its test accuracy and seconds."""
     import zoo
 
+    epochs = zoo.prepare(data=data).config.epochs
     with tempfile.TemporaryDirectory() as runs:
-        result = zoo.run(data=data, seed=seed, runs=runs, img_size=size,
-                         **({"threads": threads} if threads else {}), **OPTIONS[arm])  # fmt: skip
+        result = zoo.run(data=data, seed=seed, runs=runs,
+                         **({"threads": threads} if threads else {}),
+                         **options(arm, epochs))  # fmt: skip
     return {
         "test": result.test_accuracy, "val": result.best_score, "seconds": result.seconds,
         "epochs": [row.val_accuracy for row in result.rows],
     }  # fmt: skip
 
 
-def fastai(data: str, seed: int, size: int, threads: int | None) -> dict[str, float]:
-    """Runs fastai's fine_tune with its defaults in a process of its own."""
+def fastai(data: str, seed: int, threads: int | None) -> dict[str, object]:
+    """Runs fastai's fine_tune with its defaults in a process of its own, at zoo's size and epochs."""
+    import zoo
+
+    config = zoo.prepare(data=data).config
     script = Path(__file__).with_name("fastai_fine_tune.py")
-    command = [python(), str(script), data, str(size), str(seed), str(threads or 0)]
+    settings = (config.img_size, config.epochs, seed, threads or 0)
+    command = [python(), str(script), data, *map(str, settings)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -81,7 +91,6 @@ def main() -> None:
     parser.add_argument("--data", nargs="+", default=["clipart10", "fashion-mini"])
     parser.add_argument("--animals", type=Path)
     parser.add_argument("--arms", nargs="+", default=list(ARMS[:3]))
-    parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--threads", type=int)
     args = parser.parse_args()
     if args.table:
@@ -105,8 +114,7 @@ def main() -> None:
                     source = str(as_folder(data, folders / data))
                 start = time.monotonic()
                 how = fastai if arm == "fastai" else lambda *rest, arm=arm: run(arm, *rest)
-                row = {"data": data, "arm": arm, "seed": seed, "size": args.size,
-                       **how(source, seed, args.size, args.threads)}  # fmt: skip
+                row = {"data": data, "arm": arm, "seed": seed, **how(source, seed, args.threads)}
                 with args.out.open("a") as file:
                     file.write(json.dumps(row) + "\n")
                 print(f"{data} {arm} {seed}: {row['test']:.3f}, {time.monotonic() - start:.0f} s",

@@ -1,6 +1,6 @@
 """fastai's fine_tune with its defaults, for benchmarks/defaults.py: prints one line of JSON.
 
-python benchmarks/fastai_fine_tune.py FOLDER SIZE SEED THREADS
+python benchmarks/fastai_fine_tune.py FOLDER SIZE EPOCHS SEED THREADS
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def lite0(pretrained: bool = False, **_: object) -> torch.nn.Module:
 
 
 def main() -> None:
-    root, size, seed, threads = Path(sys.argv[1]), *map(int, sys.argv[2:5])
+    root, size, epochs, seed, threads = Path(sys.argv[1]), *map(int, sys.argv[2:6])
     if threads:
         torch.set_num_threads(threads)
     set_seed(seed)
@@ -65,7 +65,7 @@ def main() -> None:
     learner.model.to(memory_format=torch.channels_last)
     learner.remove_cbs(ProgressCallback)
     with learner.no_logging():
-        learner.fine_tune(3)
+        learner.fine_tune(epochs)
     files = get_image_files(root / "test")
     test = loaders.test_dl(files, with_labels=True)
     with learner.no_bar(), learner.no_logging():

@@ -15,12 +15,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.config import RunConfig
 from zoo.errors import CheckpointError, printable
 from zoo.plugin import fold
 from zoo.registry import Entry, Registry
 
 if TYPE_CHECKING:
+    from zoo.config import RunConfig
     from zoo.engine.events import Observer, RunResult
     from zoo.engine.job import Job
     from zoo.evaluation.trained import Trained
@@ -70,6 +70,7 @@ def prepare(
     **options: Any,
 ) -> Job:
     """Finds, builds and checks everything that a run needs, and trains nothing. ``--dry-run``."""
+    from zoo.config import RunConfig
     from zoo.engine.job import assemble
 
     base = config.as_mapping() if isinstance(config, RunConfig) else dict(config or {})
@@ -91,7 +92,7 @@ def resume(
         DataError: The data is not what the run was trained on.
         BusyError: Another process is writing the run.
     """
-    from zoo.config import load_config
+    from zoo.config import RunConfig, load_config
     from zoo.engine.device import Device
     from zoo.engine.events import Observer as Silent
     from zoo.engine.job import assemble

@@ -142,9 +142,12 @@ def printable(text: object) -> str:
     >>> printable("cat\x1b[31m\u202e")
     'cat\\x1b[31m\\u202e'
     """
+    shown = str(text)
+    if shown.isprintable():
+        return shown
     return "".join(
         char
         if char.isprintable() or char == " "
         else char.encode("unicode_escape", "surrogatepass").decode("ascii")
-        for char in str(text)
+        for char in shown
     )

@@ -9,16 +9,16 @@ import math
 
 from zoo.config.run_config import RunConfig
 
-__all__ = ["default_image_size", "settle"]
+__all__ = ["default_epochs", "default_image_size", "settle"]
 
 _LEAST_SIDE = 64
 
 _PRETRAINED: dict[str, object] = {
-    "freeze_epochs": 1, "epochs": 3, "lr": 3e-3, "backbone_lr": 0.1, "warmup": 0.5,
+    "freeze_epochs": 1, "lr": 3e-3, "backbone_lr": 0.1, "warmup": 0.5,
     "weight_decay": 0.01, "aug": "none",
 }  # fmt: skip
 _RANDOM: dict[str, object] = {
-    "freeze_epochs": 0, "epochs": 10, "lr": 2e-3, "backbone_lr": 1.0, "warmup": 0.5,
+    "freeze_epochs": 0, "lr": 2e-3, "backbone_lr": 1.0, "warmup": 0.5,
     "weight_decay": 0.05, "aug": "light",
 }  # fmt: skip
 
@@ -29,12 +29,15 @@ def settle(config: RunConfig, *, pretrained: bool, image_size: int, sched_ends: 
     Args:
         config: What the user asked for; what is not None stays.
         pretrained: Whether the network starts from pretrained weights.
+        num_train: Training images.
         image_size: The input size that was decided.
         sched_ends: Whether the schedule runs down to the end of its scope (cosine), so that the
             next phase needs a new one; one that counts epochs (SGDR-10-2) spans the run.
     """
     table = _PRETRAINED if pretrained else _RANDOM
     open_ones = {key: value for key, value in table.items() if getattr(config, key) is None}
+    if config.epochs is None:
+        open_ones["epochs"] = default_epochs(num_train, pretrained=pretrained)
     if config.img_size is None:
         open_ones["img_size"] = image_size
     if config.sched_scope == "auto":
@@ -42,6 +45,17 @@ def settle(config: RunConfig, *, pretrained: bool, image_size: int, sched_ends: 
     if config.norm == "auto":
         open_ones["norm"] = "hold" if pretrained else "train"
     return config.changed(**open_ones)
+
+
+def default_epochs(num_train: int, *, pretrained: bool) -> int:
+    """Returns how many epochs train the whole network: more where an epoch has few steps.
+
+    >>> default_epochs(6_000, pretrained=True), default_epochs(1_000, pretrained=True)
+    (3, 10)
+    """
+    least, most = (3, 20) if pretrained else (10, 30)
+    images_wanted = 10_000 if pretrained else 60_000
+    return max(least, min(most, math.ceil(images_wanted / num_train)))
 
 
 def default_image_size(*, preferred: int, typical_side: int | None) -> int:

@@ -59,7 +59,11 @@ class RunConfig:
     )
 
     epochs: int | None = _option(
-        None, "epochs that train the whole network", GROUPS[1], type="int", minimum=0
+        None,
+        "epochs that train the whole network; 3 or more with pretrained weights, else 10 or more",
+        GROUPS[1],
+        type="int",
+        minimum=0,
     )
     freeze_epochs: int | None = _option(
         None, "epochs before that train the head alone; 1 with pretrained weights, else 0",

@@ -161,6 +161,7 @@ def assemble(config: RunConfig, registry: Registry, *, resumed: Preprocessing | 
     config = settle(
         config,
         pretrained=pretrained,
+        num_train=max(1, len(data.splits["train"].images)),
         sched_ends="to the end" in choices.scheduler.entry.component.tags,
         image_size=default_image_size(
             preferred=preprocessing.image_size, typical_side=data.typical_side
