@@ -51,7 +51,7 @@ def run(arm: str, data: str, seed: int, threads: int | None) -> dict[str, object
 
 
 def fastai(data: str, seed: int, threads: int | None) -> dict[str, object]:
-    """Runs fastai's fine_tune with its defaults in a process of its own, at zoo's size and epochs."""
+    """Runs fastai's fine_tune in a process of its own, at zoo's image size and epochs."""
     import zoo
 
     config = zoo.prepare(data=data).config

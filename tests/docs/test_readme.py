@@ -78,8 +78,8 @@ def test_the_example_plugin_is_found_and_trains(make_plugin, zoo_command, shapes
     (home / "__init__.py").write_text(text)
     (home / "schedules.py").write_text(schedule)
     (spec,) = re.findall(r"zoo run --sched (\S+?)`", README)
-    outcome = zoo_command("run", "--model", "lenet", "--img-size", 16, "--epochs", 2, "--sched", spec,
-                          "--data", shapes_folder, "--threads", 1, "--runs", tmp_path)  # fmt: skip
+    tiny = ("--model", "lenet", "--img-size", 16, "--epochs", 2, "--threads", 1, "--runs", tmp_path)
+    outcome = zoo_command("run", *tiny, "--sched", spec, "--data", shapes_folder)
     assert outcome.code == 0, outcome.err
     assert "acme/triangle:period=6" in outcome.out
 

@@ -34,7 +34,7 @@ def check_options(config: RunConfig) -> list[ZooError]:
     return problems
 
 
-def check_data(config: RunConfig, data: DataSet) -> list[ZooError]:
+def check_data(data: DataSet) -> list[ZooError]:
     """Returns what the data does not allow."""
     problems: list[ZooError] = []
     if len(data.classes) < 2:

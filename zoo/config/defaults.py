@@ -23,7 +23,9 @@ _RANDOM: dict[str, object] = {
 }  # fmt: skip
 
 
-def settle(config: RunConfig, *, pretrained: bool, image_size: int, sched_ends: bool) -> RunConfig:
+def settle(
+    config: RunConfig, *, pretrained: bool, num_train: int, image_size: int, sched_ends: bool
+) -> RunConfig:
     """Returns the configuration with every open option decided.
 
     Args:

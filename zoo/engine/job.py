@@ -155,13 +155,15 @@ def assemble(config: RunConfig, registry: Registry, *, resumed: Preprocessing | 
     """
     choices = choose(config, registry)
     data = _read_data(config, choices)
+    if problems := check_data(data):
+        raise UsageError.together(problems)
     taken = resolve("none" if resumed else config.weights, offered_weights(choices.model))
     preprocessing = resumed or preprocessing_of(choices.model, taken.weights)
     pretrained = taken.kind != "random"
     config = settle(
         config,
         pretrained=pretrained,
-        num_train=max(1, len(data.splits["train"].images)),
+        num_train=len(data.splits["train"].images),
         sched_ends="to the end" in choices.scheduler.entry.component.tags,
         image_size=default_image_size(
             preferred=preprocessing.image_size, typical_side=data.typical_side
@@ -171,8 +173,6 @@ def assemble(config: RunConfig, registry: Registry, *, resumed: Preprocessing | 
     assert config.aug is not None
     choices = replace(choices, transforms=parse_choices(registry, "transform", config.aug))
     preprocessing = replace(preprocessing, image_size=config.img_size)
-    if problems := check_data(config, data):
-        raise UsageError.together(problems)
 
     torch.manual_seed(key(Stream.INIT, config.seed))
     num_classes = len(data.classes)
