@@ -1,4 +1,4 @@
-"""Two processes train what one trains: each sample counts once, in the gradient and in the score."""
+"""Two processes train what one trains: each sample counts once, in gradient and score."""
 
 from __future__ import annotations
 

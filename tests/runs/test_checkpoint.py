@@ -148,9 +148,11 @@ def test_a_kill_at_every_operation_of_a_save_leaves_a_whole_checkpoint(tmp_path)
     script.write_text(textwrap.dedent(KILLER))
     for step in (1, 2):
         checkpoint.save(tmp_path / "start", step=step, model=model(step), state=STATE)
-    path = os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])
-    ended = subprocess.run([sys.executable, script, tmp_path], capture_output=True, text=True,
-                           timeout=300, check=True, env={**os.environ, "PYTHONPATH": path})  # fmt: skip
+    search = os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])
+    ended = subprocess.run(
+        [sys.executable, script, tmp_path], capture_output=True, text=True, timeout=300,
+        check=True, env={**os.environ, "PYTHONPATH": search},
+    )  # fmt: skip
     total = int(ended.stdout.split()[-1])
     assert total > 15
     seen = set()
