@@ -32,8 +32,8 @@ __all__ = [
     "file_digest",
     "latest",
     "load",
-    "save",
     "savable",
+    "save",
     "write_tensors",
 ]
 
@@ -58,7 +58,7 @@ class Checkpoint:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Writes a safetensors file. A full disk raises OSError, which safetensors' own writer hides."""
+    """Writes a safetensors file. A full disk raises OSError, which safetensors' writer hides."""
     path.write_bytes(to_bytes(savable(tensors)))
 
 

@@ -126,7 +126,7 @@ class RunFolder:
             ) from None
 
     def write_rows(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Writes metrics.jsonl anew, one line an epoch: after a resume no row is double or missing."""
+        """Writes metrics.jsonl anew, one line an epoch: no row is double or missing."""
         self.write_text("metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 
     def rows(self) -> list[dict[str, Any]]:

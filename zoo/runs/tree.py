@@ -1,4 +1,4 @@
-"""A nested state (dicts, lists, tensors, plain values) as JSON plus named tensors, without pickle."""
+"""A nested state (dicts, lists, tensors, plain values) as JSON plus named tensors, no pickle."""
 
 from __future__ import annotations
 
