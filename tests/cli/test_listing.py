@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_lists_count_filter_and_find(zoo_command):
@@ -120,3 +127,23 @@ def test_every_public_module_lists_what_it_offers():
         for name in getattr(module, "__all__", ()):
             assert hasattr(module, name), f"{info.name}.{name}"
     assert all(getattr(zoo, name) for name in zoo.__all__)
+
+
+def test_a_reader_that_leaves_early_is_no_error(tmp_path):
+    path = os.pathsep.join([str(ROOT), str(ROOT / "plugins"), *sys.path])
+    zoo = f"{shlex.quote(sys.executable)} -m zoo.cli.main"
+    script = f"{zoo} list models | head -1; echo ${{PIPESTATUS[@]}}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=120,
+                          check=True, env={**os.environ, "PYTHONPATH": path})  # fmt: skip
+    assert done.stdout.splitlines()[-1] == "0 0"
+    assert "Traceback" not in done.stderr
+
+
+def test_a_terminal_without_unicode_gets_plain_bars():
+    path = os.pathsep.join([str(ROOT), str(ROOT / "plugins"), *sys.path])
+    environment = {**os.environ, "PYTHONPATH": path, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-m", "zoo.cli.main", "explain", "step-4-0.8"],
+                          capture_output=True, text=True, timeout=120, check=True,
+                          env=environment)  # fmt: skip
+    assert "####" in done.stdout
+    assert "?" not in done.stdout

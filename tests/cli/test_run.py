@@ -192,3 +192,13 @@ def test_the_api_is_the_same_thing(shapes_folder, tmp_path, registry):
     assert rows.shape == (8, 2)
     assert rows.sum(1).tolist() == pytest.approx([1.0] * 8, abs=1e-6)
     assert [e.id for e in zoo.list("model", "lenet*", registry=registry)] == ["classics/lenet"]
+
+
+def test_training_goes_on_when_the_reader_of_its_output_leaves(shapes_folder, tmp_path):
+    run = _command("run", *TINY, "--data", shapes_folder, "--epochs", 5, "--runs", "runs",
+                   "--name", "piped", cwd=tmp_path)  # fmt: skip
+    run.stdout.readline()
+    run.stdout.close()
+    assert run.wait(timeout=120) == 0, run.stderr.read()
+    run.stderr.close()
+    assert len((tmp_path / "runs/piped/metrics.jsonl").read_text().splitlines()) == 5

@@ -12,7 +12,7 @@ import click
 
 from zoo.errors import printable
 
-__all__ = ["echo", "print_json", "print_table", "rewrap", "width"]
+__all__ = ["can_show", "echo", "print_json", "print_table", "rewrap", "width"]
 
 
 def width() -> int:
@@ -24,6 +24,15 @@ def echo(text: str = "") -> None:
     """Prints a line; characters that the terminal cannot show are replaced."""
     encoding = sys.stdout.encoding or "utf-8"
     click.echo(text.encode(encoding, "replace").decode(encoding))
+
+
+def can_show(text: str) -> bool:
+    """Whether the output's encoding has these characters."""
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def print_json(value: object) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from zoo.cli.console import echo, print_json, rewrap, width
+from zoo.cli.console import can_show, echo, print_json, rewrap, width
 from zoo.registry import Choice, Registry, build, parse_choice
 from zoo.registry.specs import format_value
 
@@ -62,8 +62,9 @@ def _draw(rates: list[float]) -> None:
     shown = range(len(rates))
     if len(rates) > 60:
         shown = range(0, len(rates), -(-len(rates) // 60))
+    fine = can_show(_EIGHTHS)
     echo(f"{'epoch':>6}  {'lr at start':>12}")
     for index in shown:
         eighths = round(8 * room * rates[index] / most)
-        bar = "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
+        bar = "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip() if fine else "#" * (eighths // 8)
         echo(f"{index + 1:>6}  {rates[index]:>12.4g}  {bar}")

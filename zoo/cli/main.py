@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -85,6 +84,7 @@ def main(args: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if args is None else args)
     debug = "--debug" in given
     given = [arg for arg in given if arg != "--debug"]  # wherever it stands
+    stdout = sys.stdout
     try:
         outcome = cli.main(args=given, prog_name="zoo", standalone_mode=False)
         return outcome if isinstance(outcome, int) else 0
@@ -96,9 +96,10 @@ def main(args: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         click.echo("stopped", err=True)
         return 130
-    except BrokenPipeError:  # zoo list models | head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except SystemExit:
+        if sys.stdout is not stdout:  # click's answer to a reader that left: zoo list models | head
+            return 0
+        raise
     except Exception as error:
         if debug:
             traceback.print_exc()

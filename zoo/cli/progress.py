@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -76,6 +78,7 @@ class RunDisplay(Observer):
         self._progress: Progress | None = None
         self._task: TaskID | None = None
         self._total_epochs = 0
+        self._reader_left = False
         self._columns = (
             TextColumn("{task.description}"),
             BarColumn(bar_width=30),
@@ -141,10 +144,16 @@ class RunDisplay(Observer):
         self._clear()
 
     def _print(self, text: str) -> None:
-        if self._live:
-            self._console.print(text, markup=False)
-        else:
-            echo(text)
+        if self._reader_left:
+            return
+        try:
+            if self._live:
+                self._console.print(text, markup=False)
+            else:
+                echo(text)
+        except BrokenPipeError:  # zoo run | head: the training goes on, log.txt has it all
+            self._reader_left = True
+            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # until the end
 
     def _move(self, what: str, done: int, total: int, note: str) -> None:
         if not self._live:
