@@ -26,8 +26,9 @@ class EpochRow:
         train_accuracy: Share of the epoch's samples that were right while training, 0..1.
         val_loss: Mean over the validation split.
         val_accuracy: Share of the validation split that is right, 0..1.
-        seconds: Wall time of training and validation.
-        images_per_second: Training images over the time that training them took.
+        seconds: Wall time of training and validation; for a phase's first epoch also of
+            computing the frozen features.
+        images_per_second: Training images over that time without validation.
         best: Whether it is the best epoch so far.
     """
 

@@ -98,6 +98,7 @@ class _Run:
         position, phase = self.state.position, self.job.phases[self.state.position.phase]
         if self.phase_is_over():
             return
+        began = time.monotonic()
         stage = Stage.open(
             self.job, phase, feeds, device=self.device, observer=self.observer,
             progress=self.preparing,
@@ -108,7 +109,8 @@ class _Run:
         else:
             self.state.best.start_phase()
         while not self.phase_is_over():
-            row = self.run_epoch(stage, meter)
+            row = self.run_epoch(stage, meter, began=began)
+            began = time.monotonic()
             meter = Meter(self.device.torch_device)
             position.epoch, position.step = position.epoch + 1, 0
             position.epochs_done += 1
@@ -128,10 +130,13 @@ class _Run:
         position, phase = self.state.position, self.job.phases[self.state.position.phase]
         return position.epoch >= phase.epochs or (position.epoch > 0 and self.state.best.exhausted)
 
-    def run_epoch(self, stage: Stage, meter: Meter) -> EpochRow:
-        """Trains and validates one epoch, from the step at which it stands."""
+    def run_epoch(self, stage: Stage, meter: Meter, *, began: float) -> EpochRow:
+        """Trains and validates one epoch, from the step at which it stands.
+
+        Its time counts from ``began``: a phase's first epoch pays for the frozen features.
+        """
         job, position = self.job, self.state.position
-        start, first_step = time.monotonic(), position.step
+        first_step = position.step
         stage.to_train()
 
         def step_ended(step: int, num_steps: int, loss: float | None) -> None:
@@ -166,8 +171,8 @@ class _Run:
             phase=stage.phase.name, epoch=position.epochs_done + 1,
             lr=(job.config.lr or 0.0) * schedule(self.schedule_epoch()),
             train_loss=train_loss, train_accuracy=train_accuracy, val_loss=val_loss,
-            val_accuracy=val_accuracy, seconds=now - start, best=best,
-            images_per_second=len(stage.training.feed) / max(trained - start, 1e-9),
+            val_accuracy=val_accuracy, seconds=now - began, best=best,
+            images_per_second=len(stage.training.feed) / max(trained - began, 1e-9),
         )  # fmt: skip
 
     def lr_factor(self, step: int, num_steps: int) -> float:
