@@ -27,7 +27,6 @@ class Stream(IntEnum):
     AUGMENT = 2
     STEP = 3
     INIT = 4
-    SPLIT = 5
 
 
 def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
