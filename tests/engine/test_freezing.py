@@ -102,7 +102,8 @@ def test_blocks_are_in_order_and_last_n_trains_them(registry):
 @pytest.mark.parametrize("model", ["lenet", "mobilenetv3_small_050", "mlp-cifar"])
 def test_the_cache_changes_no_result(train, model):
     size = {"mobilenetv3_small_050": 32}.get(model, 16)
-    options = {"model": model, "freeze_epochs": 4, "epochs": 0, "img_size": size, "lr": 0.05}
+    options = {"model": model, "freeze_epochs": 4, "epochs": 0, "img_size": size, "lr": 0.05,
+               "optim": "sgd"}  # fmt: skip  # Adam would make a step of a rounding error
     cached, plain = train(cache=True, **options), train(cache=False, **options)
     for a, b in zip(cached.rows, plain.rows, strict=True):
         assert a.train_loss == pytest.approx(b.train_loss, abs=1e-5)
