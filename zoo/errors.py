@@ -77,7 +77,11 @@ class UsageError(ZooError):
             f"  - {problem.what}" + (f" ({detail})" if detail else "")
             for problem, detail in zip(listed, details, strict=True)
         )
-        return cls(f"{len(listed)} problems, nothing was started:\n{body}")
+        error = cls(f"{len(listed)} problems, nothing was started:\n{body}")
+        codes = {problem.exit_code for problem in listed}
+        if len(codes) == 1:  # several problems with the data are exit 3, not 2
+            error.exit_code = codes.pop()
+        return error
 
 
 class UnknownName(UsageError):

@@ -157,7 +157,10 @@ def assemble(config: RunConfig, registry: Registry, *, resumed: Preprocessing | 
     data = _read_data(config, choices)
     if problems := check_data(data):
         raise UsageError.together(problems)
-    taken = resolve("none" if resumed else config.weights, offered_weights(choices.model))
+    if resumed:
+        taken = Chosen(kind="random", reason="from the run's checkpoint")
+    else:
+        taken = resolve(config.weights, offered_weights(choices.model))
     preprocessing = resumed or preprocessing_of(choices.model, taken.weights)
     pretrained = taken.kind != "random"
     config = settle(
