@@ -48,7 +48,7 @@ def summary_lines(job: Job) -> list[str]:
         f"{job.choices.scheduler.spec}, batch {config.batch_size}",
         f"plan       {plan}",
     ]  # fmt: skip
-    if not config.freeze_epochs and config.norm == "train":
+    if not config.freeze_epochs and job.taken.kind == "random" and config.norm == "train":
         lines.append("           nothing is frozen: a random backbone gains nothing from it; "
                      "--freeze-epochs N does it all the same")  # fmt: skip
     return lines + [f"note       {printable(note)}" for note in job.notes]
