@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 __all__ = [
     "BatchTransform",
     "DataSet",
+    "DataSetFactory",
     "Images",
     "Loss",
     "LossFactory",
+    "MixTransform",
     "ModelFactory",
     "OptimizerFactory",
     "PixelImages",
@@ -49,7 +51,9 @@ class Preprocessing:
         std: Per channel, of pixel values in 0..1.
         interpolation: How images are resized.
         crop_fraction: The shorter side is resized to ``image_size / crop_fraction`` and the
-            centre is cut out.
+            centre is cut out. Only with ``fit="crop"``.
+        fit: How an image that is not square becomes one. ``crop`` cuts out the centre, ``pad``
+            keeps the whole image and adds borders of the mean colour, ``squash`` distorts it.
     """
 
     image_size: int = 224
@@ -57,6 +61,7 @@ class Preprocessing:
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
     crop_fraction: float = 1.0
+    fit: Literal["crop", "pad", "squash"] = "crop"
 
     @classmethod
     def from_mapping(cls, table: Mapping[str, Any]) -> Preprocessing:
@@ -121,7 +126,12 @@ class ModelFactory(Protocol):
 
 
 class Loss(Protocol):
-    """Maps logits and targets to the mean loss of the batch."""
+    """Maps logits and targets to the mean loss of the batch.
+
+    A loss whose mean is not over the samples or their weights (class weights, mostly) also has
+    ``mass(target, sample_weight_B) -> Tensor``: the divisor of that mean. With it the parts of an
+    accumulated batch add up to the gradient of the whole.
+    """
 
     def __call__(
         self, logits_BK: Tensor, target: Tensor, sample_weight_B: Tensor | None = None
@@ -130,7 +140,8 @@ class Loss(Protocol):
 
         Args:
             logits_BK: Scores in any float type.
-            target: Class indices_B (int64) or soft targets_BK (float, rows that sum to one).
+            target: Class indices_B (int64) or soft targets_BK (float; rows sum to one, or are 0
+                and 1 where several labels hold at once).
             sample_weight_B: Weight of each sample. The mean is weighted by it.
         """
         ...
@@ -217,11 +228,18 @@ class Split:
 
     Args:
         images: The images, in a fixed order.
-        labels_N: Index into the data set's classes for each image, int64.
+        labels_N: Index into the data set's classes for each image, int64. With ``targets_NK`` the
+            class of the greatest share, which is what splits and samples are stratified by.
+        targets_NK: Share of each class, float32 in 0..1: rows sum to one, or hold a 1 for every
+            label of the image where the data set is ``multi_label``. None: one label each.
+        weights_N: How much each image counts in the training loss, float32, not negative. None:
+            1 each.
     """
 
     images: Images
     labels_N: NDArray[np.int64]
+    targets_NK: NDArray[np.float32] | None = None
+    weights_N: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,6 +252,8 @@ class DataSet:
         splits: At least ``train`` and ``val``; ``test`` where there is one.
         fingerprint: Hex digest that changes when an image, a label or the split changes.
         typical_side: Median of the shorter sides, pixels; None when it is not known.
+        multi_label: Whether an image can have any number of labels.
+        bad: Images that were left out because they cannot be read, name to reason.
         notes: What was noticed on the way and the user should know, a line each.
     """
 
@@ -242,7 +262,20 @@ class DataSet:
     splits: Mapping[str, Split]
     fingerprint: str
     typical_side: int | None = None
+    multi_label: bool = False
+    bad: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
+
+
+class DataSetFactory(Protocol):
+    """Reads a data set.
+
+    Facts: ``seed`` and ``split`` (train, val and test shares) for data that is not split already;
+    ``on_bad``, ``fail`` or ``skip``: whether images that cannot be read are an error that names
+    them all, or are left out and listed in :attr:`DataSet.bad`.
+    """
+
+    def __call__(self) -> DataSet: ...
 
 
 class BatchTransform(Protocol):
@@ -257,4 +290,22 @@ class BatchTransform(Protocol):
 
     def __call__(self, images_BCHW: Tensor, random_BN: Tensor) -> Tensor:
         """Returns the augmented images, float32 in 0..1, same shape."""
+        ...
+
+
+@runtime_checkable
+class MixTransform(Protocol):
+    """Mixes each image of a batch with a partner from the same batch. Built by transform
+    components, and told from a :class:`BatchTransform` by its method ``mix``.
+
+    Targets are mixed by the engine, in the share that ``mix`` returns.
+    """
+
+    num_random: int
+    """How many uniform numbers each sample needs (N)."""
+
+    def mix(
+        self, images_BCHW: Tensor, partners_BCHW: Tensor, random_BN: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Returns (images_BCHW, share_B): the mixed images and the share of the own image, 0..1."""
         ...

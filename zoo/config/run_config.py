@@ -51,11 +51,14 @@ class RunConfig:
     model: str = _option("efficientnet-lite0", "network: zoo list models", GROUPS[0])
     weights: str = _option("auto", "auto, none, a name (zoo show model NAME) or a file", GROUPS[0])
     data: str = _option("fashion-mini", "folder of images, or a name: zoo list datasets", GROUPS[0])
-    loss: str = _option("ce", "loss: zoo list losses", GROUPS[0])
+    loss: str | None = _option(
+        None, "loss: zoo list losses; ce, or bce where images have several labels", GROUPS[0],
+        type="str",
+    )  # fmt: skip
     optim: str = _option("adamw", "optimizer: zoo list optimizers", GROUPS[0])
     sched: str = _option("cosine", "learning-rate schedule: zoo list schedulers", GROUPS[0])
     aug: str | None = _option(
-        None, "augmentation, joined by +: zoo list transforms", GROUPS[0], type="str"
+        None, "augmentation and mixing, joined by +: zoo list transforms", GROUPS[0], type="str"
     )
 
     epochs: int | None = _option(
@@ -101,12 +104,57 @@ class RunConfig:
         None, "side of the input, pixels", GROUPS[3], type="int", minimum=1, maximum=4096
     )
     channels: int = _option(3, "3 for colour, 1 for grey", GROUPS[3], choices=(1, 3))
-    split: tuple[float, ...] = _option(
-        (0.8, 0.1, 0.1), "train, val and test shares of a folder that has no splits", GROUPS[3],
+    fit: str | None = _option(
+        None, "how an image that is not square becomes one; crop unless the weights say otherwise",
+        GROUPS[3], type="str", choices=("crop", "pad", "squash"),
+    )  # fmt: skip
+    crop_fraction: float | None = _option(
+        None, "share of the shorter side that the centre crop keeps; the weights say", GROUPS[3],
+        type="float", above=0, maximum=1,
+    )  # fmt: skip
+    interpolation: str | None = _option(
+        None, "how images are resized; the weights say", GROUPS[3], type="str",
+        choices=("nearest", "bilinear", "bicubic"),
+    )  # fmt: skip
+    normalize: str = _option(
+        "weights", "mean and deviation: of the weights, or of the training data", GROUPS[3],
+        choices=("weights", "data"),
+    )  # fmt: skip
+    mean: tuple[float, ...] | None = _option(
+        None, "per channel, of pixels in 0..1; overrides --normalize", GROUPS[3],
         type="float list", minimum=0, maximum=1,
+    )  # fmt: skip
+    std: tuple[float, ...] | None = _option(
+        None, "likewise", GROUPS[3], type="float list", above=0
+    )
+    split: tuple[float, ...] = _option(
+        (0.8, 0.1, 0.1), "train, val and test shares of data that has no splits", GROUPS[3],
+        type="float list", minimum=0, maximum=1,
+    )  # fmt: skip
+    limit: int | None = _option(
+        None, "use at most this many images of each split, stratified", GROUPS[3], type="int",
+        minimum=2,
+    )  # fmt: skip
+    fraction: float = _option(
+        1.0, "use this share of the training images, stratified", GROUPS[3], above=0, maximum=1
+    )
+    on_bad: str = _option(
+        "fail", "images that cannot be read: name them all and stop, or leave them out", GROUPS[3],
+        choices=("fail", "skip"),
+    )  # fmt: skip
+    balance: str = _option(
+        "none", "rare classes: drawn more often, or weighed more in the loss", GROUPS[3],
+        choices=("none", "sampler", "loss"),
+    )  # fmt: skip
+    repeats: int = _option(
+        1, "times that an image stands in a batch, augmented differently each time", GROUPS[3],
+        minimum=1,
     )  # fmt: skip
     freeze_aug: bool = _option(False, "augment while frozen too (no feature cache then)", GROUPS[3])
     ram: int = _option(4096, "MiB for decoded images and features", GROUPS[3], minimum=0)
+    keep_decoded: bool = _option(
+        False, "keep decoded images on disk, for later epochs and runs", GROUPS[3]
+    )
 
     batch_size: int = _option(64, "images in an optimizer step", GROUPS[4], minimum=1)
     accumulate: int = _option(
@@ -119,9 +167,6 @@ class RunConfig:
         "auto", "batch-norm statistics while fine-tuning; auto holds pretrained ones",
         GROUPS[4], choices=("auto", "hold", "train"),
     )  # fmt: skip
-    class_weights: str = _option(
-        "none", "weigh classes by their rarity in the loss", GROUPS[4], choices=("none", "balanced")
-    )
     seed: int = _option(0, "of everything random", GROUPS[4], minimum=0, maximum=2**31 - 1)
 
     device: str = _option("auto", "auto, cpu, cuda, cuda:1, mps", GROUPS[5])
