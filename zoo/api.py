@@ -9,23 +9,31 @@ trained.predict(["cat.jpg"])
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from zoo.errors import CheckpointError, printable
+from zoo.errors import CheckpointError, ZooError, printable
 from zoo.plugin import fold
 from zoo.registry import Entry, Registry
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from zoo.config import RunConfig
+    from zoo.engine.device import Device
+    from zoo.engine.distillation import Teacher
     from zoo.engine.events import Observer, RunResult
     from zoo.engine.job import Job
     from zoo.evaluation.trained import Trained
+    from zoo.protocols import DataSet
+    from zoo.runs.checkpoint import Checkpoint
+    from zoo.runs.folder import RunFolder
 
-__all__ = ["list_components", "load", "prepare", "resume", "run"]
+__all__ = ["list_components", "load", "prepare", "preview", "read_data", "resume", "run"]
 
 
 def run(
@@ -48,10 +56,14 @@ def run(
     """
     from zoo.engine.device import Device
     from zoo.engine.events import Observer as Silent
-    from zoo.engine.run import run_job
     from zoo.runs.folder import RunFolder
 
-    job = prepare(config, registry=registry, **options)
+    registry, observer = registry or Registry.installed(), observer or Silent()
+    settings = _settings(config, options)
+    if settings.resume == "auto" and (cut_short := _cut_short(settings)) is not None:
+        observer.noted(f"going on with {printable(cut_short)}")
+        return resume(cut_short, registry=registry, observer=observer)
+    job = prepare(settings, registry=registry, observer=observer)
     stem = f"{job.choices.model.entry.component.name}-{_plain(job.data.name)}"
     device = Device.open(job.config)
     folder = device.from_main(
@@ -60,35 +72,46 @@ def run(
     with folder.owned() if device.is_main else nullcontext():
         if device.is_main:
             _describe(job, folder)
-        return run_job(job, folder, device=device, observer=observer or Silent())
+        return _train(job, folder, device=device, observer=observer, registry=registry)
 
 
 def prepare(
     config: RunConfig | Mapping[str, object] | None = None,
     *,
     registry: Registry | None = None,
+    observer: Observer | None = None,
     **options: Any,
 ) -> Job:
     """Finds, builds and checks everything that a run needs, and trains nothing. ``--dry-run``."""
-    from zoo.config import RunConfig
+    from zoo.engine.events import Observer as Silent
     from zoo.engine.job import assemble
 
-    base = config.as_mapping() if isinstance(config, RunConfig) else dict(config or {})
-    return assemble(RunConfig.from_mapping({**base, **options}), registry or Registry.installed())
+    return assemble(
+        _settings(config, options), registry or Registry.installed(),
+        progress=(observer or Silent()).preparing,
+    )  # fmt: skip
 
 
 def resume(
-    path: str | Path, *, registry: Registry | None = None, observer: Observer | None = None
+    path: str | Path,
+    *,
+    force: bool = False,
+    registry: Registry | None = None,
+    observer: Observer | None = None,
 ) -> RunResult:
     """Goes on with a run from its last whole checkpoint, to the bit. ``zoo resume``.
 
+    A run that has ended is left as it is, and its result returned.
+
     Args:
         path: The run folder.
+        force: Go on although plugins, data or classes are others than the run was made with.
         registry: The components to choose from; by default all that are installed.
         observer: Listens to the run.
 
     Raises:
-        CheckpointError: There is no checkpoint that verifies.
+        CheckpointError: There is no checkpoint that verifies, or what the run was made with has
+            changed.
         DataError: The data is not what the run was trained on.
         BusyError: Another process is writing the run.
     """
@@ -96,18 +119,20 @@ def resume(
     from zoo.engine.device import Device
     from zoo.engine.events import Observer as Silent
     from zoo.engine.job import assemble
-    from zoo.engine.run import run_job
     from zoo.protocols import Preprocessing
     from zoo.runs import checkpoint
     from zoo.runs.folder import RunFolder
 
     folder = RunFolder.open(Path(path))
-    observer = observer or Silent()
+    observer, registry = observer or Silent(), registry or Registry.installed()
     config = RunConfig.from_mapping(
         load_config(folder.path / "config.toml"), source=printable(folder.path / "config.toml")
     )
     device = Device.open(config)
     with folder.owned() if device.is_main else nullcontext():
+        if (ended := _ended(folder)) is not None:
+            observer.noted(f"{printable(folder.path)} has ended already; nothing was changed")
+            return ended
         found, rejected = checkpoint.latest(folder.checkpoints)
         for line in rejected:
             observer.noted(f"skipped {line}")
@@ -117,13 +142,19 @@ def resume(
                 found="; ".join(rejected), hint="start a new run",
             )  # fmt: skip
         if found is None:  # killed before its first checkpoint: from the start, as configured
-            job = assemble(config, registry or Registry.installed())
-            return run_job(job, folder, device=device, observer=observer)
+            job = assemble(config, registry, progress=observer.preparing)
+            return _train(job, folder, device=device, observer=observer, registry=registry)
         state = checkpoint.load(found)
-        saved = folder.read_json("environment.json")["preprocessing"]
-        preprocessing = Preprocessing.from_mapping(saved)
-        job = assemble(config, registry or Registry.installed(), resumed=preprocessing)
-        return run_job(job, folder, device=device, observer=observer, resume=state)
+        made_with = folder.read_json("environment.json")
+        job = assemble(
+            config, registry, progress=observer.preparing,
+            resumed=Preprocessing.from_mapping(made_with["preprocessing"]),
+        )  # fmt: skip
+        # PROVENANCE
+        return _train(
+            job, folder, device=device, observer=observer, registry=registry, state=state,
+            force=force,
+        )  # fmt: skip
 
 
 def load(path: str | Path, *, registry: Registry | None = None) -> Trained:
@@ -139,6 +170,76 @@ def load(path: str | Path, *, registry: Registry | None = None) -> Trained:
     from zoo.evaluation.trained import load_trained
 
     return load_trained(Path(path), registry=registry or Registry.installed())
+
+
+def read_data(
+    source: str | Path,
+    *,
+    seed: int = 0,
+    split: Sequence[float] = (0.8, 0.1, 0.1),
+    on_bad: Literal["fail", "skip"] = "fail",
+    registry: Registry | None = None,
+) -> DataSet:
+    """Returns a data set, as ``--data`` reads it: a component's, or what is at a path.
+
+    Args:
+        source: A spec such as ``fashion-mini`` or ``manifest:path=labels.csv``, or a path.
+        seed: Of the split, where the data is not split already.
+        split: Training, validation and test shares, likewise.
+        on_bad: Whether images that cannot be read are an error, or are left out and listed.
+        registry: The components to choose from; by default all that are installed.
+
+    Raises:
+        DataError: The data cannot be used.
+        UnknownName: It is neither a component nor a path.
+    """
+    from zoo.engine.choices import names_a_path
+    from zoo.engine.reading import read_source
+    from zoo.registry import parse_choice
+
+    registry = registry or Registry.installed()
+    is_path = isinstance(source, Path) or names_a_path(source, registry)
+    chosen = source if is_path else parse_choice(registry, "dataset", str(source))
+    return read_source(chosen, seed=seed, split=split, on_bad=on_bad)
+
+
+def preview(
+    config: RunConfig | Mapping[str, object] | None = None,
+    *,
+    count: int = 32,
+    epoch: int = 0,
+    registry: Registry | None = None,
+    observer: Observer | None = None,
+    **options: Any,
+) -> list[tuple[NDArray[np.uint8], str]]:
+    """Returns training images as the network will see them. ``zoo data preview``.
+
+    Args:
+        config: A configuration, or a mapping of its keys.
+        count: How many; the first ones that the epoch visits.
+        epoch: Of the run, from 0; another one is augmented differently.
+        registry: The components to choose from; by default all that are installed.
+        observer: Told while images are decoded.
+        **options: Keys of :class:`zoo.RunConfig` that override ``config``.
+
+    Returns:
+        Pairs of an image, (S, S, C) uint8, and its label; a mixed image has all of its labels.
+    """
+    import torch
+
+    from zoo.engine.device import Device
+    from zoo.engine.events import Observer as Silent
+    from zoo.engine.sample import sample_of
+    from zoo.engine.stage import epoch_draws, image_feed
+
+    observer = observer or Silent()
+    job = prepare(config, registry=registry, observer=observer, **options)
+    device = Device.open(job.config)
+    feed = image_feed(job, "train", device=device, progress=observer.preparing)
+    sample = sample_of(feed, epoch_draws(job)(epoch)[:count], classes=job.data.classes, epoch=epoch)
+    pixels_BSSC = sample.images_BCHW.mul(255).round().clamp(0, 255).to(torch.uint8)
+    images = pixels_BSSC.permute(0, 2, 3, 1).numpy()
+    return list(zip(images, sample.labels, strict=True))
 
 
 def list_components(
@@ -178,6 +279,87 @@ def list_components(
     return found
 
 
+def _settings(
+    config: RunConfig | Mapping[str, object] | None, options: Mapping[str, Any]
+) -> RunConfig:
+    """Returns the configuration with the options on top."""
+    from zoo.config import RunConfig
+
+    base = config.as_mapping() if isinstance(config, RunConfig) else dict(config or {})
+    return RunConfig.from_mapping({**base, **options})
+
+
+def _train(
+    job: Job,
+    folder: RunFolder,
+    *,
+    device: Device,
+    observer: Observer,
+    registry: Registry,
+    state: Checkpoint | None = None,
+    force: bool = False,
+) -> RunResult:
+    """Trains a job that is described in its folder."""
+    from zoo.engine.run import run_job
+
+    return run_job(
+        job, folder, device=device, observer=observer, resume=state, force=force,
+        teacher=_teacher(job, device, registry),
+    )  # fmt: skip
+
+
+def _teacher(job: Job, device: Device, registry: Registry) -> Teacher | None:
+    """Returns the trained run that ``--distill`` names, as a teacher of this job's network."""
+    if job.config.distill is None:
+        return None
+    from zoo.engine.distillation import Teacher
+    from zoo.evaluation.trained import load_trained
+
+    trained = load_trained(Path(job.config.distill), registry=registry)
+    return Teacher.of(
+        trained.model, classes=trained.classes, preprocessing=trained.preprocessing,
+        channels=trained.channels, student_classes=job.data.classes,
+        student_preprocessing=job.preprocessing, student_channels=job.config.channels,
+        device=device.torch_device,
+    )  # fmt: skip
+
+
+def _cut_short(config: RunConfig) -> Path | None:
+    """Returns the run that ``--resume auto`` goes on with: of that name, or of these options."""
+    from zoo.config import RunConfig, load_config
+
+    runs = Path(config.runs)
+    if config.name is not None:
+        named = runs / config.name
+        return named if (named / "config.toml").is_file() else None
+
+    def compared(options: RunConfig) -> dict[str, object]:
+        apart = {"name", "runs", "resume", *(("weights",) if config.weights == "auto" else ())}
+        return {key: value for key, value in options.as_mapping().items() if key not in apart}
+
+    settled = prepare(config.changed(resume="never")).config if runs.is_dir() else config
+    newest_last = sorted(runs.glob("*/"), key=lambda path: (len(path.name), path.name))
+    for folder in reversed(newest_last):
+        if (folder / "summary.json").exists() or not (folder / "config.toml").is_file():
+            continue
+        with suppress(ZooError):
+            if compared(RunConfig.from_mapping(load_config(folder / "config.toml"))) == compared(
+                settled
+            ):
+                return folder
+    return None
+
+
+def _ended(folder: RunFolder) -> RunResult | None:
+    """Returns the result of a run that has ended, None if it has not."""
+    from zoo.engine.events import EpochRow, RunResult
+
+    if not (folder.path / "summary.json").exists():
+        return None
+    rows = tuple(EpochRow(**row) for row in folder.rows())
+    return RunResult(path=folder.path, rows=rows, **folder.read_json("summary.json"))
+
+
 def _plain(name: str) -> str:
     """Returns a name from data as letters and digits: such names never become paths as they are."""
     kept = "".join(char if char.isascii() and char.isalnum() else "-" for char in name)
@@ -188,11 +370,10 @@ def _describe(job: Job, folder: Any) -> None:
     """Writes what the run is: the configuration that repeats it, and the environment."""
     from zoo.engine.environment import environment
 
-    if job.config.weights == "auto":
-        name = job.taken.weights.name if job.taken.weights else "none"
-        folder.write_text("config.toml", job.config.changed(weights=name).to_toml())
-    else:
-        folder.write_text("config.toml", job.config.to_toml())
+    repeats = job.config.changed(resume="never")
+    if repeats.weights == "auto":
+        repeats = repeats.changed(weights=job.taken.weights.name if job.taken.weights else "none")
+    folder.write_text("config.toml", repeats.to_toml())
     folder.write_json("environment.json", {
         **environment(),
         "components": job.choices.described(),

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     import torch
     from numpy.typing import NDArray
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BatchTransform",
+    "Callback",
+    "CallbackFactory",
     "DataSet",
     "DataSetFactory",
     "Images",
@@ -33,10 +37,15 @@ __all__ = [
     "Preprocessing",
     "ReactiveSchedule",
     "Schedule",
+    "SourcedImages",
     "Split",
     "Weights",
 ]
 
+
+Fit: TypeAlias = Literal["crop", "pad", "squash"]
+Interpolation: TypeAlias = Literal["nearest", "bilinear", "bicubic"]
+OnBad: TypeAlias = Literal["fail", "skip"]
 
 # ---- model ------------------------------------------------------------------------------------
 
@@ -59,9 +68,9 @@ class Preprocessing:
     image_size: int = 224
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
-    interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
+    interpolation: Interpolation = "bilinear"
     crop_fraction: float = 1.0
-    fit: Literal["crop", "pad", "squash"] = "crop"
+    fit: Fit = "crop"
 
     @classmethod
     def from_mapping(cls, table: Mapping[str, Any]) -> Preprocessing:
@@ -213,6 +222,19 @@ class Images(Protocol):
 
 
 @runtime_checkable
+class SourcedImages(Protocol):
+    """Images that also say where their encoded content is.
+
+    With that the pipeline can decode large JPEGs at a fraction of their size, and keep on disk what
+    it decoded from files.
+    """
+
+    def source(self, index: int) -> Path | bytes | None:
+        """Returns the file or the content that ``read`` decodes; None where ``read`` has to."""
+        ...
+
+
+@runtime_checkable
 class PixelImages(Protocol):
     """Images of one size that are already decoded. Spares the decoder."""
 
@@ -295,9 +317,9 @@ class BatchTransform(Protocol):
 
 @runtime_checkable
 class MixTransform(Protocol):
-    """Mixes each image of a batch with a partner from the same batch. Built by transform
-    components, and told from a :class:`BatchTransform` by its method ``mix``.
+    """Mixes each image of a batch with a partner from the same batch.
 
+    Built by transform components, and told from a :class:`BatchTransform` by its method ``mix``.
     Targets are mixed by the engine, in the share that ``mix`` returns.
     """
 
@@ -309,3 +331,28 @@ class MixTransform(Protocol):
     ) -> tuple[Tensor, Tensor]:
         """Returns (images_BCHW, share_B): the mixed images and the share of the own image, 0..1."""
         ...
+
+
+# ---- callback ---------------------------------------------------------------------------------
+
+
+class Callback(Protocol):
+    """Listens to a run: an object with any of the methods of ``zoo.engine.events.Observer``.
+
+    It is told of what it has a method for, in the main process only, and cannot change the run:
+    ``run_started``, ``resumed``, ``preparing``, ``phase_started``, ``sampled``, ``step_ended``,
+    ``step_measured``, ``epoch_ended``, ``weights_shown``, ``noted``, ``run_ended``, ``closed``.
+    The arguments of each stand there, and never change: what is new comes as a new event.
+
+    One that raises is named in a note, is told nothing more, and the run goes on. A component
+    that declares the param ``essential`` lets the user say that the run stops instead.
+    """
+
+
+class CallbackFactory(Protocol):
+    """Builds a callback. Facts: ``run_path``, the run folder, a path that exists.
+
+    What it opens and whom it connects to waits for ``run_started``: that has a guard around it.
+    """
+
+    def __call__(self) -> Callback: ...

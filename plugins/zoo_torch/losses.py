@@ -15,6 +15,7 @@ is the number of samples. A batch whose weights are all zero has loss 0.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from zoo.protocols import Loss
 
 __all__ = [
+    "MeanLoss",
     "asymmetric",
     "asymmetric_per_sample",
     "binary_cross_entropy",
@@ -170,27 +172,57 @@ def _widened(logits_BK: Tensor) -> Tensor:
 # ---- the factories that components name -------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeanLoss:
+    """The weighted mean of a loss per sample. What the factories below return.
+
+    Args:
+        per_sample: Maps logits_BK and target to loss_B, weights of classes included.
+        counted: Maps a target to counted_B, what each sample adds to the divisor of the mean apart
+            from its own weight. None: 1 each.
+    """
+
+    per_sample: Callable[[Tensor, Tensor], Tensor]
+    counted: Callable[[Tensor], Tensor] | None = None
+
+    def __call__(
+        self, logits_BK: Tensor, target: Tensor, sample_weight_B: Tensor | None = None
+    ) -> Tensor:
+        """Returns the mean loss, float32."""
+        loss_B = self.per_sample(_widened(logits_BK), target)
+        counted_B = None if self.counted is None else self.counted(target).to(loss_B)
+        return weighted_mean(loss_B, counted_B, sample_weight_B)
+
+    def mass(self, target: Tensor, sample_weight_B: Tensor | None = None) -> Tensor:
+        """Returns the divisor of the mean."""
+        counted_B = torch.ones(len(target)) if self.counted is None else self.counted(target)
+        if sample_weight_B is not None:
+            counted_B = counted_B.to(sample_weight_B) * sample_weight_B
+        return counted_B.sum()
+
+
 def label_smoothing(*, smoothing: float = 0.1, class_weight_K: Tensor | None = None) -> Loss:
     """Builds cross-entropy: hard or soft targets, smoothing, class weights, sample weights."""
 
-    def loss(logits_BK: Tensor, target: Tensor, sample_weight_B: Tensor | None = None) -> Tensor:
-        logits_BK = _widened(logits_BK)
+    def per_sample(logits_BK: Tensor, target: Tensor) -> Tensor:
         weight_K = None if class_weight_K is None else class_weight_K.to(logits_BK)
-        loss_B = cross_entropy_per_sample(
+        return cross_entropy_per_sample(
             logits_BK, target, smoothing=smoothing, class_weight_K=weight_K
         )
-        hard = target.ndim == 1
-        counted_B = weight_K[target] if weight_K is not None and hard else None
-        return weighted_mean(loss_B, counted_B, sample_weight_B)
 
-    return loss
+    def counted(target: Tensor) -> Tensor:
+        if class_weight_K is None or target.ndim == 2:
+            return torch.ones(len(target), device=target.device)
+        return class_weight_K.to(target.device)[target]
+
+    return MeanLoss(per_sample=per_sample, counted=None if class_weight_K is None else counted)
 
 
 def focal(
     *, gamma: float = 2.0, alpha: float | None = None, class_weight_K: Tensor | None = None
 ) -> Loss:
     """Builds the focal loss of :func:`focal_per_sample`."""
-    return _mean_of(
+    return _weighed(
         lambda logits_BK, target: focal_per_sample(logits_BK, target, gamma=gamma, alpha=alpha),
         class_weight_K,
     )
@@ -200,7 +232,7 @@ def binary_cross_entropy(
     *, smoothing: float = 0.0, sum_classes: bool = False, class_weight_K: Tensor | None = None
 ) -> Loss:
     """Builds the loss of :func:`binary_cross_entropy_per_sample`."""
-    return _mean_of(
+    return _weighed(
         lambda logits_BK, target: binary_cross_entropy_per_sample(
             logits_BK, target, smoothing=smoothing, sum_classes=sum_classes
         ),
@@ -216,7 +248,7 @@ def asymmetric(
     class_weight_K: Tensor | None = None,
 ) -> Loss:
     """Builds the loss of :func:`asymmetric_per_sample`."""
-    return _mean_of(
+    return _weighed(
         lambda logits_BK, target: asymmetric_per_sample(
             logits_BK, target, gamma_neg=gamma_neg, gamma_pos=gamma_pos, clip=clip
         ),
@@ -228,7 +260,7 @@ def poly(
     *, epsilon: float = 1.0, smoothing: float = 0.0, class_weight_K: Tensor | None = None
 ) -> Loss:
     """Builds the loss of :func:`poly_per_sample`."""
-    return _mean_of(
+    return _weighed(
         lambda logits_BK, target: poly_per_sample(
             logits_BK, target, epsilon=epsilon, smoothing=smoothing
         ),
@@ -236,16 +268,18 @@ def poly(
     )
 
 
-def _mean_of(per_sample: Callable[[Tensor, Tensor], Tensor], class_weight_K: Tensor | None) -> Loss:
+def _weighed(per_sample: Callable[[Tensor, Tensor], Tensor], class_weight_K: Tensor | None) -> Loss:
     """Returns the loss that weighs each sample by its class and takes the weighted mean."""
+    if class_weight_K is None:
+        return MeanLoss(per_sample=per_sample)
 
-    def loss(logits_BK: Tensor, target: Tensor, sample_weight_B: Tensor | None = None) -> Tensor:
-        logits_BK = _widened(logits_BK)
-        loss_B = per_sample(logits_BK, target)
-        if class_weight_K is None:
-            return weighted_mean(loss_B, None, sample_weight_B)
-        weight_K = class_weight_K.to(logits_BK)
-        counted_B = weight_K[target] if target.ndim == 1 else target.to(weight_K) @ weight_K
-        return weighted_mean(loss_B * counted_B, counted_B, sample_weight_B)
+    def counted(target: Tensor) -> Tensor:
+        weight_K = class_weight_K.to(target.device)
+        return weight_K[target] if target.ndim == 1 else target.to(weight_K) @ weight_K
 
-    return loss
+    return MeanLoss(
+        per_sample=lambda logits_BK, target: (
+            per_sample(logits_BK, target) * counted(target).to(logits_BK)
+        ),
+        counted=counted,
+    )

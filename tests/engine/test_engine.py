@@ -18,7 +18,8 @@ from zoo.data.batches import split_evenly
 from zoo.data.randomness import Stream, key, order, uniform
 from zoo.engine.events import Observer
 from zoo.engine.groups import parameter_groups
-from zoo.engine.phases import freeze_then_finetune
+from zoo.config import RunConfig
+from zoo.engine.phases import plan_of
 from zoo.engine.stopping import Best, greater_is_better
 
 
@@ -66,9 +67,9 @@ def test_freeze_epochs_default_to_one_with_pretrained_weights(
 
 
 def test_a_plan_leaves_out_empty_phases():
-    common = {"hold_statistics": True, "warmup": 0.5, "freeze_aug": False}
+    held = {"norm": "hold", "warmup": 0.5}
     names = [
-        [p.name for p in freeze_then_finetune(freeze_epochs=f, epochs=e, **common)]
+        [p.name for p in plan_of(RunConfig(freeze_epochs=f, epochs=e, **held))]
         for f, e in ((1, 2), (0, 2), (3, 0))
     ]
     assert names == [["freeze", "finetune"], ["finetune"], ["freeze"]]
@@ -123,9 +124,7 @@ def test_groups_spare_biases_and_norms_and_scale_by_depth(registry):
 
 def test_accumulation_equals_the_whole_batch(train, registry):
     results = [
-        train(
-            accumulate=parts, optim="sgd", lr=0.05, epochs=2, class_weights="balanced", aug="none"
-        )
+        train(accumulate=parts, optim="sgd", lr=0.05, epochs=2, balance="loss", aug="none")
         for parts in (1, 3)
     ]
     first, second = (zoo.load(r.path, registry=registry).model.state_dict() for r in results)
@@ -158,10 +157,11 @@ def test_balanced_class_weights_are_those_of_scikit_learn(registry, shapes_folde
     shutil.copytree(shapes_folder, data)
     for image in sorted((data / "train" / "dot").iterdir())[:9]:
         image.unlink()
-    job = zoo.prepare(data=str(data), model="lenet", class_weights="balanced", registry=registry)
+    job = zoo.prepare(data=str(data), model="lenet", balance="loss", registry=registry)
     labels = job.data.splits["train"].labels_N
     expected = compute_class_weight("balanced", classes=np.unique(labels), y=labels)
-    assert job.class_weight_K.tolist() == pytest.approx(expected.tolist())
+    found = [float(job.mass(torch.tensor([index]), None)) for index in range(2)]
+    assert found == pytest.approx(expected.tolist())
 
 
 def test_early_stopping_stops_the_phase_and_the_best_weights_are_kept(train, registry):
@@ -193,7 +193,7 @@ def test_the_best_epoch_is_the_best_of_the_monitored_metric(train, monitor):
 
 
 def test_nan_ranks_below_every_number():
-    best = Best(min_delta=0.0, patience=0)
+    best = Best(min_delta=0.0)
     assert best.observe(greater_is_better("val_loss", float("nan")), epoch=1)
     assert best.observe(greater_is_better("val_loss", 1e30), epoch=2)
     assert not best.observe(greater_is_better("val_accuracy", float("nan")), epoch=3)
@@ -202,13 +202,13 @@ def test_nan_ranks_below_every_number():
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30), st.floats(0, 0.2), st.integers(1, 5))
 def test_patience_counts_epochs_without_gain(scores, min_delta, patience):
-    best = Best(min_delta=min_delta, patience=patience)
+    best = Best(min_delta=min_delta)
     top, waited = -math.inf, 0
     for epoch, score in enumerate(scores, 1):
         better = epoch == 1 or score > top + min_delta
         top, waited = (score, 0) if better else (top, waited + 1)
         assert best.observe(score, epoch=epoch) is better
-        assert best.exhausted is (waited >= patience)
+        assert best.exhausted(patience) is (waited >= patience)
 
 
 @given(st.integers(1, 400), st.integers(1, 64))

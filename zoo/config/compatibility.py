@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from zoo.errors import DataError, UsageError, ZooError
 
 if TYPE_CHECKING:
     from zoo.config.run_config import RunConfig
-    from zoo.protocols import DataSet
+    from zoo.protocols import DataSet, Schedule
 
-__all__ = ["check_data", "check_options"]
+__all__ = ["check_combination", "check_data", "check_options"]
+
+
+class _Phase(Protocol):
+    """What is looked at of a phase of the engine."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def epochs(self) -> int: ...
+    @property
+    def trainable(self) -> str | int: ...
+    @property
+    def augment(self) -> bool: ...
 
 
 def check_options(config: RunConfig) -> list[ZooError]:
     """Returns what contradicts itself in the options alone."""
     problems: list[ZooError] = []
-    if config.epochs == 0 and not config.freeze_epochs:
+    if config.phases is None and config.epochs == 0 and not config.freeze_epochs:
         problems.append(UsageError(
             "there is nothing to train: --epochs and --freeze-epochs are both 0",
             hint="--epochs 3, or --freeze-epochs 5 for the head alone",
@@ -26,6 +40,28 @@ def check_options(config: RunConfig) -> list[ZooError]:
             "--backbone-lr 0 would fine-tune nothing but the head",
             hint=f"--freeze-epochs {config.epochs} --epochs 0 does that at a fraction of the cost",
         ))  # fmt: skip
+    if config.phases is not None and (
+        config.epochs is not None or config.freeze_epochs is not None
+    ):
+        problems.append(UsageError(
+            "--phases says how long each phase is, and so do --epochs and --freeze-epochs",
+            hint="--phases head:epochs=1+all:epochs=5 alone",
+        ))  # fmt: skip
+    if config.sam and config.precision == "fp16":
+        problems.append(UsageError(
+            "--sam takes two gradients a step, which fp16's loss scaling does not allow for",
+            hint="--precision bf16",
+        ))  # fmt: skip
+    if config.repeats > config.batch_size:
+        problems.append(UsageError(
+            f"an image cannot stand {config.repeats} times in a batch of {config.batch_size}",
+            hint=f"--repeats {config.batch_size} at most",
+        ))  # fmt: skip
+    if config.repeats > 1 and config.balance == "sampler":
+        problems.append(UsageError(
+            "--repeats and --balance sampler both decide how often an image is drawn",
+            hint="--balance loss",
+        ))  # fmt: skip
     if config.accumulate > config.batch_size:
         problems.append(UsageError(
             f"a batch of {config.batch_size} cannot be computed in {config.accumulate} parts",
@@ -34,8 +70,14 @@ def check_options(config: RunConfig) -> list[ZooError]:
     return problems
 
 
-def check_data(data: DataSet) -> list[ZooError]:
-    """Returns what the data does not allow."""
+def check_data(config: RunConfig, data: DataSet, *, sigmoid: bool) -> list[ZooError]:
+    """Returns what the data does not allow.
+
+    Args:
+        config: The options.
+        data: The data set.
+        sigmoid: Whether the loss treats each class as a question of its own.
+    """
     problems: list[ZooError] = []
     if len(data.classes) < 2:
         problems.append(DataError(
@@ -45,8 +87,72 @@ def check_data(data: DataSet) -> list[ZooError]:
     for split in ("train", "val"):
         if split not in data.splits or not len(data.splits[split].images):
             problems.append(DataError(f"{data.name} has no images to {split} on"))
+    if data.multi_label and not sigmoid:
+        problems.append(UsageError(
+            f"images of {data.name} have several labels, and --loss {config.loss} expects one",
+            hint="--loss bce or asymmetric",
+        ))  # fmt: skip
+    if data.multi_label and config.balance != "none":
+        problems.append(UsageError(
+            f"--balance {config.balance} needs one label an image, and {data.name} has several",
+            hint="--balance none",
+        ))  # fmt: skip
     if not problems and len(data.splits["train"].images) < 2:
         problems.append(
             DataError(f"{data.name} has one training image, training needs two or more")
         )
     return problems
+
+
+def check_combination(
+    config: RunConfig,
+    *,
+    phases: Sequence[_Phase],
+    schedules: Sequence[Schedule],
+    mixes: bool,
+    hard_labels: bool,
+    multi_label: bool,
+) -> tuple[list[ZooError], list[str]]:
+    """Returns (what cannot work, what has no effect) once everything is built.
+
+    Args:
+        config: The settled options.
+        phases: The plan.
+        schedules: The schedule of each phase.
+        mixes: Whether the augmentation mixes images.
+        hard_labels: Whether the loss takes class indices only.
+        multi_label: Whether images have several labels.
+    """
+    problems: list[ZooError] = []
+    notes: list[str] = []
+    if mixes and hard_labels:
+        problems.append(UsageError(
+            f"--aug {config.aug} mixes labels, and --loss {config.loss} takes one class an image",
+            hint="--loss ce, or --aug without mixup and cutmix",
+        ))  # fmt: skip
+    if mixes and not any(phase.augment for phase in phases):
+        notes.append("images are not mixed: no phase augments (--freeze-aug)")
+    if config.balance == "loss" and mixes:
+        notes.append("classes are weighed in the shares in which images are mixed")
+    if multi_label and config.monitor == "val_accuracy":
+        notes.append("accuracy is the share of images whose labels are all right")
+    notes += _idle_schedule(config, phases, schedules)
+    return problems, notes
+
+
+def _idle_schedule(
+    config: RunConfig, phases: Sequence[_Phase], schedules: Sequence[Schedule]
+) -> list[str]:
+    """Says so when the schedule is longer than the run, so that it never does anything."""
+    if config.sched.partition(":")[0].lower() in ("constant", "torch/constant"):
+        return []
+    if any(hasattr(schedule, "observe") for schedule in schedules):
+        return []
+    total = sum(phase.epochs for phase in phases)
+    rates = {round(schedules[0](step / 4), 9) for step in range(4 * total)}
+    if total and len(rates) == 1:
+        return [
+            f"--sched {config.sched} never changes the learning rate in {total} epochs; "
+            f"zoo explain {config.sched} --epochs {total} draws it"
+        ]
+    return []

@@ -72,6 +72,13 @@ class RunConfig:
         None, "epochs before that train the head alone; 1 with pretrained weights, else 0",
         GROUPS[1], type="int", minimum=0,
     )  # fmt: skip
+    phases: str | None = _option(
+        None, "the plan in full, as head:epochs=1+last-2:epochs=2+all:epochs=5",
+        GROUPS[1], type="str",
+    )  # fmt: skip
+    max_minutes: float = _option(
+        0.0, "end training after this time and keep the best; 0 has no limit", GROUPS[1], minimum=0
+    )
     monitor: str = _option(
         "val_accuracy", "what decides which epoch is best", GROUPS[1],
         choices=("val_accuracy", "val_loss"),
@@ -124,9 +131,7 @@ class RunConfig:
         None, "per channel, of pixels in 0..1; overrides --normalize", GROUPS[3],
         type="float list", minimum=0, maximum=1,
     )  # fmt: skip
-    std: tuple[float, ...] | None = _option(
-        None, "likewise", GROUPS[3], type="float list", above=0
-    )
+    std: tuple[float, ...] | None = _option(None, "likewise", GROUPS[3], type="float list", above=0)
     split: tuple[float, ...] = _option(
         (0.8, 0.1, 0.1), "train, val and test shares of data that has no splits", GROUPS[3],
         type="float list", minimum=0, maximum=1,
@@ -160,9 +165,56 @@ class RunConfig:
     accumulate: int = _option(
         1, "parts in which a batch is computed, to save memory", GROUPS[4], minimum=1
     )
+    auto_batch: bool = _option(
+        True, "when memory runs out, compute the batch in twice as many parts and go on", GROUPS[4]
+    )
     clip_norm: float = _option(
         0.0, "largest norm of the gradient; 0 does not clip", GROUPS[4], minimum=0
     )
+    clip_value: float = _option(
+        0.0, "largest size of each entry of the gradient; 0 does not clip", GROUPS[4], minimum=0
+    )
+    clip_agc: float = _option(
+        0.0, "largest norm of a unit's gradient as a share of its weights' (0.01); 0 does not clip",
+        GROUPS[4], minimum=0,
+    )  # fmt: skip
+    l1: float = _option(0.0, "penalty on the sum of the weights' sizes", GROUPS[4], minimum=0)
+    l2: float = _option(
+        0.0, "penalty on half the sum of the weights' squares", GROUPS[4], minimum=0
+    )
+    sam: float = _option(
+        0.0, "sharpness-aware minimisation with this radius (0.05); 0 is off", GROUPS[4], minimum=0
+    )
+    ema: float = _option(
+        0.0, "evaluate a moving average of the weights with this decay (0.999); 0 is off",
+        GROUPS[4], minimum=0, below=1,
+    )  # fmt: skip
+    swa: int = _option(
+        0, "at the end try the plain average of the last so many epochs' weights", GROUPS[4],
+        minimum=0,
+    )  # fmt: skip
+    soup: int = _option(
+        0, "at the end try a greedy soup of so many best epochs' weights", GROUPS[4], minimum=0
+    )
+    dropout: float | None = _option(
+        None, "override the network's dropout", GROUPS[4], type="float", minimum=0, below=1
+    )
+    drop_path: float | None = _option(
+        None, "override the network's stochastic depth", GROUPS[4], type="float", minimum=0, below=1
+    )
+    distill: str | None = _option(
+        None, "learn from this teacher as well: a run folder", GROUPS[4], type="str"
+    )
+    distill_weight: float = _option(
+        0.5, "share of the teacher in the loss", GROUPS[4], minimum=0, maximum=1
+    )
+    distill_temperature: float = _option(
+        4.0, "softens both before they are compared", GROUPS[4], above=0
+    )
+    frozen_norm: str = _option(
+        "eval", "batch-norm statistics of the frozen part: held, or moving (no feature cache then)",
+        GROUPS[4], choices=("eval", "train"),
+    )  # fmt: skip
     norm: str = _option(
         "auto", "batch-norm statistics while fine-tuning; auto holds pretrained ones",
         GROUPS[4], choices=("auto", "hold", "train"),
@@ -178,6 +230,13 @@ class RunConfig:
         None, "compute threads; as many as torch takes", GROUPS[5], type="int", minimum=1
     )
     workers: int | None = _option(None, "decoding threads", GROUPS[5], type="int", minimum=0)
+    deterministic: bool = _option(
+        False, "refuse operations that do not repeat to the bit (matters on GPUs)", GROUPS[5]
+    )
+    compile: bool = _option(False, "compile the network with torch.compile", GROUPS[5])
+    channels_last: bool = _option(
+        True, "memory format of images; faster for convolutions", GROUPS[5]
+    )
     cache: bool = _option(True, "compute frozen features once and train on them", GROUPS[5])
     fast_depthwise: bool = _option(
         True, "own gradient for depthwise convolutions on the CPU where it is faster", GROUPS[5]
@@ -190,6 +249,16 @@ class RunConfig:
         "minutes between checkpoints inside an epoch; 0 at epoch ends only",
         GROUPS[6],
         minimum=0,
+    )
+    save_steps: int = _option(
+        0, "steps between checkpoints inside an epoch; 0 by time only", GROUPS[6], minimum=0
+    )
+    resume: str = _option(
+        "never", "auto goes on with the run of that name, or of these options, if it was cut short",
+        GROUPS[6], choices=("never", "auto"),
+    )  # fmt: skip
+    callback: str | None = _option(
+        None, "who else listens, joined by +: zoo list callbacks", GROUPS[6], type="str"
     )
 
     @classmethod
@@ -300,6 +369,13 @@ def _own_rules(values: Mapping[str, Value]) -> list[ZooError]:
             f"split is {list(split)}, and must be shares of train, val and test that sum to 1",
             hint="--split 0.8,0.1,0.1",
         ))  # fmt: skip
+    for key in ("mean", "std"):
+        numbers = values.get(key)
+        if isinstance(numbers, tuple) and len(numbers) not in (1, 3):
+            problems.append(UsageError(
+                f"{key} has {len(numbers)} numbers, and must have one, or one a channel (3)",
+                hint=f"--{key} 0.5,0.5,0.5",
+            ))  # fmt: skip
     name = values.get("name")
     if isinstance(name, str) and (not name or name in (".", "..") or set(name) & set('/\\:*?"<>|\0')
                                   or not name.isprintable()):  # fmt: skip

@@ -27,6 +27,9 @@ class Stream(IntEnum):
     AUGMENT = 2
     STEP = 3
     INIT = 4
+    MIX = 5
+    BALANCE = 6
+    SUBSET = 7
 
 
 def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:

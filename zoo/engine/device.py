@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -90,6 +90,20 @@ class Device:
         """Mixed precision for the forward pass, where it is on."""
         context: AbstractContextManager[Any] = self.accelerator.autocast()
         return context
+
+    def unsynchronised(self, module: nn.Module) -> AbstractContextManager[Any]:
+        """Keeps gradients in this process: all parts of a batch but the last."""
+        if self.world == 1:
+            return nullcontext()
+        context: AbstractContextManager[Any] = self.accelerator.no_sync(module)
+        return context
+
+    def free_memory(self) -> None:
+        """Gives back to the device what is not in use any more."""
+        if self.torch_device.type == "cuda":
+            torch.cuda.empty_cache()
+        elif self.torch_device.type == "mps":
+            torch.mps.empty_cache()
 
     def wrap(self, module: nn.Module) -> nn.Module:
         """Returns the module as it is trained: itself, or shared among processes."""

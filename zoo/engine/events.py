@@ -1,17 +1,25 @@
-"""What a run tells while it runs. Observers listen; none of them can change the run."""
+"""What a run tells while it runs. Observers listen; none of them can change the run.
+
+An event's arguments never change: what is new comes as a new event, so an old observer stays one.
+
+Shapes: B batch, C channels, H height, W width.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
     from zoo.engine.job import Job
     from zoo.engine.phases import Phase
+    from zoo.errors import PluginError
 
-__all__ = ["EpochRow", "Observer", "Observers", "RunResult"]
+__all__ = ["EVENTS", "EpochRow", "Observer", "Observers", "RunResult", "Sample", "WeightsView"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,11 +83,61 @@ class RunResult:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """Some training images as the network sees them in a phase, augmentation included.
+
+    Args:
+        images_BCHW: Float32 in 0..1 on the CPU: the normalisation is taken back.
+        labels: The class name of each.
+    """
+
+    images_BCHW: Tensor
+    labels: tuple[str, ...]
+
+
+class WeightsView:
+    """A network's weights and gradients, to look at. Every tensor is a copy on the CPU.
+
+    Args:
+        model: The network.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Yields name and value of each parameter, float32."""
+        for name, parameter in self._model.named_parameters():
+            yield name, _copied(parameter)
+
+    def gradients(self) -> Iterator[tuple[str, Tensor]]:
+        """Yields name and last gradient of each parameter that has one, float32."""
+        for name, parameter in self._model.named_parameters():
+            if parameter.grad is not None:
+                yield name, _copied(parameter.grad)
+
+
+def _copied(tensor: Tensor) -> Tensor:
+    return tensor.detach().cpu().float().clone()
+
+
 class Observer:
     """Listens to a run. Override what is of interest; the rest does nothing."""
 
+    @property
+    def failure(self) -> PluginError | None:
+        """Why the run has to stop as soon as its state is saved; None lets it go on."""
+        return None
+
     def run_started(self, job: Job, path: Path, *, resumed_epoch: int) -> None:
         """The run is about to start, or to go on after ``resumed_epoch`` epochs."""
+
+    def resumed(self, rows: Sequence[EpochRow]) -> None:
+        """The run goes on after these epochs. Told right after ``run_started``.
+
+        The last may be news: a run can be killed between saving an epoch and telling it.
+        """
 
     def preparing(self, what: str, done: int, total: int) -> None:
         """Something before the first step takes a while: decoding, frozen features."""
@@ -87,13 +145,29 @@ class Observer:
     def phase_started(self, phase: Phase, *, trainable: int, total: int, cached: bool) -> None:
         """A phase starts, with these numbers of parameters."""
 
+    def sampled(self, phase: Phase, sample: Callable[[], Sample], *, epoch: int) -> None:
+        """Some training images of a phase can be seen: ``sample()`` decodes and augments them.
+
+        Told after ``phase_started``, when the phase's first epoch, ``epoch``, begins or goes on.
+        """
+
     def step_ended(
         self, phase: Phase, *, epoch: int, step: int, num_steps: int, loss: float | None
     ) -> None:
         """An optimizer step was made."""
 
+    def step_measured(self, *, steps_done: int, lr: float, loss: float | None) -> None:
+        """The step that just ended, in numbers for whoever plots them.
+
+        They are the steps of the whole run so far, the head's learning rate in this one, and its
+        loss if it was looked at.
+        """
+
     def epoch_ended(self, row: EpochRow) -> None:
-        """An epoch was trained and validated."""
+        """An epoch was trained and validated, and the state is saved."""
+
+    def weights_shown(self, weights: WeightsView, *, epoch: int) -> None:
+        """The weights after an epoch and the last step's gradients. Told after ``epoch_ended``."""
 
     def noted(self, text: str) -> None:
         """Something that the user should know."""
@@ -101,39 +175,41 @@ class Observer:
     def run_ended(self, result: RunResult) -> None:
         """The run is done."""
 
+    def closed(self, error: BaseException | None) -> None:
+        """Nothing more will be told: the run is done, or ``error`` stopped it."""
+
+
+EVENTS: tuple[str, ...] = tuple(
+    name for name, value in vars(Observer).items() if callable(value) and not name.startswith("_")
+)
+"""Names of all events."""
+
 
 class Observers(Observer):
     """Passes each event on to several observers, in order."""
 
     def __init__(self, observers: Sequence[Observer]) -> None:
         self._observers = tuple(observers)
+        for event in EVENTS:
+            listening = [getattr(one, event) for one in observers if _listens(one, event)]
+            if listening:  # an event that nobody listens to stays the method that does nothing
+                setattr(self, event, _tell_all(listening))
 
-    def run_started(self, job: Job, path: Path, *, resumed_epoch: int) -> None:  # noqa: D102
-        for observer in self._observers:
-            observer.run_started(job, path, resumed_epoch=resumed_epoch)
+    @property
+    def failure(self) -> PluginError | None:
+        """The first observer's reason to stop."""
+        return next((one.failure for one in self._observers if one.failure is not None), None)
 
-    def preparing(self, what: str, done: int, total: int) -> None:  # noqa: D102
-        for observer in self._observers:
-            observer.preparing(what, done, total)
 
-    def phase_started(self, phase: Phase, *, trainable: int, total: int, cached: bool) -> None:  # noqa: D102
-        for observer in self._observers:
-            observer.phase_started(phase, trainable=trainable, total=total, cached=cached)
+def _listens(observer: Observer, event: str) -> bool:
+    """Whether an observer does anything on an event."""
+    method = getattr(observer, event)
+    return getattr(method, "__func__", method) is not getattr(Observer, event)
 
-    def step_ended(  # noqa: D102
-        self, phase: Phase, *, epoch: int, step: int, num_steps: int, loss: float | None
-    ) -> None:
-        for observer in self._observers:
-            observer.step_ended(phase, epoch=epoch, step=step, num_steps=num_steps, loss=loss)
 
-    def epoch_ended(self, row: EpochRow) -> None:  # noqa: D102
-        for observer in self._observers:
-            observer.epoch_ended(row)
+def _tell_all(methods: Sequence[Callable[..., None]]) -> Callable[..., None]:
+    def tell(*args: object, **facts: object) -> None:
+        for method in methods:
+            method(*args, **facts)
 
-    def noted(self, text: str) -> None:  # noqa: D102
-        for observer in self._observers:
-            observer.noted(text)
-
-    def run_ended(self, result: RunResult) -> None:  # noqa: D102
-        for observer in self._observers:
-            observer.run_ended(result)
+    return tell

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from zoo.data.batches import split_evenly
+from zoo.data.batches import Part, cut, split_evenly
 from zoo.data.randomness import Stream, uniform
 from zoo.data.store import Store, ahead
 from zoo.network.head import head_input
@@ -21,30 +22,90 @@ from zoo.network.head import head_input
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from zoo.protocols import BatchTransform, Preprocessing
+    from zoo.protocols import BatchTransform, MixTransform, Preprocessing, Split
 
-__all__ = ["Batch", "FeatureFeed", "Feed", "ImageFeed", "features_of"]
+__all__ = [
+    "Batch",
+    "FeatureFeed",
+    "Feed",
+    "ImageFeed",
+    "Labels",
+    "Teach",
+    "features_of",
+    "in_order",
+]
+
+Teach: TypeAlias = Callable[[Tensor], Tensor]
+"""A teacher: normalised images_BCSS to logits_BK."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Inputs (B, C, S, S) or (B, D), and labels (B,), on the device."""
+    """Inputs with what they should become, on the device.
+
+    Args:
+        inputs: Images (B, C, S, S), or features (B, D).
+        target: Class indices_B, or targets_BK where images are mixed or have several labels.
+        weights_B: How much each sample counts in the training loss; None: 1 each.
+        teacher_BK: A teacher's logits; None without one.
+    """
 
     inputs: Tensor
-    labels_B: Tensor
+    target: Tensor
+    weights_B: Tensor | None = None
+    teacher_BK: Tensor | None = None
+
+
+class Labels:
+    """What the samples of a split are, on the device.
+
+    Args:
+        split: The split.
+        num_classes: Of the data set.
+        device: Where the tensors live.
+    """
+
+    def __init__(self, split: Split, *, num_classes: int, device: torch.device) -> None:
+        def on_device(values: NDArray[np.generic] | None) -> Tensor | None:
+            return None if values is None else torch.from_numpy(np.array(values)).to(device)
+
+        self.num_classes, self.device = num_classes, device
+        self._labels_N = torch.from_numpy(split.labels_N).to(device)
+        self._targets_NK, self._weights_N = on_device(split.targets_NK), on_device(split.weights_N)
+
+    def __len__(self) -> int:
+        return len(self._labels_N)
+
+    def target(self, draws: NDArray[np.int64], *, soft: bool) -> Tensor:
+        """Returns indices_B, or targets_BK where the data has them or ``soft`` asks for them."""
+        index_B = self.index(draws)
+        if self._targets_NK is not None:
+            return self._targets_NK[index_B]
+        labels_B = self._labels_N[index_B]
+        return functional.one_hot(labels_B, self.num_classes).float() if soft else labels_B
+
+    def weights(self, draws: NDArray[np.int64]) -> Tensor | None:
+        """Returns the samples' weights in the loss, None where all are equal."""
+        return None if self._weights_N is None else self._weights_N[self.index(draws)]
+
+    def index(self, draws: NDArray[np.int64]) -> Tensor:
+        """Returns which sample each draw is of."""
+        return torch.from_numpy(draws % len(self)).to(self.device)
 
 
 class Feed(Protocol):
-    """The samples of one split, batch by batch."""
+    """The samples of one split, part by part."""
 
     def __len__(self) -> int: ...
 
-    def labels(self, samples: NDArray[np.int64]) -> Tensor:
-        """Returns the labels of these samples, on the device."""
+    def answers(
+        self, draws: NDArray[np.int64], *, epoch: int | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Returns target and weights of draws before any mixing, in the form that batches have."""
         ...
 
-    def batches(self, plan: Sequence[NDArray[np.int64]], *, epoch: int | None) -> Iterator[Batch]:
-        """Yields a batch for each array of samples, augmented as of ``epoch`` unless None."""
+    def batches(self, plan: Sequence[Part], *, epoch: int | None) -> Iterator[Batch]:
+        """Yields a batch for each part, augmented and mixed as of ``epoch`` unless None."""
         ...
 
 
@@ -53,62 +114,118 @@ class ImageFeed:
 
     Args:
         store: Where the images come from, uint8 (B, C, S, S).
-        labels_N: Their classes.
+        labels: What they are.
         preprocessing: Mean and standard deviation.
         transforms: Augmentations in order, used when an epoch is given.
-        seed: Of the augmentation.
-        device: Where batches are put.
+        mixers: What mixes images with their partners after that, likewise.
+        seed: Of both.
+        channels_last: Memory format of the batches.
+        teach: A teacher of the same classes, given the images as the network sees them.
     """
 
     def __init__(
         self,
         store: Store,
         *,
-        labels_N: NDArray[np.int64],
+        labels: Labels,
         preprocessing: Preprocessing,
-        transforms: Sequence[BatchTransform],
-        seed: int,
-        device: torch.device,
+        transforms: Sequence[BatchTransform] = (),
+        mixers: Sequence[MixTransform] = (),
+        seed: int = 0,
+        channels_last: bool = True,
+        teach: Teach | None = None,
     ) -> None:
-        self._store, self._transforms, self._seed, self._device = store, transforms, seed, device
-        self._labels_N = torch.from_numpy(labels_N).to(device)
+        self._store, self._labels, self._seed, self._teach = store, labels, seed, teach
+        self._transforms, self._mixers = tuple(transforms), tuple(mixers)
+        self._format = torch.channels_last if channels_last else torch.contiguous_format
 
         def per_channel(values: Sequence[float]) -> Tensor:
             values = values if store.channels == len(values) else [sum(values) / len(values)]
-            return torch.tensor(values, device=device).view(1, -1, 1, 1)
+            return torch.tensor(values, device=labels.device).view(1, -1, 1, 1)
 
         self._mean_1C11, self._std_1C11 = map(per_channel, (preprocessing.mean, preprocessing.std))
 
     def __len__(self) -> int:
         return len(self._store)
 
-    def labels(self, samples: NDArray[np.int64]) -> Tensor:
-        """Returns the labels of these samples, on the device."""
-        return self._labels_N[torch.from_numpy(samples).to(self._device)]
+    def answers(
+        self, draws: NDArray[np.int64], *, epoch: int | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Returns target and weights of draws before any mixing."""
+        soft = epoch is not None and bool(self._mixers)
+        return self._labels.target(draws, soft=soft), self._labels.weights(draws)
 
-    def batches(self, plan: Sequence[NDArray[np.int64]], *, epoch: int | None) -> Iterator[Batch]:
-        """Yields batches; the next is decoded while the current one is used, where it has to be."""
-        if self._store.decodes:
-            raw = ahead(plan, self._store.fetch)
-        else:
-            raw = ((samples, self._store.fetch(samples)) for samples in plan)
-        for samples, bytes_BCSS in raw:
-            yield Batch(self._prepare(bytes_BCSS, samples, epoch), self.labels(samples))
+    def batches(self, plan: Sequence[Part], *, epoch: int | None) -> Iterator[Batch]:
+        """Yields a batch for each part; the next one is decoded while the current one is used."""
+        for part, images_BCSS, target in self.pictures(plan, epoch=epoch):
+            inputs = ((images_BCSS - self._mean_1C11) / self._std_1C11).contiguous(
+                memory_format=self._format
+            )
+            teacher_BK = None if self._teach is None else self._teach(inputs)
+            yield Batch(inputs, target, self._labels.weights(part.draws_B), teacher_BK)
 
-    def _prepare(self, bytes_BCSS: Tensor, samples: NDArray[np.int64], epoch: int | None) -> Tensor:
-        images_BCSS = bytes_BCSS.to(self._device, non_blocking=True).float().div_(255)
-        if epoch is not None and self._transforms:
-            count = sum(transform.num_random for transform in self._transforms)
-            random_BN = torch.from_numpy(
-                uniform(Stream.AUGMENT, self._seed, epoch, samples, count=count)
-            ).to(self._device, torch.float32)
-            first = 0
-            for transform in self._transforms:
-                last = first + transform.num_random
-                images_BCSS = transform(images_BCSS, random_BN[:, first:last])
-                first = last
-        images_BCSS = (images_BCSS - self._mean_1C11) / self._std_1C11
-        return images_BCSS.contiguous(memory_format=torch.channels_last)
+    def pictures(
+        self, plan: Sequence[Part], *, epoch: int | None
+    ) -> Iterator[tuple[Part, Tensor, Tensor]]:
+        """Yields (part, images_BCSS in 0..1, target): what the network sees, not yet normalised."""
+        mixing = epoch is not None and bool(self._mixers)
+
+        def fetch(part: Part) -> Tensor:
+            return self._store.fetch(_wanted(part, mixing) % len(self))
+
+        raw = ahead(plan, fetch) if self._store.decodes else ((part, fetch(part)) for part in plan)
+        for part, bytes_BCSS in raw:
+            target, _ = self.answers(part.draws_B, epoch=epoch)
+            images_BCSS = bytes_BCSS.to(self._labels.device, non_blocking=True).float().div_(255)
+            if epoch is not None:
+                wanted = _wanted(part, mixing)
+                images_BCSS = self._augmented(images_BCSS, wanted, epoch)
+                if mixing:
+                    own, partners = (
+                        torch.from_numpy(np.searchsorted(wanted, draws)).to(self._labels.device)
+                        for draws in (part.draws_B, part.partners_B)
+                    )
+                    images_BCSS, target = self._mixed(
+                        images_BCSS[own], images_BCSS[partners], target, part, epoch
+                    )
+            yield part, images_BCSS, target
+
+    def _augmented(self, images_BCSS: Tensor, draws: NDArray[np.int64], epoch: int) -> Tensor:
+        numbers = self._numbers(Stream.AUGMENT, self._transforms, draws, epoch)
+        for transform, random_BN in zip(self._transforms, numbers, strict=True):
+            images_BCSS = transform(images_BCSS, random_BN)
+        return images_BCSS
+
+    def _mixed(
+        self, images_BCSS: Tensor, partners_BCSS: Tensor, target_BK: Tensor, part: Part, epoch: int
+    ) -> tuple[Tensor, Tensor]:
+        """Returns images and targets, mixed with their partners' in the same share."""
+        partner_target_BK = self._labels.target(part.partners_B, soft=True)
+        numbers = self._numbers(Stream.MIX, self._mixers, part.draws_B, epoch)
+        for mixer, random_BN in zip(self._mixers, numbers, strict=True):
+            images_BCSS, share_B = mixer.mix(images_BCSS, partners_BCSS, random_BN)
+            share_B1 = share_B.to(target_BK)[:, None]
+            target_BK = share_B1 * target_BK + (1 - share_B1) * partner_target_BK
+        return images_BCSS, target_BK
+
+    def _numbers(
+        self,
+        stream: Stream,
+        users: Sequence[BatchTransform | MixTransform],
+        draws: NDArray[np.int64],
+        epoch: int,
+    ) -> list[Tensor]:
+        """Returns the uniform numbers of each user, (B, its num_random)."""
+        counts = [user.num_random for user in users]
+        random_BN = torch.from_numpy(uniform(stream, self._seed, epoch, draws, count=sum(counts)))
+        return list(torch.split(random_BN.to(self._labels.device, torch.float32), counts, dim=1))
+
+
+def _wanted(part: Part, mixing: bool) -> NDArray[np.int64]:
+    """Returns the draws whose images a part needs: its own, and with mixing their partners."""
+    if not mixing:
+        return part.draws_B
+    return np.unique(np.concatenate((part.draws_B, part.partners_B)))
 
 
 class FeatureFeed:
@@ -116,24 +233,37 @@ class FeatureFeed:
 
     Args:
         features_ND: The head's input for each sample.
-        labels_N: Their classes.
+        labels: What the samples are.
+        teacher_NK: A teacher's logits for each sample.
     """
 
-    def __init__(self, features_ND: Tensor, labels_N: Tensor) -> None:
-        self._features_ND, self._labels_N = features_ND, labels_N
+    def __init__(
+        self, features_ND: Tensor, labels: Labels, teacher_NK: Tensor | None = None
+    ) -> None:
+        self._features_ND, self._labels, self._teacher_NK = features_ND, labels, teacher_NK
 
     def __len__(self) -> int:
         return len(self._features_ND)
 
-    def labels(self, samples: NDArray[np.int64]) -> Tensor:
-        """Returns the labels of these samples, on the device."""
-        return self._labels_N[torch.from_numpy(samples).to(self._labels_N.device)]
+    def answers(
+        self, draws: NDArray[np.int64], *, epoch: int | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Returns target and weights of draws."""
+        return self._labels.target(draws, soft=False), self._labels.weights(draws)
 
-    def batches(self, plan: Sequence[NDArray[np.int64]], *, epoch: int | None) -> Iterator[Batch]:
+    def batches(self, plan: Sequence[Part], *, epoch: int | None) -> Iterator[Batch]:
         """Yields batches; features are not augmented, whatever the epoch."""
-        for samples in plan:
-            index_B = torch.from_numpy(samples).to(self._features_ND.device)
-            yield Batch(self._features_ND[index_B], self._labels_N[index_B])
+        for part in plan:
+            index_B = self._labels.index(part.draws_B)
+            target, weights_B = self.answers(part.draws_B, epoch=None)
+            teacher_BK = None if self._teacher_NK is None else self._teacher_NK[index_B]
+            yield Batch(self._features_ND[index_B], target, weights_B, teacher_BK)
+
+
+def in_order(num_samples: int, batch_size: int, *, rank: int = 0, world: int = 1) -> list[Part]:
+    """Returns the parts in which one process visits its share of the samples, each once."""
+    mine = np.arange(num_samples)[rank::world]
+    return [cut(b, num_parts=1)[0] for b in split_evenly(mine, batch_size) if len(b)]
 
 
 @torch.inference_mode()
@@ -142,6 +272,7 @@ def features_of(
     head: str,
     feed: Feed,
     *,
+    labels: Labels,
     batch_size: int,
     budget_bytes: int,
     progress: Callable[[int, int], None],
@@ -152,16 +283,17 @@ def features_of(
     """
     model.eval()
     features: list[Tensor] = []
-    labels: list[Tensor] = []
+    taught: list[Tensor] = []
     total = len(feed)
     done = 0
-    for batch in feed.batches(split_evenly(np.arange(total), batch_size), epoch=None):
+    for batch in feed.batches(in_order(total, batch_size), epoch=None):
         features.append(head_input(model, head, batch.inputs))
-        labels.append(batch.labels_B)
-        done += len(batch.labels_B)
+        if batch.teacher_BK is not None:
+            taught.append(batch.teacher_BK)
+        done += len(batch.inputs)
         if features[0][0].nbytes * total > budget_bytes:
             return None
         progress(done, total)
     # What is made outside inference mode may take part in training.
     with torch.inference_mode(mode=False):
-        return FeatureFeed(torch.cat(features), torch.cat(labels))
+        return FeatureFeed(torch.cat(features), labels, torch.cat(taught) if taught else None)

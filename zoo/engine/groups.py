@@ -20,12 +20,14 @@ def parameter_groups(
     backbone_lr: float,
     layer_decay: float,
     weight_decay: float,
+    scale: float = 1.0,
 ) -> list[dict[str, Any]]:
     """Returns groups of the parameters that have gradients, the head's first.
 
     The head learns at ``lr`` and the rest at ``lr * backbone_lr``, there multiplied by
     ``layer_decay`` for every block between it and the head (Clark et al. 2020, ELECTRA). Biases,
-    norm parameters and what the model names in ``no_weight_decay`` are not decayed.
+    norm parameters and what the model names in ``no_weight_decay`` are not decayed. ``scale``
+    multiplies every rate: a phase's share of the run's.
 
     Each group carries ``base_lr``, its rate before the schedule.
     """
@@ -36,11 +38,11 @@ def parameter_groups(
     for name, parameter in parameters:
         if not parameter.requires_grad:
             continue
-        rate = lr
+        rate = lr * scale
         if not within(name, head):
             block = block_of(name, names)
             depth = len(names) - (block if block is not None else -1)
-            rate = lr * backbone_lr * layer_decay**depth
+            rate = lr * scale * backbone_lr * layer_decay**depth
         plain = parameter.ndim <= 1 or name.endswith(".bias") or name in spared
         decay = 0.0 if plain else weight_decay
         group = collected.setdefault(

@@ -2,58 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from platformdirs import user_cache_path
 
-from zoo.config.compatibility import check_data, check_options
+from zoo.config.compatibility import check_combination, check_data
 from zoo.config.defaults import default_image_size, settle
-from zoo.data.folder import read_folder
 from zoo.data.randomness import Stream, key
+from zoo.data.statistics import channel_statistics
 from zoo.data.store import Store
-from zoo.engine.phases import Phase, freeze_then_finetune
+from zoo.engine.choices import Choices, choose, offered_weights, preprocessing_of
+from zoo.engine.phases import Phase, plan_of
+from zoo.engine.reading import read_data, workers_of
 from zoo.errors import PluginError, UsageError, ZooError, printable
+from zoo.network.dropout import override_dropout
 from zoo.network.head import find_head, proves_out, zero_head
 from zoo.network.weights import Chosen, LoadReport, load, resolve
-from zoo.protocols import DataSet, Preprocessing
+from zoo.protocols import DataSet, Fit, Interpolation, MixTransform, Preprocessing
 from zoo.registry import Choice, Registry, build, parse_choice, parse_choices
-from zoo.registry.loading import call, load_target
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from zoo.config import RunConfig
-    from zoo.protocols import BatchTransform, Loss, Schedule, Weights
+    from zoo.protocols import BatchTransform, Loss, Schedule
 
-__all__ = ["Choices", "Job", "assemble", "choose", "offered_weights", "preprocessing_of"]
+__all__ = ["Job", "assemble"]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choices:
-    """The components that a configuration names. ``data`` is None when it names a folder."""
-
-    model: Choice
-    loss: Choice
-    optimizer: Choice
-    scheduler: Choice
-    transforms: tuple[Choice, ...]
-    data: Choice | None
-
-    def described(self) -> dict[str, dict[str, str]]:
-        """Returns full spec and package of each component, as runs store them."""
-        named = {
-            "model": self.model, "loss": self.loss, "optimizer": self.optimizer,
-            "scheduler": self.scheduler, "data": self.data,
-            **{f"transform-{i}": choice for i, choice in enumerate(self.transforms)},
-        }  # fmt: skip
-        return {
-            key: {"spec": choice.spec, "package": choice.entry.origin}
-            for key, choice in named.items()
-            if choice is not None
-        }
+Progress = Callable[[str, int, int], None]
+"""Told (what is being prepared, how many are done, of how many)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,9 +53,9 @@ class Job:
         taken: Which weights were taken, and why.
         loaded: How the weights fitted; None with random weights.
         loss: The training loss.
-        class_weight_K: Its class weights, None when all are equal.
-        schedules: One schedule for the run, or one for each phase.
-        transforms: The augmentation.
+        schedules: The schedule of each phase; the same object where it spans the run.
+        transforms: The augmentation of single images.
+        mixers: What mixes images with each other after that.
         phases: The plan.
         notes: What the user should know.
     """
@@ -88,9 +70,9 @@ class Job:
     taken: Chosen
     loaded: LoadReport | None
     loss: Loss
-    class_weight_K: torch.Tensor | None
     schedules: tuple[Schedule, ...]
     transforms: tuple[BatchTransform, ...]
+    mixers: tuple[MixTransform, ...]
     phases: tuple[Phase, ...]
     notes: tuple[str, ...]
 
@@ -101,47 +83,26 @@ class Job:
             preprocessing=self.preprocessing,
             channels=self.config.channels,
             budget_bytes=self.config.ram * 2**20 // 2,  # the other half is for features
-            num_threads=self.config.workers
-            if self.config.workers is not None
-            else torch.get_num_threads(),
+            num_threads=workers_of(self.config),
             progress=progress,
         )
 
-
-def choose(config: RunConfig, registry: Registry) -> Choices:
-    """Returns the components that a configuration names.
-
-    Raises:
-        UsageError: Names or arguments that do not resolve, all of them together.
-    """
-    problems: list[ZooError] = []
-
-    def pick(kind: str, text: str) -> Any:
-        try:
-            return parse_choice(registry, kind, text)
-        except UsageError as error:
-            problems.append(error)
-
-    picked = {
-        "model": pick("model", config.model),
-        "loss": pick("loss", config.loss),
-        "optimizer": pick("optimizer", config.optim),
-        "scheduler": pick("scheduler", config.sched),
-    }
-    try:
-        picked["transforms"] = parse_choices(registry, "transform", config.aug or "none")
-    except UsageError as error:
-        problems.append(error)
-    picked["data"] = None
-    if not _names_a_path(config.data, registry):
-        picked["data"] = pick("dataset", config.data)
-    problems += check_options(config)
-    if problems:
-        raise UsageError.together(problems)
-    return Choices(**picked)
+    def mass(self, target: Tensor, weights_B: Tensor | None) -> Tensor:
+        """Returns the divisor of the loss's mean: what the loss says, else the samples' weights."""
+        own = getattr(self.loss, "mass", None)
+        if own is not None:
+            total: Tensor = own(target, weights_B)
+            return total
+        return torch.tensor(float(len(target))) if weights_B is None else weights_B.sum()
 
 
-def assemble(config: RunConfig, registry: Registry, *, resumed: Preprocessing | None = None) -> Job:
+def assemble(
+    config: RunConfig,
+    registry: Registry,
+    *,
+    resumed: Preprocessing | None = None,
+    progress: Progress = lambda what, done, total: None,
+) -> Job:
     """Finds, builds and checks everything that a run needs.
 
     Args:
@@ -149,98 +110,120 @@ def assemble(config: RunConfig, registry: Registry, *, resumed: Preprocessing | 
         registry: The components there are.
         resumed: The preprocessing of a run that is resumed. Its weights come from a checkpoint,
             so none are looked for.
+        progress: Told while images are looked through.
 
     Raises:
         ZooError: Whatever cannot work, before anything is trained.
     """
     choices = choose(config, registry)
-    data = _read_data(config, choices)
-    if problems := check_data(data):
+
+    def looked_through(done: int, total: int) -> None:
+        progress("looking through the images", done, total)
+
+    data = read_data(config, choices.data, progress=looked_through)
+    if config.loss is None and data.multi_label:
+        config = config.changed(loss="bce")
+        choices = replace(choices, loss=parse_choice(registry, "loss", "bce"))
+    if problems := check_data(config, data, sigmoid="sigmoid" in choices.loss.entry.component.tags):
         raise UsageError.together(problems)
     if resumed:
         taken = Chosen(kind="random", reason="from the run's checkpoint")
     else:
         taken = resolve(config.weights, offered_weights(choices.model))
     preprocessing = resumed or preprocessing_of(choices.model, taken.weights)
-    pretrained = taken.kind != "random"
     config = settle(
         config,
-        pretrained=pretrained,
+        pretrained=taken.kind != "random",
         num_train=len(data.splits["train"].images),
         sched_ends="to the end" in choices.scheduler.entry.component.tags,
         image_size=default_image_size(
             preferred=preprocessing.image_size, typical_side=data.typical_side
         ),
     )
-    assert config.img_size is not None  # settled
-    assert config.aug is not None
+    assert config.aug is not None  # settled
     choices = replace(choices, transforms=parse_choices(registry, "transform", config.aug))
-    preprocessing = replace(preprocessing, image_size=config.img_size)
+    if not resumed:
+        preprocessing = _settled(preprocessing, config, data, progress=looked_through)
 
     torch.manual_seed(key(Stream.INIT, config.seed))
-    num_classes = len(data.classes)
+    model, head, loaded, proved = _network(config, choices.model, taken, len(data.classes))
+    notes = list(data.notes)
+    if config.dropout is not None or config.drop_path is not None:
+        changed = override_dropout(model, dropout=config.dropout, drop_path=config.drop_path)
+        notes.append(f"set {changed}")
+    phases = plan_of(config)
+    schedules = _schedules(config, choices.scheduler, phases)
+    augmentation = [build(choice) for choice in choices.transforms]
+    mixers = tuple(part for part in augmentation if isinstance(part, MixTransform))
+    problems, more = check_combination(
+        config, phases=phases, schedules=schedules, mixes=bool(mixers),
+        multi_label=data.multi_label,
+        hard_labels="hard labels" in choices.loss.entry.component.tags,
+    )  # fmt: skip
+    if problems:
+        raise UsageError.together(problems)
+    return Job(
+        config=config, choices=choices, data=data, preprocessing=preprocessing, model=model,
+        head=head, cacheable=proved, taken=taken, loaded=loaded,
+        loss=build(
+            choices.loss, num_classes=len(data.classes),
+            class_weight_K=_class_weights(data) if config.balance == "loss" else None,
+        ),
+        schedules=schedules, mixers=mixers, phases=phases, notes=(*notes, *more),
+        transforms=tuple(part for part in augmentation if not isinstance(part, MixTransform)),
+    )  # fmt: skip
+
+
+def decoded_folder() -> Path:
+    """Returns where decoded images are kept: ``ZOO_CACHE``, else in the user's cache folder."""
+    return Path(os.environ.get("ZOO_CACHE") or user_cache_path("zoo")) / "decoded"
+
+
+def _settled(
+    preprocessing: Preprocessing,
+    config: RunConfig,
+    data: DataSet,
+    *,
+    progress: Callable[[int, int], None],
+) -> Preprocessing:
+    """Returns the preprocessing with what the user overrides."""
+    assert config.img_size is not None  # settled
+    mean, std = preprocessing.mean, preprocessing.std
+    if config.normalize == "data" and (config.mean is None or config.std is None):
+        found = channel_statistics(
+            data.splits["train"].images, progress=progress,
+            num_threads=workers_of(config),
+        )  # fmt: skip
+        # A channel that is the same everywhere has no deviation to divide by.
+        mean, std = found.mean, tuple(value or 1.0 for value in found.std)
+    return replace(
+        preprocessing,
+        image_size=config.img_size,
+        fit=cast("Fit", config.fit or preprocessing.fit),
+        interpolation=cast("Interpolation", config.interpolation or preprocessing.interpolation),
+        crop_fraction=config.crop_fraction or preprocessing.crop_fraction,
+        mean=_three(config.mean or mean),
+        std=_three(config.std or std),
+    )
+
+
+def _three(values: tuple[float, ...]) -> tuple[float, ...]:
+    return values * 3 if len(values) == 1 else values
+
+
+def _network(
+    config: RunConfig, choice: Choice, taken: Chosen, num_classes: int
+) -> tuple[nn.Module, tuple[str, ...], LoadReport | None, bool]:
+    """Returns (model, head, how weights fitted, whether the head proves out)."""
     model: nn.Module = build(
-        choices.model, num_classes=num_classes, channels=config.channels, image_size=config.img_size
+        choice, num_classes=num_classes, channels=config.channels, image_size=config.img_size
     )
     head = find_head(model, num_classes=num_classes)
     loaded = load(model, taken, head=head)
-    proved = _try_forward(model, head, choices.model, config, num_classes)
+    proved = _try_forward(model, head, choice, config, num_classes)
     if proved and (loaded is None or loaded.head_replaced):
         zero_head(model, head=head)
-
-    class_weight_K = _class_weights(config, data)
-    loss = build(choices.loss, num_classes=num_classes, class_weight_K=class_weight_K)
-    phases = freeze_then_finetune(
-        freeze_epochs=config.freeze_epochs or 0, epochs=config.epochs or 0,
-        hold_statistics=config.norm == "hold", warmup=config.warmup or 0.0,
-        freeze_aug=config.freeze_aug,
-    )  # fmt: skip
-    return Job(
-        config=config, choices=choices, data=data, preprocessing=preprocessing, model=model,
-        head=head, cacheable=proved, taken=taken, loaded=loaded, loss=loss,
-        class_weight_K=class_weight_K, schedules=_schedules(config, choices.scheduler, phases),
-        transforms=tuple(build(choice) for choice in choices.transforms), phases=phases,
-        notes=tuple(data.notes),
-    )  # fmt: skip
-
-
-def _names_a_path(text: str, registry: Registry) -> bool:
-    """Whether ``--data`` means a path. A name wins over a folder of the same name in sight."""
-    name = text.partition(":")[0]
-    if registry.get("dataset", name) is not None:
-        return False
-    return "/" in text or "\\" in text or text in (".", "..") or Path(text).exists()
-
-
-def _read_data(config: RunConfig, choices: Choices) -> DataSet:
-    if choices.data is None:
-        return read_folder(Path(config.data), seed=config.seed, fractions=config.split)
-    found: DataSet | Any = build(choices.data, seed=config.seed, split=config.split)
-    if not isinstance(found, DataSet):
-        raise PluginError(
-            f"the dataset {choices.data.entry.id} returned {type(found).__name__}, not a DataSet"
-        )
-    return found
-
-
-def offered_weights(choice: Choice) -> Sequence[Weights]:
-    """Returns the pretrained weights that a model knows of, the default first."""
-    return _asked(choice, "weights") or ()
-
-
-def preprocessing_of(choice: Choice, weights: Weights | None) -> Preprocessing:
-    """Returns what the weights were trained with, or what fits the architecture."""
-    if weights is not None:
-        return weights.preprocessing
-    return _asked(choice, "preprocessing") or Preprocessing()
-
-
-def _asked(choice: Choice, method: str) -> Any:
-    """Calls an optional method of a model factory with those arguments that it names."""
-    function = getattr(load_target(choice.entry), method, None)
-    if function is None:
-        return None
-    return call(choice.entry, function, {}, {**choice.entry.component.preset, **choice.arguments})
+    return model, head, loaded, proved
 
 
 @torch.no_grad()
@@ -270,19 +253,18 @@ def _try_forward(
     return len(head) == 1 and proves_out(model, head[0], images_BCHW)
 
 
-def _class_weights(config: RunConfig, data: DataSet) -> torch.Tensor | None:
+def _class_weights(data: DataSet) -> torch.Tensor:
     """Returns n / (K * n_k), the weights that scikit-learn calls balanced."""
-    if config.class_weights == "none":
-        return None
     labels_N = torch.from_numpy(data.splits["train"].labels_N)
     counts_K = torch.bincount(labels_N, minlength=len(data.classes)).clamp(min=1)
     return len(labels_N) / (len(counts_K) * counts_K.float())
 
 
 def _schedules(config: RunConfig, choice: Choice, phases: Sequence[Phase]) -> tuple[Schedule, ...]:
-    """Builds the schedule that spans the run, or one that starts again in each phase."""
-    scopes = [sum(p.epochs for p in phases)] * len(phases)
-    if config.sched_scope == "phase":
-        scopes = [phase.epochs for phase in phases]
-        return tuple(build(choice, epochs=float(n), lr=config.lr) for n in scopes)
-    return (build(choice, epochs=float(scopes[0]), lr=config.lr),) * len(phases)
+    """Builds one schedule over the run, and one of its own for each phase that restarts it."""
+    total = sum(phase.epochs for phase in phases)
+    whole: Schedule = build(choice, epochs=float(total), lr=config.lr)
+    return tuple(
+        build(choice, epochs=float(phase.epochs), lr=config.lr) if phase.restarts else whole
+        for phase in phases
+    )

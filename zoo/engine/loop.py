@@ -5,29 +5,46 @@ Shapes: B batch, K classes.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from zoo.data.batches import split_evenly
-from zoo.data.randomness import Stream, key, order
+from zoo.data.batches import Part, cut, split_evenly
+from zoo.data.randomness import Stream, key
 from zoo.engine.device import Device
+from zoo.engine.distillation import distillation_loss, multi_label_distillation_loss
+from zoo.engine.feeds import Batch, in_order
+from zoo.engine.memory import (
+    is_out_of_memory,
+    next_accumulation,
+    release_memory,
+    smaller_parts_note,
+)
 from zoo.engine.meters import Meter
-from zoo.errors import NonFiniteError
+from zoo.engine.update import Update, check_finite
+from zoo.errors import MachineError
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from zoo.config import RunConfig
     from zoo.engine.feeds import Feed
     from zoo.protocols import Loss
 
-__all__ = ["Training", "evaluate", "train_epoch"]
+__all__ = ["Accumulation", "Training", "evaluate", "train_epoch"]
+
+
+@dataclass(slots=True)
+class Accumulation:
+    """In how many parts a batch is computed. Grows when memory runs out; part of a run's state."""
+
+    num_parts: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,22 +54,30 @@ class Training:
     Args:
         module: The network, or its head on cached features; in training mode where it trains.
         feed: Its inputs and labels.
+        draws: The draws of an epoch, in order: a function of the epoch alone.
         loss: Mean loss of a batch.
-        mass: Total weight of some labels in that mean: their number, or their class weights' sum.
-        optimizer: Over the parameters that train. Each group has a ``base_lr``.
+        mass: The divisor of that mean, given target and weights: number of samples, mostly.
+        update: Makes an optimizer step of gradients.
+        accumulation: In how many parts a batch is computed.
         device: Where it computes.
-        config: Batch size, accumulation, clipping, seed.
+        config: Batch size, seed.
         augment: Whether the feed augments.
+        multi_label: Whether an image can have several labels.
+        noted: Told what the user should know.
     """
 
     module: nn.Module
     feed: Feed
+    draws: Callable[[int], NDArray[np.int64]]
     loss: Loss
-    mass: Callable[[Tensor], Tensor]
-    optimizer: torch.optim.Optimizer
+    mass: Callable[[Tensor, Tensor | None], Tensor]
+    update: Update
+    accumulation: Accumulation
     device: Device
     config: RunConfig
     augment: bool
+    multi_label: bool = False
+    noted: Callable[[str], None] = field(default=lambda text: None)
 
 
 def train_epoch(
@@ -77,71 +102,126 @@ def train_epoch(
     Raises:
         NonFiniteError: The loss is NaN or infinite. The step is not made.
     """
-    config, device, optimizer = training.config, training.device, training.optimizer
-    plan = split_evenly(order(config.seed, epoch, len(training.feed)), config.batch_size)
-    parts = [_cut(batch, config.accumulate, device) for batch in plan]
-    batches = training.feed.batches(
-        [part for step in parts[first_step:] for part in step],
-        epoch=epoch if training.augment else None,
-    )
-    # Optimizers that look at curvature (adahessian) differentiate the gradient once more.
-    second_order = {"create_graph": True} if getattr(optimizer, "is_second_order", False) else {}
-    check_every = 1 if device.torch_device.type == "cpu" else 25  # a look waits for the device
-    for step in range(first_step, len(plan)):
-        factor = lr_factor(step, len(plan))
-        for group in optimizer.param_groups:
-            group["lr"] = group["base_lr"] * factor
-        optimizer.zero_grad(set_to_none=True)
-        total = training.mass(training.feed.labels(plan[step]))
-        looked: float | None = None
-        for part in range(len(parts[step])):
-            batch = next(batches)
-            torch.manual_seed(key(Stream.STEP, config.seed, epoch, step, part, device.rank))
+    config, update = training.config, training.update
+    plan = split_evenly(training.draws(epoch), config.batch_size)
+    check_every = 1 if training.device.torch_device.type == "cpu" else 25  # a look waits for it
+    step = first_step
+    while step < len(plan):
+        for batches in _steps(training, plan[step:], epoch):
+            update.start(lr_factor(step, len(plan)))
+            answers = None
+            try:
+                answers = _gradient(training, batches, plan[step], epoch=epoch, step=step)
+                if config.sam:
+                    with update.climbed():
+                        _gradient(training, batches, plan[step], epoch=epoch, step=step)
+            except (RuntimeError, MemoryError) as error:
+                if not config.auto_batch or not is_out_of_memory(error):
+                    raise
+            if answers is None:  # here the error is gone, and with it what held the tensors
+                _cut_finer(training, len(plan[step]))
+                break  # the same step again, and the rest of the epoch, in smaller parts
+            looked: float | None = None
+            if step % check_every == 0 or step == len(plan) - 1:
+                looked = check_finite(training.module, batches, answers, step=step, update=update)
+            update.make()
+            for (loss, logits_BK), batch in zip(answers, batches, strict=True):
+                meter.add(loss, logits_BK, batch.target)
+            step += 1
+            step_ended(step - 1, len(plan), looked)
+
+
+def _steps(
+    training: Training, plan: Sequence[NDArray[np.int64]], epoch: int
+) -> Iterator[list[Batch]]:
+    """Yields the batches, one a part, of each step."""
+    device, num_parts = training.device, training.accumulation.num_parts
+    steps = [cut(b, num_parts=num_parts, rank=device.rank, world=device.world) for b in plan]
+    parts: list[Part] = [part for step in steps for part in step]
+    batches = training.feed.batches(parts, epoch=epoch if training.augment else None)
+    for step in steps:
+        yield list(islice(batches, len(step)))
+
+
+def _gradient(
+    training: Training,
+    batches: Sequence[Batch],
+    draws: NDArray[np.int64],
+    *,
+    epoch: int,
+    step: int,
+) -> list[tuple[Tensor, Tensor]]:
+    """Adds the gradient of a step's mean loss, and returns (loss, logits_BK) of each part."""
+    config, device, update = training.config, training.device, training.update
+    total = training.mass(*training.feed.answers(draws, epoch=epoch if training.augment else None))
+    answers = []
+    for number, batch in enumerate(batches):
+        torch.manual_seed(key(Stream.STEP, config.seed, epoch, step, number, device.rank))
+        last = number == len(batches) - 1
+        with nullcontext() if last else device.unsynchronised(training.module):
             with device.autocast():
                 logits_BK = training.module(batch.inputs)
-            loss = training.loss(logits_BK, batch.labels_B)
-            meter.add(loss, logits_BK, batch.labels_B)
-            if step % check_every == 0 or step == len(plan) - 1:
-                looked = _finite(loss, step=step, optimizer=optimizer)
+            loss = training.loss(logits_BK, batch.target, batch.weights_B)
+            answers.append((loss.detach(), logits_BK.detach()))
+            if batch.teacher_BK is not None:
+                imitate = (
+                    multi_label_distillation_loss if training.multi_label else distillation_loss
+                )
+                taught = imitate(
+                    logits_BK, batch.teacher_BK, temperature=config.distill_temperature,
+                    sample_weight_B=batch.weights_B,
+                )  # fmt: skip
+                loss = (1 - config.distill_weight) * loss + config.distill_weight * taught
             # Parts and processes add up to the gradient of the whole batch's mean. With one of
             # each the share is 1.0 to the bit.
-            share = training.mass(batch.labels_B) / total * device.world
-            device.accelerator.backward(loss * share, **second_order)
-        if config.clip_norm:
-            device.accelerator.clip_grad_norm_(training.module.parameters(), config.clip_norm)
-        optimizer.step()
-        step_ended(step, len(plan), looked)
+            share = training.mass(batch.target, batch.weights_B) / total * device.world
+            update.backward(loss * share)
+    update.penalise()
+    return answers
+
+
+def _cut_finer(training: Training, batch_size: int) -> None:
+    """Has batches computed in twice as many parts from here on.
+
+    Raises:
+        MachineError: They cannot be cut finer.
+    """
+    release_memory()
+    accumulation, device = training.accumulation, training.device
+    norms_train = any(
+        isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training
+        for m in training.module.modules()
+    )
+    more = next_accumulation(
+        batch_size // device.world, accumulation.num_parts, smallest_part=1 + norms_train
+    )
+    if more is None or device.world > 1:  # other processes would have to cut at the same step
+        raise MachineError(
+            f"a batch of {batch_size} in {accumulation.num_parts} parts takes too much memory",
+            hint=f"--accumulate {2 * accumulation.num_parts}, or a smaller --batch-size",
+        )
+    accumulation.num_parts = more
+    training.noted(
+        smaller_parts_note(training.config.batch_size, parts=more, norms_train=norms_train)
+    )
 
 
 @torch.inference_mode()
 def evaluate(
-    module: nn.Module, feed: Feed, *, loss: Loss, device: Device, batch_size: int
+    module: nn.Module,
+    feed: Feed,
+    *,
+    loss: Loss,
+    device: Device,
+    batch_size: int,
+    multi_label: bool = False,
 ) -> tuple[float, float]:
     """Returns mean loss and accuracy (0..1); each sample counts once on any number of processes."""
     module.eval()
-    meter = Meter(device.torch_device)
-    mine = np.arange(len(feed))[device.rank :: device.world]
-    for batch in feed.batches(split_evenly(mine, batch_size) if len(mine) else [], epoch=None):
+    meter = Meter(device.torch_device, multi_label=multi_label)
+    plan = in_order(len(feed), batch_size, rank=device.rank, world=device.world)
+    for batch in feed.batches(plan, epoch=None):
         with device.autocast():
             logits_BK = module(batch.inputs)
-        meter.add(loss(logits_BK, batch.labels_B), logits_BK, batch.labels_B)
+        meter.add(loss(logits_BK, batch.target), logits_BK, batch.target)
     return meter.read(device.sum)
-
-
-def _cut(batch: NDArray[np.int64], accumulate: int, device: Device) -> list[NDArray[np.int64]]:
-    """Returns this process's samples of each part of a batch, none empty."""
-    num_parts = max(1, min(accumulate, len(batch) // device.world))
-    return [part[device.rank :: device.world] for part in np.array_split(batch, num_parts)]
-
-
-def _finite(loss: Tensor, *, step: int, optimizer: Any) -> float:
-    """Returns the loss as a number."""
-    value = float(loss.detach())
-    if not math.isfinite(value):
-        rate = optimizer.param_groups[0]["lr"]
-        raise NonFiniteError(
-            f"the loss is {value} at step {step + 1} of the epoch",
-            found=f"learning rate {rate:.3g}; the step was not made",
-            hint=f"--lr {rate / 10:.1g}, or --clip-norm 1",
-        )
-    return value

@@ -7,7 +7,22 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = ["Meter"]
+__all__ = ["Meter", "right_answers"]
+
+
+def right_answers(logits_BK: Tensor, target: Tensor, *, multi_label: bool) -> Tensor:
+    """Returns right_B (bool): the best class is the target's, or all labels are right.
+
+    Args:
+        logits_BK: Scores.
+        target: Indices_B, or targets_BK.
+        multi_label: Whether each class is a question of its own, answered by the logit's sign. An
+            image is right when all answers are: scikit-learn's ``accuracy_score`` of label sets.
+    """
+    if multi_label:
+        return ((logits_BK > 0) == (target > 0.5)).all(1)
+    labels_B = target if target.ndim == 1 else target.argmax(1)
+    return logits_BK.argmax(1) == labels_B
 
 
 class Meter:
@@ -15,21 +30,22 @@ class Meter:
 
     Args:
         device: Where the sums live.
+        multi_label: As :func:`right_answers` has it.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, *, multi_label: bool = False) -> None:
         # float64 has no place on MPS; float32 is exact for counts below 2**24.
         dtype = torch.float32 if device.type == "mps" else torch.float64
         self._sums_3 = torch.zeros(3, dtype=dtype, device=device)  # loss, right, samples
+        self._multi_label = multi_label
 
     def add(self, loss: Tensor, logits_BK: Tensor, target: Tensor) -> None:
-        """Adds a batch: its mean loss (scalar), scores, and indices_B or soft targets_BK."""
-        labels_B = target if target.ndim == 1 else target.argmax(1)
-        right = (logits_BK.detach().argmax(1) == labels_B).sum()
-        count = len(labels_B)
+        """Adds a batch: its mean loss (scalar), scores, and indices_B or targets_BK."""
+        right_B = right_answers(logits_BK.detach(), target, multi_label=self._multi_label)
+        count = len(target)
         self._sums_3 += torch.stack(
-            (loss.detach().to(self._sums_3.dtype) * count, right.to(self._sums_3.dtype),
-             torch.as_tensor(count, dtype=self._sums_3.dtype, device=right.device))
+            (loss.detach().to(self._sums_3.dtype) * count, right_B.sum().to(self._sums_3.dtype),
+             torch.as_tensor(count, dtype=self._sums_3.dtype, device=right_B.device))
         )  # fmt: skip
 
     def read(self, total: Callable[[Tensor], Tensor]) -> tuple[float, float]:

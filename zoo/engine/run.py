@@ -13,22 +13,26 @@ import torch
 from zoo.engine.device import Device
 from zoo.engine.events import EpochRow, Observer, RunResult
 from zoo.engine.feeds import Feed
+from zoo.engine.finish import final_averages
 from zoo.engine.interrupts import Interrupted, Interrupts, interrupts
 from zoo.engine.job import Job
 from zoo.engine.loop import evaluate, train_epoch
 from zoo.engine.meters import Meter
-from zoo.engine.stage import Stage, image_feed
+from zoo.engine.stage import EVALUATION_BATCH, Stage, image_feed
 from zoo.engine.state import RunState, resume_stage
 from zoo.engine.stopping import greater_is_better
 from zoo.errors import ZooError
 from zoo.network.depthwise import accelerate_depthwise
 from zoo.protocols import ReactiveSchedule
 from zoo.runs import checkpoint
+from zoo.runs.candidates import keep_candidate
 from zoo.runs.checkpoint import Checkpoint
 from zoo.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from zoo.engine.distillation import Teacher
 
 __all__ = ["run_job"]
 
@@ -40,6 +44,8 @@ def run_job(
     device: Device,
     observer: Observer,
     resume: Checkpoint | None = None,
+    force: bool = False,
+    teacher: Teacher | None = None,
 ) -> RunResult:
     """Trains a job to its end.
 
@@ -49,6 +55,8 @@ def run_job(
         device: Where it computes.
         observer: Listens, in the main process.
         resume: A checkpoint to go on from.
+        force: Go on although the data is another.
+        teacher: Whom the network learns from besides the labels.
 
     Returns:
         How it ended.
@@ -58,10 +66,15 @@ def run_job(
         NonFiniteError: The loss is not finite; the last checkpoint is kept.
         MachineError: The disk is full or not writable; earlier checkpoints are intact.
     """
-    with _threads(job.config.threads), interrupts() as signals:
+    with _torch_settings(job), interrupts() as signals:
+        listener = observer if device.is_main else Observer()
         return _Run(
-            job, folder, device, observer if device.is_main else Observer(), resume, signals
+            job, folder, device, listener, signals, resume=resume, force=force, teacher=teacher
         ).to_the_end()
+
+
+class _OutOfTime(Exception):
+    """Ends an epoch when the time that the user allows is over."""
 
 
 class _Run:
@@ -69,29 +82,36 @@ class _Run:
 
     def __init__(
         self, job: Job, folder: RunFolder, device: Device, observer: Observer,
-        resume: Checkpoint | None, signals: Interrupts,
+        signals: Interrupts, *, resume: Checkpoint | None, force: bool, teacher: Teacher | None,
     ) -> None:  # fmt: skip
         self.job, self.folder, self.observer, self.signals = job, folder, observer, signals
-        self.state = RunState.fresh(job) if resume is None else RunState.restored(job, resume)
+        self.device, self.teach = device, None if teacher is None else teacher.logits
+        layout = torch.channels_last if job.config.channels_last else torch.contiguous_format
+        job.model.to(device.torch_device).to(memory_format=layout)
         self.saved: Mapping[str, Any] | None = None if resume is None else resume.state
-        self.device = device
+        self.state = (
+            RunState.fresh(job) if resume is None else RunState.restored(job, resume, force=force)
+        )
         self.started = self.last_save = time.monotonic()
-        job.model.to(self.device.torch_device).to(memory_format=torch.channels_last)
         accelerate_depthwise(job.model, enabled=job.config.fast_depthwise)
+        if job.config.compile:
+            job.model.compile()
 
     def to_the_end(self) -> RunResult:
         """Runs what is left of the phases, then tests the best weights."""
         job, position = self.job, self.state.position
         self.observer.run_started(job, self.folder.path, resumed_epoch=position.epochs_done)
         feeds = {
-            name: image_feed(job, name, device=self.device, progress=self.preparing)
+            name: image_feed(
+                job, name, device=self.device, progress=self.preparing, teach=self.teach
+            )
             for name in ("train", "val")
         }
         while position.phase < len(job.phases):
             self.run_phase(feeds)
             self.saved = None
             position.phase, position.epoch, position.step = position.phase + 1, 0, 0
-        return self.finish()
+        return self.finish(feeds)
 
     def run_phase(self, feeds: Mapping[str, Feed]) -> None:
         """Runs what is left of the current phase."""
@@ -100,10 +120,10 @@ class _Run:
             return
         began = time.monotonic()
         stage = Stage.open(
-            self.job, phase, feeds, device=self.device, observer=self.observer,
-            progress=self.preparing,
+            self.job, phase, feeds, device=self.device, accumulation=self.state.accumulation,
+            average=self.state.average, observer=self.observer, progress=self.preparing,
         )  # fmt: skip
-        meter = Meter(self.device.torch_device)
+        meter = self.new_meter()
         if self.saved is not None:
             resume_stage(stage, meter, self.saved)
         else:
@@ -111,7 +131,7 @@ class _Run:
         while not self.phase_is_over():
             row = self.run_epoch(stage, meter, began=began)
             began = time.monotonic()
-            meter = Meter(self.device.torch_device)
+            meter = self.new_meter()
             position.epoch, position.step = position.epoch + 1, 0
             position.epochs_done += 1
             self.state.rows.append(row)
@@ -126,9 +146,14 @@ class _Run:
             )
 
     def phase_is_over(self) -> bool:
-        """Whether the current phase has had its epochs, or has stopped getting better."""
-        position, phase = self.state.position, self.job.phases[self.state.position.phase]
-        return position.epoch >= phase.epochs or (position.epoch > 0 and self.state.best.exhausted)
+        """Whether the current phase has had its epochs or its time, or has stopped improving."""
+        state, phase = self.state, self.job.phases[self.state.position.phase]
+        position = state.position
+        return (
+            state.out_of_time
+            or position.epoch >= phase.epochs
+            or (position.epoch > 0 and state.best.exhausted(phase.patience))
+        )
 
     def run_epoch(self, stage: Stage, meter: Meter, *, began: float) -> EpochRow:
         """Trains and validates one epoch, from the step at which it stands.
@@ -136,44 +161,73 @@ class _Run:
         Its time counts from ``began``: a phase's first epoch pays for the frozen features.
         """
         job, position = self.job, self.state.position
-        first_step = position.step
         stage.to_train()
-
-        def step_ended(step: int, num_steps: int, loss: float | None) -> None:
-            position.step, position.steps_done = step + 1, position.steps_done + 1
-            self.observer.step_ended(
-                stage.phase, epoch=position.epochs_done + 1, step=step + 1, num_steps=num_steps,
-                loss=loss,
+        try:
+            train_epoch(
+                stage.training, epoch=position.epochs_done, first_step=position.step, meter=meter,
+                lr_factor=self.lr_factor,
+                step_ended=lambda *step: self.step_ended(stage, meter, *step),
             )  # fmt: skip
-            due = 0 < job.config.save_every * 60 < time.monotonic() - self.last_save
-            if step + 1 < num_steps and (due or self.signals.received):
-                self.save(stage, meter)
-                self.leave_if_asked()
-
-        train_epoch(
-            stage.training, epoch=position.epochs_done, first_step=first_step, meter=meter,
-            lr_factor=self.lr_factor, step_ended=step_ended,
-        )  # fmt: skip
+        except _OutOfTime:
+            self.state.out_of_time = True
+            self.observer.noted(f"{job.config.max_minutes:g} minutes are over")
         trained = time.monotonic()
         train_loss, train_accuracy = meter.read(self.device.sum)
-        val_loss, val_accuracy = stage.validate()
-        score = greater_is_better(
-            job.config.monitor, val_loss if job.config.monitor == "val_loss" else val_accuracy
-        )
-        best = self.state.best.observe(score, epoch=position.epochs_done + 1)
-        if best and self.device.is_main:
-            self.folder.write_best(job.model.state_dict(), self.description())
+        with stage.averaged():
+            val_loss, val_accuracy = stage.validate()
+            score = greater_is_better(
+                job.config.monitor, val_loss if job.config.monitor == "val_loss" else val_accuracy
+            )
+            best = self.keep_weights(score)
         schedule = job.schedules[position.phase]
         if isinstance(schedule, ReactiveSchedule) and position.epoch + 1 > stage.phase.warmup:
             schedule.observe(score)
         now = time.monotonic()
         return EpochRow(
             phase=stage.phase.name, epoch=position.epochs_done + 1,
-            lr=(job.config.lr or 0.0) * schedule(self.schedule_epoch()),
+            lr=(job.config.lr or 0.0) * stage.phase.lr * schedule(self.schedule_epoch()),
             train_loss=train_loss, train_accuracy=train_accuracy, val_loss=val_loss,
             val_accuracy=val_accuracy, seconds=now - began, best=best,
             images_per_second=len(stage.training.feed) / max(trained - began, 1e-9),
         )  # fmt: skip
+
+    def step_ended(
+        self, stage: Stage, meter: Meter, step: int, num_steps: int, loss: float | None
+    ) -> None:
+        """Takes note of a step, saves when it is time to, and leaves if asked."""
+        config, position = self.job.config, self.state.position
+        position.step, position.steps_done = step + 1, position.steps_done + 1
+        self.observer.step_ended(
+            stage.phase, epoch=position.epochs_done + 1, step=step + 1, num_steps=num_steps,
+            loss=loss,
+        )  # fmt: skip
+        if 0 < config.max_minutes * 60 < self.seconds():
+            raise _OutOfTime
+        due = 0 < config.save_every * 60 < time.monotonic() - self.last_save
+        due = due or (config.save_steps > 0 and position.steps_done % config.save_steps == 0)
+        if step + 1 < num_steps and (due or self.signals.received):
+            self.save(stage, meter)
+            self.leave_if_asked()
+
+    def keep_weights(self, score: float) -> bool:
+        """Keeps the weights if they are among the best, and returns whether they are the best."""
+        job, state, epoch = self.job, self.state, self.state.position.epochs_done + 1
+        best = state.best.observe(score, epoch=epoch)
+        if best and self.device.is_main:
+            self.folder.write_best(job.model.state_dict(), self.description(epoch))
+        if job.config.soup and self.device.is_main:
+            state.candidates = keep_candidate(
+                self.folder.path / "candidates", state.candidates, epoch=epoch, score=score,
+                weights=job.model.state_dict(), most=job.config.soup,
+            )  # fmt: skip
+        if state.last_epochs is not None and epoch > self.planned_epochs() - job.config.swa:
+            state.last_epochs.follow(job.model)
+            state.last_epochs.update()
+        return best
+
+    def planned_epochs(self) -> int:
+        """How many epochs the run has unless it stops early."""
+        return sum(phase.epochs for phase in self.job.phases)
 
     def lr_factor(self, step: int, num_steps: int) -> float:
         """Returns the share of the base learning rate at a step of the current epoch."""
@@ -186,7 +240,8 @@ class _Run:
     def schedule_epoch(self) -> int:
         """The epoch at which the schedule stands: of the run, or of the phase."""
         position = self.state.position
-        return position.epochs_done if self.job.config.sched_scope == "run" else position.epoch
+        restarts = self.job.phases[position.phase].restarts
+        return position.epoch if restarts else position.epochs_done
 
     def save(self, stage: Stage, meter: Meter) -> None:
         """Writes a checkpoint and the table so far."""
@@ -213,18 +268,29 @@ class _Run:
                 steps_done=self.state.position.steps_done,
             )  # fmt: skip
 
-    def finish(self) -> RunResult:
-        """Takes the best weights back, tests them and writes the summary."""
+    def new_meter(self) -> Meter:
+        """Returns a meter for an epoch."""
+        return Meter(self.device.torch_device, multi_label=self.job.data.multi_label)
+
+    def finish(self, feeds: Mapping[str, Feed]) -> RunResult:
+        """Tries the averages that were asked for, tests the best weights, writes the summary."""
         job, best = self.job, self.state.best
         self.device.wait()
+        for average in final_averages(
+            job, self.state, self.folder, feeds, device=self.device, observer=self.observer
+        ):
+            if best.observe(average.score, epoch=best.epoch) and self.device.is_main:
+                self.folder.write_best(average.weights, self.description(best.epoch, average.name))
         if job.config.restore_best:
+            self.device.wait()
             job.model.load_state_dict(self.folder.read_best()[0])
         test_loss = test_accuracy = None
         if "test" in job.data.splits:
             feed = image_feed(job, "test", device=self.device, progress=self.preparing)
             test_loss, test_accuracy = evaluate(
-                job.model, feed, loss=job.loss, device=self.device, batch_size=128
-            )
+                job.model, feed, loss=job.loss, device=self.device, batch_size=EVALUATION_BATCH,
+                multi_label=job.data.multi_label,
+            )  # fmt: skip
         result = RunResult(
             path=self.folder.path, rows=tuple(self.state.rows), best_epoch=best.epoch,
             best_score=abs(best.score), monitor=job.config.monitor, test_accuracy=test_accuracy,
@@ -237,17 +303,19 @@ class _Run:
         self.observer.run_ended(result)
         return result
 
-    def description(self) -> dict[str, Any]:
+    def description(self, epoch: int, average: str = "") -> dict[str, Any]:
         """Returns what makes the weights usable: classes, preprocessing, components."""
         job = self.job
         return {
             "format": 1,
             "classes": list(job.data.classes),
+            "multi_label": job.data.multi_label,
             "channels": job.config.channels,
             "preprocessing": asdict(job.preprocessing),
             "components": job.choices.described(),
             "weights": job.taken.reason,
-            "epoch": self.state.position.epochs_done + 1,
+            "average": average or ("ema" if job.config.ema else "none"),
+            "epoch": epoch,
         }
 
     def seconds(self) -> float:
@@ -256,12 +324,14 @@ class _Run:
 
 
 @contextmanager
-def _threads(number: int | None) -> Iterator[None]:
-    """Computes with so many threads inside the block."""
-    before = torch.get_num_threads()
-    if number is not None:
-        torch.set_num_threads(number)
+def _torch_settings(job: Job) -> Iterator[None]:
+    """Computes with the run's threads and determinism inside the block."""
+    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    if job.config.threads is not None:
+        torch.set_num_threads(job.config.threads)
+    torch.use_deterministic_algorithms(strict or job.config.deterministic)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(strict)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from zoo.engine.averaging import WeightAverage
 from zoo.engine.events import EpochRow
 from zoo.engine.job import Job
+from zoo.engine.loop import Accumulation
 from zoo.engine.meters import Meter
 from zoo.engine.stage import Stage, load_optimizer_state
 from zoo.engine.stopping import Best
 from zoo.errors import CheckpointError, DataError
 from zoo.protocols import ReactiveSchedule
+from zoo.runs.candidates import Candidate
 from zoo.runs.checkpoint import Checkpoint
 
 __all__ = ["Position", "RunState", "resume_stage"]
@@ -43,20 +46,36 @@ class RunState:
 
     Args:
         best: The best epoch so far.
+        accumulation: In how many parts a batch is computed.
+        average: The moving average of the weights; None without one.
+        last_epochs: The plain average of the last epochs' weights (SWA); None without one.
         position: Where the run stands.
         rows: One row an epoch that is done.
+        candidates: The best epochs, whose weights are kept for a soup.
         seconds: Wall time before this process.
+        out_of_time: Whether the time that the user allows is over.
     """
 
     best: Best
+    accumulation: Accumulation
+    average: WeightAverage | None
+    last_epochs: WeightAverage | None
     position: Position = field(default_factory=Position)
     rows: list[EpochRow] = field(default_factory=list)
+    candidates: list[Candidate] = field(default_factory=list)
     seconds: float = 0.0
+    out_of_time: bool = False
 
     @classmethod
     def fresh(cls, job: Job) -> RunState:
         """Returns the state before the first step."""
-        return cls(Best(min_delta=job.config.min_delta, patience=job.config.patience))
+        config = job.config
+        return cls(
+            Best(min_delta=config.min_delta),
+            Accumulation(config.accumulate),
+            WeightAverage.ema(config.ema) if config.ema else None,
+            WeightAverage.swa() if config.swa else None,
+        )
 
     def to_save(self, job: Job, stage: Stage, meter: Meter, *, seconds: float) -> dict[str, Any]:
         """Returns the nested state for a checkpoint."""
@@ -67,8 +86,13 @@ class RunState:
             "position": {name: getattr(position, name) for name in Position.__slots__},
             "best": self.best.state_dict(),
             "rows": [row.as_dict() for row in self.rows],
+            "candidates": [asdict(candidate) for candidate in self.candidates],
             "seconds": seconds,
-            "optimizer": stage.training.optimizer.state_dict(),
+            "out_of_time": self.out_of_time,
+            "num_parts": self.accumulation.num_parts,
+            "average": self.average.state_dict() if self.average else None,
+            "last_epochs": self.last_epochs.state_dict() if self.last_epochs else None,
+            "optimizer": stage.training.update.optimizer.state_dict(),
             "schedule": schedule.state_dict() if isinstance(schedule, ReactiveSchedule) else None,
             "scaler": scaler.state_dict() if scaler is not None else None,
             "meter": meter.state_dict(),
@@ -77,8 +101,13 @@ class RunState:
         }
 
     @classmethod
-    def restored(cls, job: Job, checkpoint: Checkpoint) -> RunState:
+    def restored(cls, job: Job, checkpoint: Checkpoint, *, force: bool = False) -> RunState:
         """Returns the state that a checkpoint holds.
+
+        Args:
+            job: What is trained.
+            checkpoint: Of the same job.
+            force: Take it although images, labels or split are others. Classes must be the same.
 
         Raises:
             DataError: The data is not what the run was trained on.
@@ -92,17 +121,19 @@ class RunState:
                 f"{job.data.name} has other classes than the run was trained on",
                 found=f"gone: {gone}, new: {new}" if gone or new else "another order",
             )
-        if saved["fingerprint"] != job.data.fingerprint:
+        if saved["fingerprint"] != job.data.fingerprint and not force:
             raise DataError(
                 f"{job.data.name} is not the data that the run was trained on",
                 found="images, labels or split have changed since",
-                hint="put the data back, or start a new run",
+                hint="put the data back, start a new run, or go on all the same with --force",
             )
         state = cls.fresh(job)
         state.best.load_state_dict(saved["best"])
         state.position = Position(**saved["position"])
         state.rows = [EpochRow(**row) for row in saved["rows"]]
-        state.seconds = saved["seconds"]
+        state.candidates = [Candidate(**candidate) for candidate in saved["candidates"]]
+        state.seconds, state.out_of_time = saved["seconds"], saved["out_of_time"]
+        state.accumulation.num_parts = saved["num_parts"]
         schedule = job.schedules[state.position.phase]
         if isinstance(schedule, ReactiveSchedule) and saved["schedule"] is not None:
             schedule.load_state_dict(saved["schedule"])
@@ -113,12 +144,17 @@ class RunState:
                 f"the checkpoint {checkpoint.path} is of another network than {job.config.model}",
                 found=" ".join(str(error).split())[:200],
             ) from None
+        for average, was in (
+            (state.average, saved["average"]), (state.last_epochs, saved["last_epochs"])
+        ):  # fmt: skip
+            if average is not None and was is not None:
+                average.load_state_dict(was, job.model)
         return state
 
 
 def resume_stage(stage: Stage, meter: Meter, saved: Mapping[str, Any]) -> None:
     """Puts the saved optimizer, scaler and meter back into a stage of the same phase."""
-    load_optimizer_state(stage.training.optimizer, saved["optimizer"])
+    load_optimizer_state(stage.training.update.optimizer, saved["optimizer"])
     scaler = stage.training.device.accelerator.scaler
     if scaler is not None and saved["scaler"] is not None:
         scaler.load_state_dict(saved["scaler"])

@@ -19,11 +19,10 @@ class Best:
 
     Args:
         min_delta: Smallest gain that counts.
-        patience: Epochs of a phase without gain after which it stops; 0 never stops.
     """
 
-    def __init__(self, *, min_delta: float, patience: int) -> None:
-        self._min_delta, self._patience = min_delta, patience
+    def __init__(self, *, min_delta: float) -> None:
+        self._min_delta = min_delta
         self.score = -math.inf
         self.epoch = 0
         self._waited = 0
@@ -36,10 +35,9 @@ class Best:
         self._waited += 1
         return False
 
-    @property
-    def exhausted(self) -> bool:
-        """Whether the phase has gone without gain for as long as the patience allows."""
-        return 0 < self._patience <= self._waited
+    def exhausted(self, patience: int) -> bool:
+        """Whether a phase has gone without gain for as long as its patience allows; 0 never."""
+        return 0 < patience <= self._waited
 
     def start_phase(self) -> None:
         """Gives a new phase the whole patience."""

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from zoo.data.decode import open_image
-from zoo.data.store import to_bytes
+from zoo.data.resize import needed_sides, to_bytes
 from zoo.errors import CheckpointError, UnknownName
 from zoo.protocols import Preprocessing
 from zoo.registry import Registry, build, parse_choice
@@ -33,6 +33,7 @@ class Trained:
         classes: Class names, position is index.
         channels: 3 for colour, 1 for grey.
         preprocessing: How pictures become its input.
+        multi_label: Whether a picture can have any number of labels.
     """
 
     path: Path
@@ -40,18 +41,23 @@ class Trained:
     classes: tuple[str, ...]
     channels: int
     preprocessing: Preprocessing
+    multi_label: bool = False
 
     def probabilities(self, images: Sequence[Image | Path | str]) -> torch.Tensor:
         """Returns the probability of each class for each picture, float32 of shape (N, K).
 
+        Rows sum to one, unless a picture can have several labels.
+
         Raises:
             DataError: A file is not a readable image. The message names it.
         """
+        sides = needed_sides(self.preprocessing)
         opened = [
-            open_image(Path(i), name=str(i)) if isinstance(i, str | Path) else i for i in images
+            open_image(Path(i), name=str(i), at_least=sides) if isinstance(i, str | Path) else i
+            for i in images
         ]
         bytes_NCSS = torch.stack(
-            [to_bytes(image.convert("RGB"), self.preprocessing, self.channels) for image in opened]
+            [to_bytes(image, self.preprocessing, self.channels) for image in opened]
         )
         mean, std = (
             torch.tensor(values if len(values) == self.channels else [sum(values) / len(values)])
@@ -60,10 +66,10 @@ class Trained:
         images_NCSS = (bytes_NCSS.float() / 255 - mean.view(1, -1, 1, 1)) / std.view(1, -1, 1, 1)
         with torch.inference_mode():
             logits_NK: torch.Tensor = self.model(images_NCSS)
-            return logits_NK.float().softmax(1)
+            return logits_NK.float().sigmoid() if self.multi_label else logits_NK.float().softmax(1)
 
     def predict(self, images: Sequence[Image | Path | str]) -> list[str]:
-        """Returns the most probable class of each picture."""
+        """Returns the most probable class of each picture, even where several may hold."""
         return [self.classes[int(index)] for index in self.probabilities(images).argmax(1)]
 
 
@@ -100,4 +106,5 @@ def load_trained(path: Path, *, registry: Registry) -> Trained:
     return Trained(
         path=path, model=model.eval(), classes=tuple(description["classes"]),
         channels=description["channels"], preprocessing=preprocessing,
+        multi_label=description.get("multi_label", False),
     )  # fmt: skip

@@ -48,7 +48,13 @@ def set_trainable(model: nn.Module, modules: Collection[str]) -> None:
             parameter.grad = None
 
 
-def set_modes(model: nn.Module, modules: Collection[str], *, hold_statistics: bool) -> None:
+def set_modes(
+    model: nn.Module,
+    modules: Collection[str],
+    *,
+    hold_statistics: bool,
+    frozen_statistics_move: bool = False,
+) -> None:
     """Puts these modules in training mode and all others in evaluation mode.
 
     Args:
@@ -56,17 +62,36 @@ def set_modes(model: nn.Module, modules: Collection[str], *, hold_statistics: bo
         modules: Names of the modules that train.
         hold_statistics: Keep the running statistics of batch norms still in these modules too.
             On small data, statistics that move while fine-tuning ruin a pretrained network.
+        frozen_statistics_move: Put batch norms of the frozen part in training mode.
     """
     for name, module in model.named_modules():
         trains = within(name, modules)
-        if trains and hold_statistics and isinstance(module, _HOLDS_STATISTICS):
-            trains = False
+        if isinstance(module, _HOLDS_STATISTICS):
+            trains = not hold_statistics if trains else frozen_statistics_move
         module.training = trains  # not train(), which would descend into children
 
 
-def frozen_tensors(model: nn.Module, modules: Collection[str]) -> dict[str, Tensor]:
-    """Returns the parameters and buffers outside these modules."""
-    return {name: t for name, t in model.state_dict().items() if not within(name, modules)}
+def frozen_tensors(
+    model: nn.Module, modules: Collection[str], *, statistics_move: bool = False
+) -> dict[str, Tensor]:
+    """Returns the parameters and buffers outside these modules.
+
+    Args:
+        model: The network.
+        modules: Names of the modules that train.
+        statistics_move: Leave out the buffers of batch norms, which are not held still then.
+    """
+    moving = {
+        f"{name}.{buffer}"
+        for name, module in model.named_modules()
+        if statistics_move and isinstance(module, _HOLDS_STATISTICS)
+        for buffer, _ in module.named_buffers(recurse=False)
+    }
+    return {
+        name: tensor
+        for name, tensor in model.state_dict().items()
+        if not within(name, modules) and name not in moving
+    }
 
 
 def digest(tensors: dict[str, Tensor]) -> str:

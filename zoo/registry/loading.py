@@ -6,9 +6,11 @@ import importlib
 import importlib.util
 import inspect
 import traceback
+from importlib.metadata import PackageNotFoundError, metadata
 from typing import Any
 
 from zoo.errors import PluginError, ZooError
+from zoo.plugin import fold
 from zoo.registry.names import Entry
 from zoo.registry.specs import Choice
 
@@ -26,7 +28,7 @@ def load_target(entry: Entry) -> Any:
     if missing:
         raise PluginError(
             f"the {component.kind} {entry.id} needs {', '.join(missing)}, which is not installed",
-            hint=f"pip install {' '.join(missing)}",
+            hint=f"pip install {_installable(entry, missing)}",
         )
     module_name, _, path = component.target.partition(":")
     try:
@@ -36,6 +38,22 @@ def load_target(entry: Entry) -> Any:
     except (Exception, SystemExit) as error:
         raise _failed(entry, f"cannot import {component.target}", error) from error
     return found
+
+
+def _installable(entry: Entry, missing: list[str]) -> str:
+    """Returns what to give pip: the extra of the plugin's package that brings what is missing.
+
+    An extra that is named as the component or as the missing package, else the packages.
+    """
+    distribution = entry.plugin.distribution
+    try:
+        extras = {fold(extra) for extra in metadata(distribution).get_all("Provides-Extra") or ()}
+    except PackageNotFoundError:
+        extras = set()
+    for name in (entry.component.name, *missing):
+        if fold(name) in extras:
+            return f"'{distribution}[{fold(name)}]'"
+    return " ".join(missing)
 
 
 def build(choice: Choice, **facts: object) -> Any:

@@ -15,7 +15,15 @@ from zoo.errors import SpecError, UsageError, printable
 from zoo.plugin import Param, Value, plural
 from zoo.registry.names import Entry, Registry
 
-__all__ = ["Choice", "format_value", "parse_choice", "parse_choices", "parse_value"]
+__all__ = [
+    "Choice",
+    "format_value",
+    "parse_choice",
+    "parse_choices",
+    "parse_pairs",
+    "parse_value",
+    "split_joined",
+]
 
 _NUMBER = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 _INTEGER = re.compile(r"[+-]?[0-9]+")
@@ -59,7 +67,7 @@ def parse_choice(registry: Registry, kind: str, text: str) -> Choice:
         return _bind(entry, {}, text)
     name, colon, tail = text.partition(":")
     if colon:
-        return _bind(registry.find(kind, name), _keyed(tail, text), text)
+        return _bind(registry.find(kind, name), parse_pairs(tail, text), text)
     for end in reversed([match.start() for match in re.finditer("-", text)]):
         if end and (entry := registry.get(kind, text[:end])) is not None:
             return _bind(entry, _short(entry, text[end:], text), text)
@@ -68,7 +76,16 @@ def parse_choice(registry: Registry, kind: str, text: str) -> Choice:
 
 def parse_choices(registry: Registry, kind: str, text: str) -> tuple[Choice, ...]:
     """Returns the components of a spec that joins several with ``+``: ``flip+rotate-15``."""
-    return tuple(parse_choice(registry, kind, part) for part in _JOIN.split(text))
+    return tuple(parse_choice(registry, kind, part) for part in split_joined(text))
+
+
+def split_joined(text: str) -> list[str]:
+    """Returns the specs that ``+`` joins.
+
+    >>> split_joined("flip+erase:p=1e+0")
+    ['flip', 'erase:p=1e+0']
+    """
+    return _JOIN.split(text)
 
 
 def parse_value(text: str) -> Value:
@@ -123,8 +140,16 @@ def _short(entry: Entry, tail: str, text: str) -> dict[str, Value]:
     return dict(zip(component.shorthand, values, strict=False))
 
 
-def _keyed(tail: str, text: str) -> dict[str, Value]:
-    """Reads ``key=value,key=[1,2]``."""
+def parse_pairs(tail: str, text: str) -> dict[str, Value]:
+    """Reads ``key=value,key=[1,2]``.
+
+    Args:
+        tail: The pairs.
+        text: What messages show: all that the user typed.
+
+    Raises:
+        SpecError: A pair without ``=``, or a key that is given twice.
+    """
     given: dict[str, Value] = {}
     for part in re.findall(r"(?:\[[^\]]*\]|[^,\[])+", tail):
         key, equals, value = part.partition("=")

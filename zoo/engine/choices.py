@@ -1,0 +1,115 @@
+"""From the names in a configuration to the components they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.config.compatibility import check_options
+from zoo.engine.phases import parse_phases
+from zoo.errors import UsageError, ZooError
+from zoo.protocols import Preprocessing
+from zoo.registry import Choice, Registry, parse_choice, parse_choices
+from zoo.registry.loading import call, load_target
+
+if TYPE_CHECKING:
+    from zoo.config import RunConfig
+    from zoo.protocols import Weights
+
+__all__ = ["Choices", "choose", "names_a_path", "offered_weights", "preprocessing_of"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """The components that a configuration names. ``data`` is None when it names a path."""
+
+    model: Choice
+    loss: Choice
+    optimizer: Choice
+    scheduler: Choice
+    transforms: tuple[Choice, ...]
+    callbacks: tuple[Choice, ...]
+    data: Choice | None
+
+    def described(self) -> dict[str, dict[str, str]]:
+        """Returns full spec and package of each component, as runs store them."""
+        named = {
+            "model": self.model, "loss": self.loss, "optimizer": self.optimizer,
+            "scheduler": self.scheduler, "data": self.data,
+            **{f"transform-{i}": choice for i, choice in enumerate(self.transforms)},
+            **{f"callback-{i}": choice for i, choice in enumerate(self.callbacks)},
+        }  # fmt: skip
+        return {
+            key: {"spec": choice.spec, "package": choice.entry.origin}
+            for key, choice in named.items()
+            if choice is not None
+        }
+
+
+def choose(config: RunConfig, registry: Registry) -> Choices:
+    """Returns the components that a configuration names.
+
+    Raises:
+        UsageError: Names or arguments that do not resolve, all of them together.
+    """
+    problems: list[ZooError] = []
+
+    def pick(kind: str, text: str, parse: Any = parse_choice) -> Any:
+        try:
+            return parse(registry, kind, text)
+        except UsageError as error:
+            problems.append(error)
+
+    picked = {
+        "model": pick("model", config.model),
+        "loss": pick("loss", config.loss or "ce"),
+        "optimizer": pick("optimizer", config.optim),
+        "scheduler": pick("scheduler", config.sched),
+        "transforms": pick("transform", config.aug or "none", parse_choices),
+        "callbacks": pick("callback", config.callback, parse_choices) if config.callback else (),
+        "data": None,
+    }
+    try:
+        if not names_a_path(config.data, registry):
+            picked["data"] = pick("dataset", config.data)
+    except UsageError as error:  # an ambiguous name
+        problems.append(error)
+    if config.phases is not None:
+        try:
+            parse_phases(config.phases, config)
+        except UsageError as error:
+            problems.append(error)
+    problems += check_options(config)
+    if problems:
+        raise UsageError.together(problems)
+    return Choices(**picked)
+
+
+def names_a_path(text: str, registry: Registry) -> bool:
+    """Whether ``--data`` means a path. A name wins over a folder of the same name in sight."""
+    name = text.partition(":")[0]
+    if registry.get("dataset", name) is not None:
+        return False
+    return "/" in text or "\\" in text or text in (".", "..") or Path(text).exists()
+
+
+def offered_weights(choice: Choice) -> Sequence[Weights]:
+    """Returns the pretrained weights that a model knows of, the default first."""
+    return _asked(choice, "weights") or ()
+
+
+def preprocessing_of(choice: Choice, weights: Weights | None) -> Preprocessing:
+    """Returns what the weights were trained with, or what fits the architecture."""
+    if weights is not None:
+        return weights.preprocessing
+    return _asked(choice, "preprocessing") or Preprocessing()
+
+
+def _asked(choice: Choice, method: str) -> Any:
+    """Calls an optional method of a model factory with those arguments that it names."""
+    function = getattr(load_target(choice.entry), method, None)
+    if function is None:
+        return None
+    return call(choice.entry, function, {}, {**choice.entry.component.preset, **choice.arguments})

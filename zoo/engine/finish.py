@@ -1,0 +1,94 @@
+"""What is tried at the end of a run: the average of the last epochs, a soup of the best."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from zoo.data.batches import cut, split_evenly
+from zoo.data.randomness import order
+from zoo.engine.averaging import greedy_soup
+from zoo.engine.loop import evaluate
+from zoo.engine.stage import EVALUATION_BATCH
+from zoo.engine.stopping import greater_is_better
+from zoo.network.freeze import set_modes, trainable_modules
+from zoo.network.statistics import recalibrate
+from zoo.runs.candidates import read_candidates
+
+if TYPE_CHECKING:
+    from zoo.engine.device import Device
+    from zoo.engine.events import Observer
+    from zoo.engine.feeds import Feed
+    from zoo.engine.job import Job
+    from zoo.engine.state import RunState
+    from zoo.runs.folder import RunFolder
+
+__all__ = ["Average", "final_averages"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Average:
+    """Weights that no epoch ended with.
+
+    Args:
+        name: How they were made: ``swa`` or ``soup of epochs 3, 5``.
+        weights: A state dict of the network.
+        score: Their monitored metric on the validation split, as a score to maximise.
+    """
+
+    name: str
+    weights: dict[str, Tensor]
+    score: float
+
+
+def final_averages(
+    job: Job,
+    state: RunState,
+    folder: RunFolder,
+    feeds: Mapping[str, Feed],
+    *,
+    device: Device,
+    observer: Observer,
+) -> Iterator[Average]:
+    """Yields each average that the configuration asks for, validated. Leaves it in the network."""
+
+    def scored(weights: Mapping[str, Tensor] | None) -> float:
+        """Validates weights, or the network as it is; statistics that moved are computed anew."""
+        if weights is not None:
+            job.model.load_state_dict(weights)
+        _recalibrate(job, feeds["train"])
+        loss, accuracy = evaluate(
+            job.model, feeds["val"], loss=job.loss, device=device, batch_size=EVALUATION_BATCH,
+            multi_label=job.data.multi_label,
+        )  # fmt: skip
+        monitor = job.config.monitor
+        return greater_is_better(monitor, loss if monitor == "val_loss" else accuracy)
+
+    def made(name: str, score: float) -> Average:
+        observer.noted(f"{name}: {job.config.monitor} {abs(score):.4f} on the validation split")
+        weights = {key: value.clone() for key, value in job.model.state_dict().items()}
+        return Average(name=name, weights=weights, score=score)
+
+    average = state.last_epochs
+    if average is not None and average.num_updates:
+        with average.swapped():
+            found = made(f"average of the last {average.num_updates} epochs", scored(None))
+        yield found
+    if state.candidates:
+        weights = read_candidates(folder.path / "candidates", state.candidates)
+        soup, members, _ = greedy_soup(weights, scored)
+        epochs = ", ".join(str(state.candidates[member].epoch) for member in members)
+        yield made(f"soup of epochs {epochs}", scored(soup))
+
+
+def _recalibrate(job: Job, feed: Feed) -> None:
+    """Computes batch-norm statistics anew where the last phase let them move."""
+    phase = job.phases[-1]
+    trained = trainable_modules(job.model, head=job.head, trainable=phase.trainable)
+    set_modes(job.model, trained, hold_statistics=phase.hold_statistics)
+    plan = split_evenly(order(job.config.seed, 0, len(feed)), job.config.batch_size)
+    parts = [cut(draws, num_parts=1)[0] for draws in plan]
+    recalibrate(job.model, (batch.inputs for batch in feed.batches(parts, epoch=None)))

@@ -1,0 +1,59 @@
+"""Training images as the network will see them, to be looked at. B batch, C channels, S side."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from zoo.data.batches import cut
+from zoo.engine.events import Sample
+from zoo.engine.feeds import ImageFeed
+from zoo.errors import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+__all__ = ["sample_of", "sampler"]
+
+
+def sample_of(
+    feed: ImageFeed,
+    draws: NDArray[np.int64],
+    *,
+    classes: tuple[str, ...],
+    epoch: int | None,
+) -> Sample:
+    """Returns the images of these draws, augmented and mixed as of ``epoch`` unless None.
+
+    A mixed image is labelled with its shares: ``cat 0.7, dog 0.3``.
+    """
+    ((_, images_BCSS, target),) = feed.pictures([cut(draws, num_parts=1)[0]], epoch=epoch)
+    return Sample(
+        images_BCHW=images_BCSS.detach().cpu(),
+        labels=tuple(_caption(answer, classes) for answer in target.cpu()),
+    )
+
+
+def sampler(
+    feed: ImageFeed,
+    draws: NDArray[np.int64],
+    *,
+    classes: tuple[str, ...],
+    epoch: int | None,
+) -> Callable[[], Sample]:
+    """Returns a function that makes the sample when somebody wants to see it."""
+    return partial(sample_of, feed, draws, classes=classes, epoch=epoch)
+
+
+def _caption(answer: Tensor, classes: tuple[str, ...]) -> str:
+    if answer.ndim == 0:
+        return printable(classes[int(answer)])
+    shares = [(float(share), name) for share, name in zip(answer, classes, strict=True) if share]
+    if all(share == 1 for share, _ in shares):
+        return ", ".join(printable(name) for _, name in shares) or "none"
+    shares.sort(key=lambda pair: -pair[0])
+    return ", ".join(f"{printable(name)} {share:.2f}" for share, name in shares)

@@ -1,0 +1,120 @@
+"""From gradients to a step: rates, penalties, clipping, the optimizer, the average after it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo.engine.clipping import clip_gradients
+from zoo.engine.penalties import penalised, penalty
+from zoo.engine.sharpness import climbed
+from zoo.errors import NonFiniteError
+from zoo.network.nonfinite import first_non_finite
+from zoo.network.statistics import statistics_held
+
+if TYPE_CHECKING:
+    from zoo.config import RunConfig
+    from zoo.engine.averaging import WeightAverage
+    from zoo.engine.device import Device
+    from zoo.engine.feeds import Batch
+
+__all__ = ["Update", "check_finite"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Update:
+    """Makes optimizer steps.
+
+    Args:
+        optimizer: Over the parameters that train. Each group has a ``base_lr``.
+        model: The whole network.
+        head: Names of its head's modules, which adaptive clipping leaves alone.
+        device: Where it computes.
+        config: Clipping and penalties.
+        average: Follows the weights after each step; None without one.
+    """
+
+    optimizer: torch.optim.Optimizer
+    model: nn.Module
+    head: Collection[str]
+    device: Device
+    config: RunConfig
+    average: WeightAverage | None = None
+
+    def start(self, factor: float) -> None:
+        """Sets the learning rates to this share of their base, and forgets the last gradient."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["base_lr"] * factor
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def backward(self, loss: Tensor) -> None:
+        """Adds the gradient of a loss."""
+        # Optimizers that look at curvature (adahessian) differentiate the gradient once more.
+        second_order = getattr(self.optimizer, "is_second_order", False)
+        extra: dict[str, Any] = {"create_graph": True} if second_order else {}
+        self.device.accelerator.backward(loss, **extra)
+
+    def penalise(self) -> None:
+        """Adds the gradient of the L1 and L2 penalties of the weights that train."""
+        if self.config.l1 or self.config.l2:
+            weights = penalised(self.model)
+            self.backward(penalty(weights, l1=self.config.l1, l2=self.config.l2))
+
+    @contextmanager
+    def climbed(self) -> Iterator[None]:
+        """Moves the weights to where the loss is worst nearby, for a second gradient (SAM)."""
+        with (
+            climbed(self.model.parameters(), rho=self.config.sam),
+            statistics_held(self.model),
+        ):
+            self.optimizer.zero_grad(set_to_none=True)
+            yield
+
+    def make(self) -> None:
+        """Clips the gradient, makes the step, and lets the average follow."""
+        config, accelerator = self.config, self.device.accelerator
+        if config.clip_value or config.clip_agc:
+            accelerator.unscale_gradients(self.optimizer)
+            clip_gradients(
+                self.model, head=self.head, largest_value=config.clip_value,
+                adaptive_share=config.clip_agc,
+            )  # fmt: skip
+        if config.clip_norm:
+            accelerator.clip_grad_norm_(self.model.parameters(), config.clip_norm)
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update()
+
+
+def check_finite(
+    module: nn.Module,
+    batches: Sequence[Batch],
+    answers: Sequence[tuple[Tensor, Tensor]],
+    *,
+    step: int,
+    update: Update,
+) -> float:
+    """Returns the loss of the last part, once it is known that all are finite.
+
+    Raises:
+        NonFiniteError: One is not. The message names the step, the learning rate and the first
+            layer with a value that is not finite.
+    """
+    value = math.nan
+    for batch, (loss, _) in zip(batches, answers, strict=True):
+        value = float(loss)
+        if not math.isfinite(value):
+            rate = update.optimizer.param_groups[0]["lr"]
+            where = first_non_finite(module, batch.inputs) or "the loss itself"
+            raise NonFiniteError(
+                f"the loss is {value} at step {step + 1} of the epoch; the step was not made",
+                found=f"learning rate {rate:.3g}; not finite: {where}",
+                hint=f"--lr {rate / 10:.1g}, or --clip-norm 1",
+            )
+    return value
