@@ -4,8 +4,10 @@ Same model, batch, memory format, optimizer and thread count; the bare loop inde
 tensor, the engine also counts its randomness, watches the loss and sums its meters.
 
     python benchmarks/step.py [--model mobilenetv3] [--size 64] [--batch 64] [--runs 7] [--own]
+        [--ema 0.999] [--callbacks]
 
-Without --own both use torch's own depthwise gradient; with it the engine uses zoo's.
+Without --own both use torch's own depthwise gradient; with it the engine uses zoo's. --ema has the
+engine follow an average of the weights; --callbacks has it tell csv and tensorboard each step.
 """
 
 from __future__ import annotations
@@ -13,7 +15,9 @@ from __future__ import annotations
 import argparse
 import copy
 import statistics
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,16 +26,22 @@ from torch.nn import functional
 
 from zoo.config import RunConfig
 from zoo.data.store import Store
+from zoo.data.batches import repeated_draws
+from zoo.engine.averaging import WeightAverage
+from zoo.engine.callbacks import listening
 from zoo.engine.device import Device
-from zoo.engine.feeds import ImageFeed
+from zoo.engine.events import Observer
+from zoo.engine.feeds import ImageFeed, Labels
 from zoo.engine.groups import parameter_groups
-from zoo.engine.loop import Training, train_epoch
+from zoo.engine.loop import Accumulation, Training, train_epoch
 from zoo.engine.meters import Meter
+from zoo.engine.phases import plan_of
+from zoo.engine.update import Update
 from zoo.network.depthwise import accelerate_depthwise
 from zoo.network.freeze import set_modes
 from zoo.network.head import find_head
-from zoo.protocols import Preprocessing
-from zoo.registry import Registry, build, parse_choice
+from zoo.protocols import Preprocessing, Split
+from zoo.registry import Registry, build, parse_choice, parse_choices
 
 
 class Pixels:
@@ -53,6 +63,8 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--own", action="store_true")
+    parser.add_argument("--ema", type=float, default=0.0)
+    parser.add_argument("--callbacks", action="store_true")
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -93,23 +105,47 @@ def main() -> None:
     preprocessing = Preprocessing(image_size=args.size)
     store = Store.open(Pixels(pixels), preprocessing=preprocessing, channels=3, budget_bytes=0,
                        num_threads=1)  # fmt: skip
-    feed = ImageFeed(store, labels_N=labels, preprocessing=preprocessing, transforms=(), seed=0,
-                     device=torch.device("cpu"))  # fmt: skip
+    split = Split(images=Pixels(pixels), labels_N=labels)
+    labelled = Labels(split, num_classes=10, device=torch.device("cpu"))
+    feed = ImageFeed(store, labels=labelled, preprocessing=preprocessing)
+    average = WeightAverage.ema(args.ema) if args.ema else None
+    set_modes(engine_model, ("",), hold_statistics=False)
+    if average is not None:
+        average.follow(engine_model)
+    loss = build(parse_choice(registry, "loss", "ce"), num_classes=10, class_weight_K=None)
     training = Training(
-        module=engine_model, feed=feed, mass=lambda y: torch.tensor(float(len(y))),
-        loss=build(parse_choice(registry, "loss", "ce"), num_classes=10, class_weight_K=None),
-        optimizer=optimizer_of(engine_model), device=device, config=config, augment=False,
+        module=engine_model, feed=feed, loss=loss, mass=loss.mass, device=device, config=config,
+        augment=False, accumulation=Accumulation(1),
+        draws=lambda epoch: repeated_draws(num, repeats=1, seed=0, epoch=epoch),
+        update=Update(
+            optimizer=optimizer_of(engine_model), model=engine_model, device=device, config=config,
+            head=find_head(engine_model, num_classes=10), average=average,
+        ),
     )  # fmt: skip
+    (phase,) = plan_of(RunConfig(freeze_epochs=0, epochs=1, norm="train"))
+    chosen = parse_choices(registry, "callback", "csv+tensorboard") if args.callbacks else ()
 
     def engine() -> float:
+        steps = 0
+
+        def step_ended(step: int, num_steps: int, value: float | None) -> None:
+            nonlocal steps
+            steps += 1
+            told.step_ended(phase, epoch=1, step=step + 1, num_steps=num_steps, loss=value)
+            told.step_measured(steps_done=steps, lr=1e-4, loss=value)
+
         set_modes(engine_model, ("",), hold_statistics=False)
         start = time.perf_counter()
         train_epoch(training, epoch=0, first_step=0, meter=Meter(device.torch_device),
-                    lr_factor=lambda step, steps: 1.0, step_ended=lambda *_: None)  # fmt: skip
+                    lr_factor=lambda step, steps: 1.0, step_ended=step_ended)  # fmt: skip
         return num / (time.perf_counter() - start)
 
-    bare(), engine()  # warm up
-    bare_speed, engine_speed = alternate(args.runs, bare, engine)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        listening(Observer(), chosen, run_path=Path(folder)) as told,
+    ):
+        bare(), engine()  # warm up
+        bare_speed, engine_speed = alternate(args.runs, bare, engine)
     ratios = [b / a for a, b in zip(bare_speed, engine_speed, strict=True)]
     print(machine(), f"{torch.get_num_threads()} threads")
     print(f"{args.model}, {args.size} pixels, batch {args.batch}, {args.steps} steps a run")

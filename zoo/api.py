@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -150,6 +150,8 @@ def resume(
             config, registry, progress=observer.preparing,
             resumed=Preprocessing.from_mapping(made_with["preprocessing"]),
         )  # fmt: skip
+        # Where the weights came from stays said; best/model.json must not depend on a resume.
+        job = replace(job, taken=replace(job.taken, reason=made_with["weights"]))
         # PROVENANCE
         return _train(
             job, folder, device=device, observer=observer, registry=registry, state=state,
@@ -300,12 +302,16 @@ def _train(
     force: bool = False,
 ) -> RunResult:
     """Trains a job that is described in its folder."""
+    from zoo.engine.callbacks import listening
     from zoo.engine.run import run_job
 
-    return run_job(
-        job, folder, device=device, observer=observer, resume=state, force=force,
-        teacher=_teacher(job, device, registry),
-    )  # fmt: skip
+    teacher = _teacher(job, device, registry)
+    callbacks = job.choices.callbacks if device.is_main else ()
+    with listening(observer, callbacks, run_path=folder.path) as everybody:
+        return run_job(
+            job, folder, device=device, observer=everybody, resume=state, force=force,
+            teacher=teacher,
+        )  # fmt: skip
 
 
 def _teacher(job: Job, device: Device, registry: Registry) -> Teacher | None:
@@ -373,7 +379,6 @@ def _describe(job: Job, folder: Any) -> None:
     repeats = job.config.changed(resume="never")
     if repeats.weights == "auto":
         repeats = repeats.changed(weights=job.taken.weights.name if job.taken.weights else "none")
-    folder.write_text("config.toml", repeats.to_toml())
     folder.write_json("environment.json", {
         **environment(),
         "components": job.choices.described(),
@@ -381,3 +386,4 @@ def _describe(job: Job, folder: Any) -> None:
         "preprocessing": asdict(job.preprocessing),
         "data": {"name": job.data.name, "fingerprint": job.data.fingerprint},
     })  # fmt: skip
+    folder.write_text("config.toml", repeats.to_toml())  # last: it is what makes a run folder

@@ -1,15 +1,17 @@
-"""Data sets: two that ship with zoo, and folders of images."""
+"""Data sets: two that ship with zoo, files and folders, and what hubs and shards hold."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from zoo.plugin import Component, Param, hookimpl
+from zoo.plugin import Component, hookimpl
+from zoo_datasets._files import FILES
+from zoo_datasets._hubs import HUBS
 
 
 @hookimpl
 def zoo_components() -> Iterable[Component]:
-    """Yields the embedded data sets, then the folder reader."""
+    """Yields the embedded data sets, then the readers of files, then hubs and shards."""
     yield Component(
         kind="dataset",
         name="fashion-mini",
@@ -24,11 +26,5 @@ def zoo_components() -> Iterable[Component]:
         summary="Drawings, 96x96 colour, 1,650 images of the Open Clip Art Library, few per class",
         tags=("embedded", "colour", "10 classes", "imbalanced"),
     )
-    yield Component(
-        kind="dataset",
-        name="folder",
-        target="zoo_datasets.folders:folder",
-        summary="Images in train/val[/test] folders, or in class folders, split by the seed",
-        tags=("files",),
-        params=(Param(name="path", type="str", summary="the folder"),),
-    )
+    yield from FILES
+    yield from HUBS

@@ -1,7 +1,8 @@
-"""Built-in plugin ``torch``: losses, optimizers, schedules and batch transforms.
+"""Built-in plugin ``torch``: losses, optimizers, schedules, batch transforms and mixing.
 
 The declarations are tables in the modules with a leading underscore, which import no torch; what
-they name stands in the module of the same name without it.
+they name stands in the module of the same name without it (of transforms, also in ``geometry`` and
+``colors``).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from zoo.plugin import Component, hookimpl
 from zoo_torch._losses import LOSSES
+from zoo_torch._mixing import MIXING
 from zoo_torch._optimizers import OPTIMIZERS
 from zoo_torch._schedules import SCHEDULES
 from zoo_torch._transforms import TRANSFORMS
@@ -27,3 +29,4 @@ def zoo_components() -> Iterable[Component]:
     yield from OPTIMIZERS
     yield from SCHEDULES
     yield from TRANSFORMS
+    yield from MIXING

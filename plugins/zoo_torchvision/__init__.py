@@ -1,4 +1,4 @@
-"""Every classification model of torchvision, by its own name."""
+"""torchvision: every classification model by its own name, and augmentations."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from types import MappingProxyType
 
 from zoo.plugin import Component, fold, hookimpl
 from zoo_torchvision._catalogue import model_names
+from zoo_torchvision._datasets import dataset_components
+from zoo_torchvision._transforms import TRANSFORMS
 
 ALIASES: Mapping[str, str] = MappingProxyType(
     {
@@ -39,3 +41,5 @@ def zoo_components() -> Iterator[Component]:
             tags=(family,),
             preset={"architecture": name},
         )
+    yield from TRANSFORMS
+    yield from dataset_components()

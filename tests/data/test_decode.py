@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import struct
+import subprocess
+import sys
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -13,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from sklearn.datasets import load_sample_image
 
 from zoo.data.decode import MAX_PIXELS, image_size, open_image
 from zoo.errors import DataError
@@ -252,3 +255,77 @@ def test_damaged_images_are_read_or_refused_and_nothing_else(seed, place, junk, 
     except DataError:
         return
     assert image.mode == "RGB"
+
+
+def photograph():
+    """A real photograph, 640 x 427."""
+    return Image.fromarray(load_sample_image("china.jpg"))
+
+
+@pytest.mark.parametrize(
+    ("at_least", "size"),
+    [
+        (None, (640, 427)),
+        ((107, 107), (640, 427)),  # a half would be less than twice as large
+        ((106, 106), (320, 214)),
+        ((53, 53), (160, 107)),
+        ((26, 26), (80, 54)),
+        ((1, 1), (80, 54)),
+        ((0, 160), (320, 214)),
+        ((0, 161), (640, 427)),
+    ],
+)
+def test_a_jpeg_is_reduced_as_far_as_is_asked(at_least, size):
+    content = encoded(photograph(), "JPEG", quality=90)
+    image = open_image(content, name="x", at_least=at_least)
+    assert image.size == size
+    assert image.tobytes() == open_image(content, name="x", at_least=at_least).tobytes()
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK", "RGB"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_reduced_jpeg_is_the_same_picture(mode, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = photograph().crop((0, 0, 640, 424)).convert(mode)  # whole blocks, either way round
+    content = encoded(image, "JPEG", quality=95, exif=exif)
+    whole = open_image(content, name="x").reduce(4)
+    reduced = open_image(content, name="x", at_least=(53, 53))
+    assert reduced.size == whole.size
+    off = np.abs(np.asarray(reduced).astype(int) - np.asarray(whole).astype(int))
+    assert off.mean() < 2
+
+
+def test_only_jpegs_are_reduced():
+    for kind in ("PNG", "WEBP", "BMP"):
+        content = encoded(photograph(), kind)
+        assert open_image(content, name="x", at_least=(8, 8)).size == (640, 427)
+
+
+def test_pillows_remarks_do_not_reach_the_terminal(tmp_path):
+    (tmp_path / "exif.jpg").write_bytes(
+        encoded(picture(), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff broken")
+    )
+    palette = Image.new("P", (4, 4))
+    palette.putpalette([10, 20, 30])
+    palette.save(tmp_path / "palette.png", transparency=b"\x00\x80")
+    script = (
+        "import sys, warnings\nfrom pathlib import Path\nfrom zoo.data.decode import open_image\n"
+        "for name in sys.argv[1:]: open_image(Path(name), name=name)\n"
+        "warnings.warn('ours')\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", script, *map(str, sorted(tmp_path.iterdir()))],
+        capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    assert run.stdout == ""
+    assert "UserWarning: ours" in run.stderr
+    assert "exif" not in run.stderr.lower()
+    assert len(run.stderr.splitlines()) <= 2
+
+
+def test_a_file_too_large_to_be_read_at_once_is_read_all_the_same(tmp_path):
+    path = tmp_path / "large.bmp"
+    Image.new("RGB", (2400, 2400), (1, 2, 3)).save(path)
+    assert path.stat().st_size > 2**24
+    assert open_image(path, name="x").getpixel((2399, 2399)) == (1, 2, 3)

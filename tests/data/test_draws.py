@@ -69,9 +69,7 @@ def test_parts_hold_the_batch_and_the_partner_before_each_draw(size, num_parts, 
         assert (part.partners_B == 100 + (part.draws_B - 100 - 1) % size).all()
 
 
-@given(
-    st.lists(st.integers(0, 6), min_size=1, max_size=120), st.data(), st.integers(0, 2**31 - 1)
-)
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=120), st.data(), st.integers(0, 2**31 - 1))
 def test_a_stratified_choice_keeps_proportions(labels, data, seed):
     labels_N = np.array(labels, dtype=np.int64)
     count = data.draw(st.integers(1, len(labels)))
@@ -118,7 +116,11 @@ def data_of(num):
 def test_a_subset_keeps_everything_about_its_rows():
     rows = np.array([4, 1, 8])
     part = subset(data_of(9).splits["train"], rows)
-    assert [part.images.name(i) for i in range(len(part.images))] == ["image-4", "image-1", "image-8"]
+    assert [part.images.name(i) for i in range(len(part.images))] == [
+        "image-4",
+        "image-1",
+        "image-8",
+    ]
     assert part.labels_N.tolist() == [1, 1, 2]
     assert part.weights_N.tolist() == [4, 1, 8]
     assert part.targets_NK.argmax(1).tolist() == [1, 1, 2]

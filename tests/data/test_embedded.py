@@ -304,7 +304,7 @@ def test_components_declare_what_exists(tmp_path, clipart):
     from zoo.data.folder import FileImages
 
     components = {component.name: component for component in zoo_datasets.zoo_components()}
-    assert set(components) == {"fashion-mini", "clipart10", "folder"}
+    assert set(components) >= {"fashion-mini", "clipart10", "folder", "manifest", "npz"}
     for component in components.values():
         module, _, attribute = component.target.partition(":")
         assert callable(getattr(importlib.import_module(module), attribute))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 
 import numpy as np
 import pytest
+from faults import build_fault_directory
 from PIL import Image
 
-from zoo.data.folder import read_folder
+from zoo.data.folder import CLASS_NAMES_FORMAT, read_folder
 from zoo.errors import DataError
 
 COLOURS = {"cat": (200, 30, 30), "dog": (30, 200, 30), "emu": (30, 30, 200)}
@@ -327,3 +329,132 @@ def test_a_folder_that_may_not_be_read_is_a_problem(flat):
             read_folder(flat, seed=0)
     finally:
         (flat / "dog").chmod(0o755)
+
+
+# timm leaves the closing of files to the garbage collector.
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_timm_numbers_the_classes_of_each_split_and_zoo_does_not(parted):
+    """A validation folder that lacks a class: timm counts its classes anew, without a word."""
+    from timm.data import ImageDataset
+
+    shutil.rmtree(parted / "val" / "cat")
+    train, val = (ImageDataset(str(parted / split)) for split in ("train", "val"))
+    timm_numbers = {
+        split: {COLOURS_BACK[image.convert("RGB").getpixel((0, 0))]: label for image, label in rows}
+        for split, rows in (("train", train), ("val", val))
+    }
+    assert timm_numbers["train"] == {"cat": 0, "dog": 1, "emu": 2}
+    assert timm_numbers["val"] == {"dog": 0, "emu": 1}  # the pitfall
+    data = read_folder(parted, seed=0)
+    zoo_numbers = {
+        split: {COLOURS_BACK[part.images.read(i).getpixel((0, 0))]: int(label)
+                for i, label in enumerate(part.labels_N)}
+        for split, part in data.splits.items()
+    }  # fmt: skip
+    assert zoo_numbers["train"] == {"cat": 0, "dog": 1, "emu": 2}
+    assert zoo_numbers["val"] == {"dog": 1, "emu": 2}
+    assert "val has no images of cat" in data.notes
+
+
+COLOURS_BACK = {colour: name for name, colour in COLOURS.items()}
+
+
+def test_what_to_do_about_a_class_that_training_does_not_know(parted):
+    fill(parted / "val" / "fox")
+    with pytest.raises(DataError) as caught:
+        read_folder(parted, seed=0)
+    assert "add images of fox to train, or remove that folder" in caught.value.hint
+
+
+def test_the_fault_directory_is_refused_by_name(tmp_path):
+    expected = build_fault_directory(tmp_path / "d")
+    bad = {name: e for name, e in expected.items() if e.outcome == "header"}
+    with pytest.raises(DataError, match=f"{len(bad)} of ") as caught:
+        read_folder(tmp_path / "d", seed=0)
+    for name, expectation in bad.items():
+        line = next(line for line in str(caught.value).splitlines() if name in line)
+        assert expectation.reason in line
+    assert "--on-bad skip" in str(caught.value)
+
+
+def test_the_fault_directory_without_what_cannot_be_read(tmp_path):
+    expected = build_fault_directory(tmp_path / "d")
+    data = read_folder(tmp_path / "d", seed=0, on_bad="skip")
+    assert set(data.bad) == {name for name, e in expected.items() if e.outcome == "header"}
+    assert any(f"left out {len(data.bad)} images that cannot be read" in n for n in data.notes)
+    where = {
+        part.images.name(index): (part, index)
+        for part in data.splits.values()
+        for index in range(len(part.images))
+    }
+    for name, expectation in expected.items():
+        if expectation.outcome == "header":
+            assert expectation.reason in data.bad[name]
+        elif expectation.outcome == "left out":
+            assert name not in where
+            assert any(expectation.reason in note for note in data.notes)
+        elif expectation.outcome == "pixels":
+            part, index = where[name]
+            with pytest.raises(DataError, match=expectation.reason):
+                part.images.read(index)
+        else:
+            part, index = where[name]
+            assert data.classes[part.labels_N[index]] == name.partition("/")[0]
+            image = part.images.read(index)
+            assert (image.mode, image.size) == ("RGB", expectation.size)
+            missed = np.subtract(image.getpixel((0, 0)), expectation.colour)
+            assert np.abs(missed).max() <= expectation.tolerance
+    assert sum(len(part.images) for part in data.splits.values()) == len(where)
+    assert all(note.isprintable() for note in data.notes)
+
+
+def test_skipping_changes_the_fingerprint_and_never_the_classes(flat):
+    whole = read_folder(flat, seed=0, on_bad="skip")
+    (flat / "cat" / "0.png").write_bytes(b"no image")
+    less = read_folder(flat, seed=0, on_bad="skip")
+    assert less.classes == whole.classes
+    assert less.fingerprint != whole.fingerprint
+    assert list(less.bad) == ["cat/0.png"]
+    check_labels(less)
+    for image in (flat / "cat").iterdir():
+        image.write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"no image of cat in .* can be read"):
+        read_folder(flat, seed=0, on_bad="skip")
+    for image in flat.rglob("*.png"):
+        image.write_bytes(b"no image")
+    with pytest.raises(DataError, match="30 of 30 images"):
+        read_folder(flat, seed=0, on_bad="skip")
+
+
+def test_a_val_folder_of_unreadable_images_only_counts_as_none(parted):
+    for image in (parted / "val").rglob("*.png"):
+        image.write_bytes(b"")
+    data = read_folder(parted, seed=0, on_bad="skip")
+    assert len(data.splits["val"].images) == 2
+    assert all(name.startswith("train/") for name in names(data.splits["val"]))
+
+
+def test_class_names_that_an_import_left(parted):
+    table = {"format": CLASS_NAMES_FORMAT, "folders": {"cat": "a/b", "dog": "zebra"}}
+    (parted / "classes.json").write_text(json.dumps(table))
+    data = read_folder(parted, seed=0)
+    assert data.classes == ("a/b", "emu", "zebra")
+    assert not data.notes
+    for part in data.splits.values():
+        for index, label in enumerate(part.labels_N):
+            colour = COLOURS_BACK[part.images.read(index).getpixel((0, 0))]
+            assert data.classes[label] == {"cat": "a/b", "dog": "zebra"}.get(colour, colour)
+    table["folders"]["emu"] = "zebra"
+    (parted / "classes.json").write_text(json.dumps(table))
+    with pytest.raises(DataError, match="the same class name"):
+        read_folder(parted, seed=0)
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", "{}", '{"folders": {"cat": "x"}}', '{"format": "zoo class names 1"}',
+                '{"format": "zoo class names 1", "folders": 3}', "[" * 100_000],
+)  # fmt: skip
+def test_a_classes_file_of_somebody_else_says_nothing(parted, content):
+    (parted / "classes.json").write_text(content)
+    assert read_folder(parted, seed=0).classes == ("cat", "dog", "emu")

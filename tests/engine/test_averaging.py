@@ -170,6 +170,17 @@ def test_what_is_frozen_costs_nothing_and_counts_as_if_it_had_been_averaged():
             assert torch.allclose(model.state_dict()[name], tensor, rtol=1e-6, atol=1e-7), name
 
 
+def test_an_equal_average_counts_the_time_in_which_a_weight_was_frozen():
+    model, average, seen = network(), WeightAverage.swa(), []
+    for _ in freeze_then_all(model, average, steps_of=(2, 3)):
+        seen.append(copied(model))
+    mean = uniform_soup(seen)
+    with average.swapped():
+        for name, tensor in model.state_dict().items():
+            if tensor.is_floating_point():
+                assert torch.allclose(tensor, mean[name], rtol=1e-5, atol=1e-7), name
+
+
 @pytest.mark.parametrize("stop_after", [(0, 1), (0, 3), (1, 0), (1, 2)])
 def test_an_average_resumes_to_the_bit_in_every_phase(stop_after):
     whole = network().to(memory_format=torch.channels_last)

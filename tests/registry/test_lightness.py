@@ -48,6 +48,8 @@ FLOORS = {
         ["plugins", "list"],
         ["explain", "SGDR-10-2"],
         ["run", "--help"],
+        ["lr-find", "--help"],
+        ["resume", "--help"],
     ],
 )
 def test_light_commands_import_nothing_heavy(args):

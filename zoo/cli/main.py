@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 import traceback
 from collections.abc import Sequence
 
 import click
 
+from zoo.cli.lazy import LazyGroup
+from zoo.cli.signals import Stopped, signals_stop
 from zoo.errors import ZooError, printable
 
 __all__ = ["cli", "main"]
@@ -16,47 +17,18 @@ __all__ = ["cli", "main"]
 _COMMANDS = {
     "run": ("zoo.cli.run:run", "Train a classifier: freeze, then fine-tune."),
     "resume": ("zoo.cli.resume:resume", "Go on with an interrupted run, to the bit."),
+    "verify-resume": (
+        "zoo.cli.verify_resume:verify_resume",
+        "Kill a short run of yours at random, resume it, compare the bits.",
+    ),
     "list": ("zoo.cli.list:list_", "List components: models, losses, schedulers..."),
     "show": ("zoo.cli.show:show", "Show one component and its parameters."),
+    "lr-find": ("zoo.cli.lr_find:lr_find", "Find a learning rate before training."),
     "explain": ("zoo.cli.explain:explain", "Draw a learning-rate schedule before training."),
+    "data": ("zoo.cli.data:data", "Know the data: check, measure, show, import, export."),
     "plugins": ("zoo.cli.plugins:plugins", "List, disable and enable plugins."),
     "doctor": ("zoo.cli.doctor:doctor", "Check plugins, names and the machine."),
 }
-
-
-class _LazyGroup(click.Group):
-    """Knows its commands' names and help as data, and imports one when it is called."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in _COMMANDS:
-            return None
-        module, _, attribute = _COMMANDS[name][0].partition(":")
-        command: click.Command = getattr(importlib.import_module(module), attribute)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
-            import difflib
-
-            close = difflib.get_close_matches(args[0], _COMMANDS, n=1, cutoff=0.5)
-            ctx.fail(
-                f"there is no command {printable(args[0])!r}."
-                + (
-                    f" Did you mean {close[0]!r}?"
-                    if close
-                    else f" There are {', '.join(_COMMANDS)}."
-                )
-            )
-        return super().resolve_command(ctx, args)
 
 
 def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
@@ -68,7 +40,8 @@ def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
 
 
 @click.group(
-    cls=_LazyGroup,
+    cls=LazyGroup,
+    lazy=_COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Without arguments, zoo run trains on the data set that zoo brings along.",
 )
@@ -86,16 +59,16 @@ def main(args: Sequence[str] | None = None) -> int:
     given = [arg for arg in given if arg != "--debug"]  # wherever it stands
     stdout = sys.stdout
     try:
-        outcome = cli.main(args=given, prog_name="zoo", standalone_mode=False)
+        with signals_stop():
+            outcome = cli.main(args=given, prog_name="zoo", standalone_mode=False)
         return outcome if isinstance(outcome, int) else 0
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except click.Abort:
-        return 130
-    except KeyboardInterrupt:
+    except (click.Abort, KeyboardInterrupt) as error:
+        cause = error.__cause__ if isinstance(error, click.Abort) else error
         click.echo("stopped", err=True)
-        return 130
+        return cause.exit_code if isinstance(cause, Stopped) else 130
     except SystemExit:
         if sys.stdout is not stdout:  # click's answer to a reader that left: zoo list models | head
             return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,17 +42,53 @@ def summary_lines(job: Job) -> list[str]:
         f"weights    {job.taken.reason}",
         *([f"           {job.loaded.summary}"] if job.loaded else []),
         f"data       {printable(data.name)}: {len(data.classes)} classes, {sizes}",
-        f"input      {size}x{size} pixels, {job.preprocessing.interpolation}, "
-        f"augmentation {config.aug}",
+        f"input      {size}x{size} pixels, {job.preprocessing.fit}, "
+        f"{job.preprocessing.interpolation}, augmentation {config.aug}",
         f"training   {job.choices.loss.spec}, {job.choices.optimizer.entry.id} "
         f"(lr {config.lr:g}, backbone {_product(config.lr, config.backbone_lr)}), "
         f"{job.choices.scheduler.spec}, batch {config.batch_size}",
+        *([f"           {extras}"] if (extras := ", ".join(_extras(job))) else []),
         f"plan       {plan}",
     ]  # fmt: skip
-    if not config.freeze_epochs and job.taken.kind == "random" and config.norm == "train":
+    if config.balance != "none":
+        lines.append(f"balance    {config.balance}: {_class_weights(job)}")
+    if (
+        config.phases is None
+        and not config.freeze_epochs
+        and job.taken.kind == "random"
+        and config.norm == "train"
+    ):
         lines.append("           nothing is frozen: a random backbone gains nothing from it; "
                      "--freeze-epochs N does it all the same")  # fmt: skip
     return lines + [f"note       {printable(note)}" for note in job.notes]
+
+
+def _extras(job: Job) -> list[str]:
+    """Returns what was asked for besides the usual parts."""
+    config = job.config
+    named = (
+        ("ema", config.ema), ("swa", config.swa), ("soup", config.soup), ("sam", config.sam),
+        ("l1", config.l1), ("l2", config.l2), ("dropout", config.dropout),
+        ("drop-path", config.drop_path), ("clip-norm", config.clip_norm),
+        ("clip-value", config.clip_value), ("clip-agc", config.clip_agc),
+        ("repeats", config.repeats - 1 and config.repeats),
+    )  # fmt: skip
+    listed = [f"{name} {value:g}" for name, value in named if value]
+    if config.distill is not None:
+        listed.append(f"teacher {printable(config.distill)} ({config.distill_weight:g})")
+    return listed
+
+
+def _class_weights(job: Job) -> str:
+    """Returns each class with its training images and how much one of them counts."""
+    labels_N = job.data.splits["train"].labels_N
+    counts = Counter(labels_N.tolist())
+    shown = [
+        f"{printable(name)} {counts[index]:,} x "
+        f"{len(labels_N) / (len(counts) * max(1, counts[index])):.3g}"
+        for index, name in enumerate(job.data.classes)
+    ]
+    return ", ".join(shown[:20]) + (f" and {len(shown) - 20} more" if len(shown) > 20 else "")
 
 
 def _product(lr: float | None, share: float | None) -> str:

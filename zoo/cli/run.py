@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from zoo.registry.specs import format_value, parse_value
 if TYPE_CHECKING:
     from zoo.engine.events import Observer, RunResult
 
-__all__ = ["run", "with_display"]
+__all__ = ["Grouped", "run", "run_flags", "table_of", "with_display"]
 
 
 class _Value(click.ParamType[Value]):
@@ -36,10 +36,11 @@ class _Value(click.ParamType[Value]):
         return parse_value(f"[{value}]" if self._param.type.endswith("list") else value)
 
 
-class _Grouped(click.Command):
+class Grouped(click.Command):
     """Shows the options under headings."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes each option under the heading of its group."""
         groups: dict[str, list[tuple[str, str]]] = {name: [] for name in ("This command", *GROUPS)}
         fields = {field.name: field.metadata["group"] for field in dataclasses.fields(RunConfig)}
         for param in self.get_params(ctx):
@@ -51,9 +52,16 @@ class _Grouped(click.Command):
                 formatter.write_dl(records)
 
 
-def _flags() -> list[click.Option]:
-    """Returns a flag for each option of a run."""
-    flags = []
+def run_flags() -> list[click.Option]:
+    """Returns --config, --set, and a flag for each option of a run."""
+    flags = [
+        click.Option(
+            ["--config", "config_file"], metavar="FILE", help="A config.toml to start from."
+        ),
+        click.Option(
+            ["--set", "settings"], metavar="KEY=VALUE", multiple=True, help="Set one option."
+        ),
+    ]
     for field in dataclasses.fields(RunConfig):
         param = option_of(field.name)
         flag = f"--{field.name.replace('_', '-')}"
@@ -69,6 +77,16 @@ def _flags() -> list[click.Option]:
     return flags
 
 
+def table_of(
+    config_file: str | None, settings: Sequence[str], flags: Mapping[str, Value]
+) -> dict[str, object]:
+    """Returns the keys and values that were given: flags win over --set, --set over --config."""
+    table: dict[str, object] = load_config(Path(config_file)) if config_file else {}
+    RunConfig.from_mapping(table, source=printable(config_file or ""))  # errors name the file
+    table |= dict(parse_setting(text) for text in settings)
+    return table | {key: value for key, value in flags.items() if value is not None}
+
+
 def _run(
     config_file: str | None, settings: tuple[str, ...], dry_run: bool, as_json: bool, **flags: Value
 ) -> None:
@@ -77,10 +95,7 @@ def _run(
     Without options it trains on the data set that zoo brings along. Flags win over --set, --set
     over --config.
     """
-    table: dict[str, object] = load_config(Path(config_file)) if config_file else {}
-    RunConfig.from_mapping(table, source=printable(config_file or ""))  # errors name the file
-    table |= dict(parse_setting(text) for text in settings)
-    table |= {key: value for key, value in flags.items() if value is not None}
+    table = table_of(config_file, settings, flags)
     if dry_run:
         _show_plan(table, as_json=as_json)
         return
@@ -104,20 +119,14 @@ def _show_plan(table: dict[str, object], *, as_json: bool) -> None:
     echo("\nnothing was trained (--dry-run)")
 
 
-run = _Grouped(
+run = Grouped(
     "run",
     callback=_run,
     help=_run.__doc__,
     params=[
-        click.Option(
-            ["--config", "config_file"], metavar="FILE", help="A config.toml to start from."
-        ),
-        click.Option(
-            ["--set", "settings"], metavar="KEY=VALUE", multiple=True, help="Set one option."
-        ),
         click.Option(["--dry-run"], is_flag=True, help="Check everything and train nothing."),
         click.Option(["--json", "as_json"], is_flag=True, help="Print the result as JSON."),
-        *_flags(),
+        *run_flags(),
     ],
 )
 

@@ -8,6 +8,8 @@ Rules, the same wherever an image is read:
 - Orientation: EXIF orientation is applied. Broken EXIF counts as none.
 - Frames: the first frame of an animation or multi-page file.
 - Transparency: pasted on white, whatever the mode holds it in.
+- Reduction: a JPEG that is far larger than needed is decoded at 1/2, 1/4 or 1/8 of its size, where
+  the caller says what it needs. Its data are read to the end all the same.
 - Depth: 16-bit grey and 32-bit integers are read as 0..65535 and divided by 257, floats as 0..1
   and multiplied by 255. Values outside that range are an error: there is no scale to guess.
 - Colour: CMYK, YCbCr and Lab become RGB. Embedded ICC profiles are not applied.
@@ -17,9 +19,10 @@ from __future__ import annotations
 
 import os
 import stat
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from io import BytesIO
+from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -40,8 +43,13 @@ from PIL import (
 )
 
 from zoo.errors import DataError, printable
+from zoo.protocols import Images, SourcedImages
 
-__all__ = ["FORMATS", "MAX_PIXELS", "image_size", "open_image"]
+__all__ = ["FORMATS", "MAX_PIXELS", "image_size", "open_image", "reader"]
+
+# What Pillow remarks on broken metadata helps nobody who trains. Once for the process, because
+# `warnings.catch_warnings` around a single image is not safe among threads.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 FORMATS: tuple[str, ...] = tuple(
     plugin.format
@@ -60,7 +68,18 @@ FORMATS: tuple[str, ...] = tuple(
 MAX_PIXELS = 64_000_000
 """Largest image that is decoded, width times height: 192 MB as RGB."""
 
+_REDUCING_GAP = 2
+# A reduced JPEG stays at least this many times as large as needed, so that most of the way is
+# resized as at full size: 0.8 to 1.7 grey levels of mean difference on photographs, against 1.3
+# to 3.2 without the gap.
+
+_READ_WHOLE = 2**24
+# Bytes up to which a file is read at once: Pillow's many small reads cost more than opening it.
+
 _ORIENTATION_TAG = 0x0112
+_METADATA = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif")
+# Where Pillow looks for the orientation; making an empty record takes a tenth of a small image.
+
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -74,12 +93,16 @@ _UPRIGHT = {
 Result = TypeVar("Result")
 
 
-def open_image(source: Path | bytes, *, name: str) -> Image.Image:
+def open_image(
+    source: Path | bytes, *, name: str, at_least: tuple[int, int] | None = None
+) -> Image.Image:
     r"""Returns the image as RGB, upright, decoded. Can be called from many threads at once.
 
     Args:
         source: A regular file, or the content of one.
         name: What a person calls the image. Messages show it.
+        at_least: Shorter and longer side that are needed, pixels. A JPEG of more than twice that is
+            decoded at a fraction of its size. None: at full size.
 
     Raises:
         DataError: The source is not a regular file, not one of ``FORMATS``, larger than
@@ -90,7 +113,34 @@ def open_image(source: Path | bytes, *, name: str) -> Image.Image:
     >>> image.mode, image.size, image.getpixel((1, 0))
     ('RGB', (2, 1), (255, 255, 255))
     """
-    return _read(source, name, lambda image: _to_rgb(_upright(_loaded(image))))
+
+    def decoded(image: Image.Image) -> Image.Image:
+        if at_least is not None and image.format == "JPEG":
+            _reduce(image, at_least)
+        image.load()  # the first frame, which is the one that Pillow stands on after opening
+        return _to_rgb(_upright(image))
+
+    return _read(source, name, decoded)
+
+
+def reader(
+    images: Images, *, at_least: tuple[int, int] | None = None
+) -> Callable[[int], Image.Image]:
+    """Returns a function that reads an image of a split, reduced as :func:`open_image` does.
+
+    Images that do not say where their content is are read at full size.
+    """
+    if not isinstance(images, SourcedImages):
+        return images.read
+    sources = images
+
+    def read(index: int) -> Image.Image:
+        source = sources.source(index)
+        if source is None:
+            return images.read(index)
+        return open_image(source, name=images.name(index), at_least=at_least)
+
+    return read
 
 
 def image_size(source: Path | bytes, *, name: str) -> tuple[int, int]:
@@ -152,23 +202,30 @@ def _opened(source: Path | bytes) -> Iterator[IO[bytes]]:
     # so that a file which is exchanged in between is not read either.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
     descriptor = os.open(source, flags | getattr(os, "O_BINARY", 0))
-    with os.fdopen(descriptor, "rb") as file:
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise _Unreadable("not a regular file")
         if status.st_size == 0:
             raise _Unreadable("an empty file (0 bytes)")
-        yield file
+        yield BytesIO(file.readall()) if status.st_size <= _READ_WHOLE else BufferedReader(file)
 
 
-def _loaded(image: Image.Image) -> Image.Image:
-    """Decodes the first frame, which is the one that Pillow stands on after opening."""
-    image.load()
-    return image
+def _reduce(image: Image.Image, at_least: tuple[int, int]) -> None:
+    """Makes a JPEG decode at the smallest of 1/2, 1/4 and 1/8 that leaves the gap, if any does."""
+    shorter, longer = sorted(image.size)
+    for divisor in (8, 4, 2):
+        if shorter >= divisor * _REDUCING_GAP * at_least[0] and (
+            longer >= divisor * _REDUCING_GAP * at_least[1]
+        ):
+            image.draft(None, (image.width // divisor, image.height // divisor))
+            return
 
 
 def _upright(image: Image.Image) -> Image.Image:
     """Applies EXIF orientation. TIFF is already upright and without the tag after loading."""
+    if not any(key in image.info for key in _METADATA):
+        return image
     try:
         orientation = image.getexif().get(_ORIENTATION_TAG)
     except Exception:
@@ -185,7 +242,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "LAB":
         return _lab_to_rgb(image)
     if not image.has_transparency_data:
-        return image.convert("RGB") if image.mode != "RGB" else image.copy()
+        return image if image.mode == "RGB" else image.convert("RGB")
     layer = image.convert("RGBA")
     paper = Image.new("RGB", layer.size, "white")
     paper.paste(layer, mask=layer.getchannel("A"))

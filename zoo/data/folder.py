@@ -3,17 +3,16 @@
     DATA/train/cat/1.jpg  DATA/val/cat/7.jpg  DATA/test/cat/9.jpg      split already
     DATA/cat/1.jpg        DATA/dog/1.jpg                               a seeded stratified split
 
-Everything below a class folder is of that class. Suffixes: N images.
+Everything below a class folder is of that class. A class is called as its folder, unless a
+``classes.json`` that ``zoo data import`` wrote gives the name that could not be a folder's.
+
+Suffixes: N images.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
-import unicodedata
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -21,28 +20,23 @@ from typing import TypeAlias
 import numpy as np
 from PIL import Image
 
-from zoo.data.decode import image_size, open_image
-from zoo.data.scan import Scan, bullets, listed, scan_folder, shown
-from zoo.data.splits import stratified_split
+from zoo.data.decode import open_image
+from zoo.data.headers import read_headers, refuse_or_skip
+from zoo.data.layout import LAYOUT, by_split_and_class
+from zoo.data.partition import DEFAULT_FRACTIONS, class_notes, digest, fill_splits
+from zoo.data.scan import CLASS_NAMES_FILE, listed, scan_folder
 from zoo.errors import DataError, printable
-from zoo.protocols import DataSet, Split
+from zoo.protocols import DataSet, OnBad, Split
 
-__all__ = ["FileImages", "read_folder"]
+__all__ = ["CLASS_NAMES_FORMAT", "FileImages", "read_folder"]
 
-SPLIT_NAMES: Mapping[str, str] = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-    "testing": "test",
-}
-LAYOUT = "expected CLASS/IMAGE, or train/CLASS/IMAGE with val/ and test/ beside train/"
+CLASS_NAMES_FORMAT = "zoo class names 1"
+"""What a ``classes.json`` must say of itself to be believed."""
 
-Part: TypeAlias = tuple[list[str], list[int]]
-"""Names and labels of one split."""
+MAX_CLASS_NAMES_BYTES = 16_000_000
+
+Labelled: TypeAlias = dict[str, dict[str, list[str]]]
+"""Names of images by split and class."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -51,7 +45,7 @@ class FileImages:
 
     Args:
         root: The folder that the names are below.
-        names: Path of each image below ``root``, with forward slashes.
+        names: Path of each image below ``root``, with forward slashes, or an absolute path.
     """
 
     root: Path
@@ -68,13 +62,21 @@ class FileImages:
         """
         return open_image(self.root / self.names[index], name=self.names[index])
 
+    def source(self, index: int) -> Path:
+        """Returns the file of the image."""
+        return self.root / self.names[index]
+
     def name(self, index: int) -> str:
         """Returns the path of the image below the data folder."""
         return self.names[index]
 
 
 def read_folder(
-    path: str | Path, *, seed: int, fractions: Sequence[float] = (0.8, 0.1, 0.1)
+    path: str | Path,
+    *,
+    seed: int,
+    fractions: Sequence[float] = DEFAULT_FRACTIONS,
+    on_bad: OnBad = "fail",
 ) -> DataSet:
     """Returns the images below a folder, with the header of each one checked.
 
@@ -85,6 +87,8 @@ def read_folder(
         path: The folder.
         seed: Of the split, where the folder is not split already.
         fractions: Training, validation and, if any, test share, for the parts that are not there.
+        on_bad: ``fail``: images that cannot be read are an error that names them all. ``skip``:
+            they are left out and listed in :attr:`~zoo.protocols.DataSet.bad`.
 
     Raises:
         DataError: The folder, its layout or its images cannot be used. All problems of the layout
@@ -98,240 +102,106 @@ def read_folder(
             hint=LAYOUT,
         )
     scan = scan_folder(root)
-    labelled = _by_split_and_class(root, scan)
+    labelled = _with_real_names(root, by_split_and_class(root, scan))
+    every = [name for group in labelled.values() for images in group.values() for name in images]
+    headers = read_headers(root, every)
+    where = printable(root)
+    notes = [
+        *scan.notes,
+        *refuse_or_skip(headers.bad, on_bad=on_bad, total=len(every), where=where),
+    ]
+    if headers.bad:
+        labelled = _without(labelled, headers.bad, where)
     classes = tuple(sorted(labelled["train"]))
-    parts: dict[str, Part] = {}
-    for split, images in labelled.items():
-        pairs = [(name, label) for label in sorted(images) for name in images[label]]
-        parts[split] = [name for name, _ in pairs], [classes.index(label) for _, label in pairs]
-    sides = _shorter_sides(root, [name for names, _ in parts.values() for name in names])
-    if "val" not in parts:
-        parts = _split_training(parts, seed=seed, fractions=fractions, notes=scan.notes)
+    names, labels, rows = _flat(labelled, classes)
+    rows_N = fill_splits(rows, labels, seed=seed, fractions=fractions, notes=notes)
     return DataSet(
         name=root.resolve().name or str(path),
         classes=classes,
         splits={
             split: Split(
-                images=FileImages(root=root, names=tuple(parts[split][0])),
-                labels_N=np.asarray(parts[split][1], dtype=np.int64),
+                images=FileImages(root=root, names=tuple(names[row] for row in rows_N[split])),
+                labels_N=np.asarray(labels, dtype=np.int64)[rows_N[split]],
             )
             for split in ("train", "val", "test")
-            if split in parts
+            if split in rows_N
         },
-        fingerprint=_fingerprint(classes, parts, scan.sizes),
-        typical_side=int(np.median(sides)),
-        notes=(*scan.notes, *_class_notes(classes, parts)),
+        fingerprint=digest(
+            f"{split}\0{classes[labels[row]]}\0{names[row]}\0{scan.sizes[names[row]]}"
+            for split, positions_N in rows_N.items()
+            for row in positions_N
+        ),
+        typical_side=int(np.median(list(headers.sides.values()))),
+        bad=headers.bad,
+        notes=(
+            *notes,
+            *class_notes(
+                classes,
+                {split: [labels[row] for row in rows] for split, rows in rows_N.items()},
+            ),
+        ),
     )
 
 
-def _by_split_and_class(root: Path, scan: Scan) -> dict[str, dict[str, list[str]]]:
-    """Returns split -> class -> images, at least ``train``. Lists all problems together."""
-    tops = [folder for folder in scan.folders if folder and "/" not in folder]
-    splits = {top: SPLIT_NAMES[top.lower()] for top in tops if top.lower() in SPLIT_NAMES}
-    labelled: dict[str, dict[str, list[str]]] = {}
-    problems = scan.problems
-    if "train" in splits.values():
-        for split, count in Counter(splits.values()).items():
-            if count > 1:
-                names = [top for top, meant in splits.items() if meant == split]
-                problems.append(f"{listed(names)} all mean {split}")
-        for top in tops:
-            if top in splits:
-                labelled[splits[top]] = _classes(scan, f"{top}/", training=splits[top] == "train")
-            elif count := sum(name.startswith(f"{top}/") for name in scan.sizes):
-                scan.notes.append(f"left out {count} images in {shown(top)}, which is not a split")
-        _loose(scan, "")
-        _compare_splits(labelled, scan)
-    else:
-        if splits:
-            problems.append(f"{listed(list(splits))} without train")
-        labelled["train"] = _classes(scan, "", training=True)
-    if not scan.sizes:
-        problems[:] = ["no images", *(line for line in problems if "cannot be read" in line)]
-    elif len(labelled["train"]) < 2:
-        problems.append("only one class" if labelled["train"] else "no class folders")
-    if problems:
-        raise DataError(
-            f"{printable(root)} cannot be read as a data set\n{bullets(problems)}",
-            found=_summary(scan, tops),
-            hint=_better_folder(root, scan) or LAYOUT,
-        )
-    return labelled
+def _flat(
+    labelled: Labelled, classes: Sequence[str]
+) -> tuple[list[str], list[int], dict[str, range]]:
+    """Returns all names, their labels, and which positions are of which split."""
+    index = {label: position for position, label in enumerate(classes)}
+    names: list[str] = []
+    labels: list[int] = []
+    rows: dict[str, range] = {}
+    for split, images in labelled.items():
+        start = len(names)
+        for label in sorted(images):
+            names += images[label]
+            labels += [index[label]] * len(images[label])
+        rows[split] = range(start, len(names))
+    return names, labels, rows
 
 
-def _classes(scan: Scan, prefix: str, *, training: bool) -> dict[str, list[str]]:
-    """Returns class -> images below ``prefix``. A training class without images is a problem."""
-    found: dict[str, list[str]] = {
-        folder.removeprefix(prefix): []
-        for folder in scan.folders
-        if folder.startswith(prefix) and folder and "/" not in folder.removeprefix(prefix)
-    }
-    for name in scan.sizes:
-        if name.startswith(prefix):
-            label, slash, _ = name.removeprefix(prefix).partition("/")
-            if slash:
-                found[label].append(name)
-    _loose(scan, prefix)
-    if training:
-        scan.problems.extend(
-            f"class folder without images: {printable(prefix + label)}"
-            for label, images in found.items()
-            if not images
-        )
-    return found
-
-
-def _loose(scan: Scan, prefix: str) -> None:
-    """Makes a problem of images that are outside any class folder."""
-    inside = [name for name in scan.sizes if name.startswith(prefix)]
-    if loose := [name for name in inside if "/" not in name.removeprefix(prefix)]:
-        where = shown(prefix.removesuffix("/"))
-        scan.problems.append(
-            f"{len(loose)} images in {where}, outside any class folder: {listed(loose, most=3)}"
-        )
-
-
-def _compare_splits(labelled: dict[str, dict[str, list[str]]], scan: Scan) -> None:
-    """Makes a problem of classes that training does not know. Drops a test split without images."""
-    for split in ("val", "test"):
-        classes = labelled.get(split)
-        if classes is None:
-            continue
-        scan.problems.extend(
-            f"class {printable(label)} is in {split} and not in train"
-            for label, images in classes.items()
-            if images and label not in labelled["train"]
-        )
-        if not any(classes.values()):
-            # Also where the folder is there: a download that was cut short, or made by hand.
-            scan.notes.append(f"{split} is a folder without images, as if it were not there")
-            del labelled[split]
-
-
-def _class_notes(classes: Sequence[str], parts: Mapping[str, Part]) -> list[str]:
-    """Returns what is odd about the classes: none in a split, or names that look the same."""
-    notes = []
-    for split, (_, labels) in parts.items():
-        if missing := sorted(set(range(len(classes))) - set(labels)):
-            notes.append(
-                f"{split} has no images of {listed([classes[index] for index in missing])}"
-            )
-    looks: defaultdict[str, list[str]] = defaultdict(list)
-    for name in classes:
-        looks[unicodedata.normalize("NFC", name).casefold()].append(name)
-    notes += [f"classes that look alike: {listed(names)}" for names in looks.values() if names[1:]]
-    return notes
-
-
-def _shorter_sides(root: Path, names: Sequence[str]) -> list[int]:
-    """Opens every image as far as its header and returns the shorter sides, pixels.
+def _without(labelled: Labelled, bad: Mapping[str, str], where: str) -> Labelled:
+    """Returns what is left when unreadable images are left out.
 
     Raises:
-        DataError: Images that are unreadable, all of them at once.
+        DataError: A training class has no readable image: its index would change without a word.
     """
-
-    def look(block: Sequence[str]) -> tuple[list[int], list[str]]:
-        sides, problems = [], []
-        for name in block:
-            try:
-                sides.append(min(image_size(root / name, name=name)))
-            except DataError as error:
-                problems.append(f"{printable(name)}: {error.found}")
-        return sides, problems
-
-    # In blocks, since a future for each of a million files costs more than the opening.
-    blocks = [names[start : start + 256] for start in range(0, len(names), 256)]
-    with ThreadPoolExecutor(max_workers=min(8, (os.cpu_count() or 1) + 2)) as pool:
-        found = list(pool.map(look, blocks))
-    problems = [problem for _, listed_ones in found for problem in listed_ones]
-    if problems:
+    left = {
+        split: {label: [n for n in images if n not in bad] for label, images in group.items()}
+        for split, group in labelled.items()
+    }
+    if empty := [label for label, images in left["train"].items() if not images]:
         raise DataError(
-            f"{len(problems)} of {len(names)} images below {printable(root)} cannot be read\n"
-            + bullets(problems),
-            hint="replace or remove them",
+            f"no image of {listed(empty)} in {where} can be read",
+            hint="replace them, or remove the class",
         )
-    return [side for sides, _ in found for side in sides]
+    return {s: group for s, group in left.items() if any(group.values())}
 
 
-def _split_training(
-    parts: dict[str, Part],
-    *,
-    seed: int,
-    fractions: Sequence[float],
-    notes: list[str],
-) -> dict[str, Part]:
-    """Returns the parts with validation, and test if there was none, taken from training."""
-    names, labels = parts["train"]
-    shares = dict(zip(("train", "val", "test"), fractions, strict=False))
-    if len(fractions) not in (2, 3) or not shares["val"] > 0:
-        raise DataError(
-            f"the fractions {list(fractions)} leave no validation split",
-            hint="training, validation and test shares that sum to 1, as 0.8, 0.1, 0.1",
-        )
-    if "test" in parts:
-        shares.pop("test", None)
-        notes.append("validation was split from training")
-    total = sum(shares.values())
-    rows = stratified_split(
-        labels, fractions=[share / total for share in shares.values()], seed=seed
-    )
-    result = dict(parts)
-    for split, rows_N in zip(shares, rows, strict=True):
-        if len(rows_N):
-            result[split] = [names[row] for row in rows_N], [labels[row] for row in rows_N]
-        elif split == "val":
+def _with_real_names(root: Path, labelled: Labelled) -> Labelled:
+    """Returns the classes under the names that ``classes.json`` gives their folders.
+
+    A file of that name that is not zoo's says nothing.
+
+    Raises:
+        DataError: Two folders of a split would be one class.
+    """
+    file = root / CLASS_NAMES_FILE
+    try:
+        if not file.is_file() or file.stat().st_size > MAX_CLASS_NAMES_BYTES:
+            return labelled
+        table = json.loads(file.read_bytes())
+        ours = isinstance(table, dict) and table.get("format") == CLASS_NAMES_FORMAT
+        folders = table["folders"] if ours else {}
+        real = {str(folder): str(name) for folder, name in folders.items()}
+    except (OSError, ValueError, KeyError, AttributeError, RecursionError):
+        return labelled
+    result: Labelled = {}
+    for split, images in labelled.items():
+        renamed = {real.get(label, label): names for label, names in images.items()}
+        if len(renamed) < len(images):
             raise DataError(
-                f"too few images for a validation split: {len(names)}",
-                hint="add images, or make a val folder beside train",
+                f"{printable(file)} gives two folders the same class name", hint=f"remove {file}"
             )
-        elif shares[split] > 0:
-            notes.append(f"too few images for a {split} split: it was left out")
+        result[split] = renamed
     return result
-
-
-def _fingerprint(
-    classes: Sequence[str],
-    parts: Mapping[str, Part],
-    sizes: Mapping[str, int],
-) -> str:
-    """Returns SHA-256 over names, sizes, labels and split. Neither place nor time of the files."""
-    digest = hashlib.sha256()
-    lines = sorted(
-        f"{split}\0{classes[label]}\0{name}\0{sizes[name]}\n"
-        for split, (names, labels) in parts.items()
-        for name, label in zip(names, labels, strict=True)
-    )
-    for line in lines:
-        digest.update(line.encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()
-
-
-def _summary(scan: Scan, tops: Sequence[str]) -> str:
-    """Returns what is in the folder in a few words."""
-    folders = f"folders {listed(tops, most=6)}" if tops else "no folders"
-    notes = "; ".join(scan.notes[:2])
-    return f"{len(scan.sizes)} images, {folders}" + (f"; {notes}" if notes else "")
-
-
-def _better_folder(root: Path, scan: Scan) -> str:
-    """Returns a hint at a folder inside that has the layout, as unpacked archives often have."""
-    for folder in _only_children(scan.folders):
-        prefix = f"{folder}/"
-        inner = [name.removeprefix(prefix) for name in scan.folders if name.startswith(prefix)]
-        if any(SPLIT_NAMES.get(name.lower()) == "train" for name in inner):
-            return f"the folder inside, {printable(root / folder)}"
-    return ""
-
-
-def _only_children(folders: Sequence[str]) -> Iterator[str]:
-    """Yields the folders that one meets going down for as long as there is only one."""
-    place = ""
-    while True:
-        prefix = f"{place}/" if place else ""
-        inner = [
-            f for f in folders if f.startswith(prefix) and f and "/" not in f.removeprefix(prefix)
-        ]
-        if len(inner) != 1:
-            return
-        place = inner[0]
-        yield place

@@ -81,11 +81,12 @@ class EncodedImages:
         Raises:
             DataError: It cannot be decoded.
         """
-        begin, end = (
-            self.offsets[range(len(self))[index]],
-            self.offsets[range(len(self))[index] + 1],
-        )
-        return open_image(self.content[begin:end].tobytes(), name=self.names[index])
+        return open_image(self.source(index), name=self.names[index])
+
+    def source(self, index: int) -> bytes:
+        """Returns the encoded image."""
+        row = range(len(self))[index]
+        return self.content[self.offsets[row] : self.offsets[row + 1]].tobytes()
 
     def name(self, index: int) -> str:
         """Returns the name of the image within its data set."""

@@ -12,7 +12,19 @@ from pathlib import Path
 
 from zoo.errors import printable
 
-__all__ = ["SUFFIXES", "Scan", "bullets", "listed", "natural", "scan_folder", "shown"]
+__all__ = [
+    "CLASS_NAMES_FILE",
+    "SUFFIXES",
+    "Scan",
+    "bullets",
+    "listed",
+    "natural",
+    "scan_folder",
+    "shown",
+]
+
+CLASS_NAMES_FILE = "classes.json"
+"""What an imported folder keeps at its top: the class names that could not be folder names."""
 
 SUFFIXES = frozenset(
     {".bmp", ".dib", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg"}
@@ -85,7 +97,7 @@ def scan_folder(root: Path) -> Scan:
                     left_out["pipes, devices, sockets and links to nothing"].append(name)
                 elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:
                     images[name] = size
-                else:
+                elif name != CLASS_NAMES_FILE:
                     left_out["files without an image suffix"].append(name)
             pending.extend(reversed(inner))
 

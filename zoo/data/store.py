@@ -1,79 +1,69 @@
 """Images of one split at the size that the network takes, fetched a batch at a time.
 
-Images that fit the memory budget are decoded once and kept as bytes; others are decoded when they
-are asked for, by threads (Pillow decodes and resizes without the interpreter's lock), one batch
-ahead of the one in use.
+Images that fit the memory budget are decoded once and held as bytes. Others are decoded when they
+are asked for, by threads (Pillow and torch's resampler work without the interpreter's lock), some
+batches ahead of the one in use, or read from a file of decoded images on disk. Whatever the way,
+an image has the same bits.
 
 Shapes: N images, B batch, C channels, S side in pixels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
-from PIL import Image as PillowImage
 from torch import Tensor
-from torch.nn import functional
 
-from zoo.protocols import Images, PixelImages, Preprocessing
+from zoo.data.damage import bad_images, find_bad
+from zoo.data.decode import reader
+from zoo.data.decoded import DecodedRows
+from zoo.data.resize import needed_sides, stack_to_bytes, write_square
+from zoo.errors import DataError
+from zoo.protocols import Images, PixelImages, Preprocessing, SourcedImages
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Store", "ahead", "to_bytes"]
+    from zoo.data.threads import Progress
 
-_RESAMPLING = {
-    "nearest": PillowImage.Resampling.NEAREST,
-    "bilinear": PillowImage.Resampling.BILINEAR,
-    "bicubic": PillowImage.Resampling.BICUBIC,
-}
+__all__ = ["Store", "ahead"]
+
+_CHUNK = 256
+# Images decoded between two reports of progress, and between two syncs of the disk.
+
+_BATCHES_AHEAD = 2
+# With one, the decoding threads have nothing to do while the last images of a batch are decoded.
+
 _T = TypeVar("_T")
 
 
-def to_bytes(image: PillowImage.Image, preprocessing: Preprocessing, channels: int) -> Tensor:
-    """Returns one decoded image as uint8 of shape (C, S, S): resized, centre cut out."""
-    side = preprocessing.image_size
-    resized = _resized_side(preprocessing)
-    width, height = image.size
-    scale = resized / min(width, height)
-    size = (max(side, round(width * scale)), max(side, round(height * scale)))
-    resampling = _RESAMPLING[preprocessing.interpolation]
-    image = image.resize(size, resampling, reducing_gap=3.0)
-    left, top = (size[0] - side) // 2, (size[1] - side) // 2
-    image = image.crop((left, top, left + side, top + side))
-    if channels == 1:
-        return torch.from_numpy(np.array(image.convert("L"))).unsqueeze(0)
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
-
-
-def _resized_side(preprocessing: Preprocessing) -> int:
-    return max(
-        preprocessing.image_size, round(preprocessing.image_size / preprocessing.crop_fraction)
-    )
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Store:
     """The images of one split, ready to be fetched.
 
     Args:
         images: Where they come from.
-        preprocessing: Size, interpolation and crop.
+        preprocessing: Size, fit, crop and interpolation.
         channels: 3 for colour, 1 for grey.
-        held_NCSS: All images as uint8 when they fit the budget, else None.
-        pool: Threads that decode.
+        num_threads: How many decode; 0 decodes in the thread that fetches.
+        held_NSSC: All images when they fit the budget, else None.
+        kept: Those that are decoded on disk, if that was asked for and can be had.
     """
 
     images: Images | PixelImages
     preprocessing: Preprocessing
     channels: int
-    held_NCSS: Tensor | None
-    pool: ThreadPoolExecutor
+    num_threads: int
+    held_NSSC: Tensor | None = None
+    kept: DecodedRows | None = None
+    _pool: ThreadPoolExecutor | None = field(default=None, repr=False)
 
     @classmethod
     def open(
@@ -84,88 +74,181 @@ class Store:
         channels: int,
         budget_bytes: int,
         num_threads: int,
-        progress: Callable[[int, int], None] = lambda done, total: None,
+        progress: Progress = lambda done, total: None,
+        keep_decoded: Path | None = None,
     ) -> Store:
         """Returns a store, with the images decoded into memory when they fit ``budget_bytes``.
 
+        Args:
+            images: Where the images come from.
+            preprocessing: How they become squares.
+            channels: 3 for colour, 1 for grey.
+            budget_bytes: Memory that they may take.
+            num_threads: How many threads decode; 0 decodes in the thread that fetches.
+            progress: Told how many are decoded, of how many, when they are decoded here.
+            keep_decoded: Cache folder in which to keep them decoded, for later epochs and runs.
+                Without effect on images that do not come from files.
+
         Raises:
-            DataError: An image cannot be decoded.
+            DataError: Images cannot be decoded, all of them named.
+            MachineError: ``keep_decoded`` has no room for them or cannot be written.
         """
-        pool = ThreadPoolExecutor(max(1, num_threads), thread_name_prefix="zoo-decode")
-        store = cls(images, preprocessing, channels, None, pool)
+        pool = None
+        if num_threads > 0:
+            pool = ThreadPoolExecutor(num_threads, thread_name_prefix="zoo-decode")
+        store = cls(images, preprocessing, channels, num_threads, _pool=pool)
         if isinstance(images, PixelImages):
             return store
+        files = None if keep_decoded is None else _files(images)
+        if keep_decoded is not None and files is not None:
+            kept = DecodedRows.open(
+                keep_decoded, files=files, preprocessing=preprocessing, channels=channels
+            )
+            if kept is not None and kept.writable:
+                store._fill(kept, progress)
+                kept.share()
+            store = replace(store, kept=kept)
         side, total = preprocessing.image_size, len(images)
         if total * channels * side * side > budget_bytes:
             return store
-        held_NCSS = torch.empty((total, channels, side, side), dtype=torch.uint8)
-        for first in range(0, total, 256):
-            chunk = np.arange(first, min(first + 256, total))
-            held_NCSS[first : first + len(chunk)] = store.fetch(chunk)
+        held_NSSC = np.empty((total, side, side, channels), dtype=np.uint8)
+        bad: dict[int, str] = {}
+        for first in range(0, total, _CHUNK):
+            chunk = np.arange(first, min(first + _CHUNK, total))
+            bad |= store._decode(chunk, held_NSSC[first : first + len(chunk)])
             progress(first + len(chunk), total)
-        return cls(images, preprocessing, channels, held_NCSS, pool)
+        if bad:
+            raise bad_images(images, bad)
+        return replace(store, held_NSSC=torch.from_numpy(held_NSSC), kept=None)
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def fetch(self, samples_B: NDArray[np.int64]) -> Tensor:
-        """Returns these images as uint8 of shape (B, C, S, S).
-
-        Raises:
-            DataError: An image cannot be decoded.
-        """
-        if self.held_NCSS is not None:
-            return self.held_NCSS[torch.from_numpy(samples_B)]
-        if isinstance(self.images, PixelImages):
-            return _resize_pixels(self.images.pixels[samples_B], self.preprocessing, self.channels)
-        images = self.images
-
-        def decode(sample: np.int64) -> Tensor:
-            return to_bytes(images.read(int(sample)), self.preprocessing, self.channels)
-
-        return torch.stack(list(self.pool.map(decode, samples_B)))
-
     @property
     def decodes(self) -> bool:
-        """Whether a fetch has to decode, and so is worth doing ahead."""
-        return self.held_NCSS is None and not isinstance(self.images, PixelImages)
+        """Whether a fetch has to decode or read, and so is worth doing ahead."""
+        return self.held_NSSC is None and not isinstance(self.images, PixelImages)
+
+    def fetch(self, samples_B: NDArray[np.int64]) -> Tensor:
+        """Returns these images as uint8 of shape (B, C, S, S), in channels-last memory format.
+
+        Raises:
+            DataError: Images cannot be decoded, those of this batch named.
+        """
+        if self.held_NSSC is not None:
+            return self.held_NSSC.index_select(0, torch.from_numpy(samples_B)).permute(0, 3, 1, 2)
+        if isinstance(self.images, PixelImages):
+            pixels = self.images.pixels[samples_B]
+            return stack_to_bytes(pixels, self.preprocessing, self.channels)
+        side = self.preprocessing.image_size
+        batch_BSSC = np.empty((len(samples_B), side, side, self.channels), dtype=np.uint8)
+        if bad := self._decode(samples_B, batch_BSSC):
+            raise bad_images(self.images, bad)
+        return torch.from_numpy(batch_BSSC).permute(0, 3, 1, 2)
+
+    def stream(
+        self, items: Iterable[_T], samples_of: Callable[[_T], NDArray[np.int64]]
+    ) -> Iterator[tuple[_T, Tensor]]:
+        """Yields each item with its images, in order, the next ones decoded meanwhile.
+
+        Args:
+            items: What the batches are made of.
+            samples_of: Which images an item needs.
+
+        Raises:
+            DataError: Images cannot be decoded. All others are decoded as well, to name every one.
+        """
+
+        def fetch(item: _T) -> Tensor:
+            return self.fetch(samples_of(item))
+
+        if self.decodes and self._pool is not None:
+            return self._naming_all(ahead(items, fetch))
+        return self._naming_all((item, fetch(item)) for item in items)
+
+    def _naming_all(self, batches: Iterator[_T]) -> Iterator[_T]:
+        try:
+            yield from batches
+        except DataError:
+            if isinstance(self.images, PixelImages):
+                raise
+            if bad := find_bad(self.images, num_threads=self.num_threads):
+                raise bad_images(self.images, bad) from None
+            raise
+
+    def _decode(
+        self, samples_B: NDArray[np.int64], batch_BSSC: NDArray[np.uint8]
+    ) -> dict[int, str]:
+        """Fills a batch and returns the reason by sample of the images that cannot be read."""
+        assert not isinstance(self.images, PixelImages)
+        read = reader(self.images, at_least=needed_sides(self.preprocessing))
+        bad: dict[int, str] = {}
+
+        def work(rows: NDArray[np.int64]) -> None:
+            for row in rows.tolist():
+                sample = int(samples_B[row])
+                if self.kept is not None and self.kept.good_N[sample]:
+                    batch_BSSC[row] = self.kept.pixels_NSSC[sample]
+                    continue
+                try:
+                    write_square(read(sample), batch_BSSC[row], self.preprocessing)
+                except DataError as error:
+                    bad[sample] = error.found or error.what
+
+        rows_B = np.arange(len(samples_B))
+        if self._pool is None:
+            work(rows_B)
+        else:
+            # A few blocks for each thread: a future an image costs as much as a small image.
+            blocks = np.array_split(rows_B, min(len(rows_B), 4 * self.num_threads))
+            list(self._pool.map(work, blocks))
+        return bad
+
+    def _fill(self, kept: DecodedRows, progress: Progress) -> None:
+        """Decodes what is missing on disk."""
+        assert not isinstance(self.images, PixelImages)
+        missing = kept.missing()
+        side = self.preprocessing.image_size
+        bad: dict[int, str] = {}
+        for first in range(0, len(missing), _CHUNK):
+            chunk = missing[first : first + _CHUNK]
+            batch_BSSC = np.empty((len(chunk), side, side, self.channels), dtype=np.uint8)
+            found = self._decode(chunk, batch_BSSC)
+            fine_B = ~np.isin(chunk, list(found))
+            kept.write(chunk[fine_B], batch_BSSC[fine_B])
+            bad |= found
+            progress(first + len(chunk), len(missing))
+        if bad:
+            raise bad_images(self.images, bad)
 
 
-def _resize_pixels(
-    pixels: NDArray[np.uint8], preprocessing: Preprocessing, channels: int
-) -> Tensor:
-    """Resizes decoded images of one size, all at once: uint8 (B, H, W[, 3]) to (B, C, S, S)."""
-    images = torch.from_numpy(pixels)
-    images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2)
-    if channels == 1 and images.shape[1] == 3:
-        weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)  # ITU-R 601, as Pillow
-        images = (images * weights).sum(1, keepdim=True).round().to(torch.uint8)
-    side, resized = preprocessing.image_size, _resized_side(preprocessing)
-    height, width = images.shape[-2:]
-    scale = resized / min(height, width)
-    size = (max(side, round(height * scale)), max(side, round(width * scale)))
-    if size != (height, width):
-        smooth = preprocessing.interpolation != "nearest"
-        images = functional.interpolate(
-            images, size, mode=preprocessing.interpolation, antialias=smooth,
-            **({"align_corners": False} if smooth else {}),
-        )  # fmt: skip
-    top, left = (size[0] - side) // 2, (size[1] - side) // 2
-    images = images[..., top : top + side, left : left + side]
-    return images.expand(-1, channels, -1, -1) if images.shape[1] != channels else images
+def _files(images: Images) -> Sequence[Path] | None:
+    """Returns the file of every image, or None where one does not come from a file."""
+    if not isinstance(images, SourcedImages):
+        return None
+    files = []
+    for index in range(len(images)):
+        source = images.source(index)
+        if not isinstance(source, Path):
+            return None
+        files.append(source)
+    return files
 
 
-def ahead(items: Iterable[_T], fetch: Callable[[_T], Tensor]) -> Iterator[tuple[_T, Tensor]]:
-    """Yields (item, fetch(item)) in order; the next is fetched while the current one is used."""
-    with ThreadPoolExecutor(1, thread_name_prefix="zoo-ahead") as pool:
-        waiting: tuple[_T, Future[Tensor]] | None = None
+def ahead(
+    items: Iterable[_T], fetch: Callable[[_T], Tensor], *, depth: int = _BATCHES_AHEAD
+) -> Iterator[tuple[_T, Tensor]]:
+    """Yields (item, fetch(item)) in order; ``depth`` more are fetched while one is used."""
+    with ThreadPoolExecutor(depth, thread_name_prefix="zoo-ahead") as pool:
+        waiting: deque[tuple[_T, Future[Tensor]]] = deque()
         try:
             for item in items:
-                upcoming = (item, pool.submit(fetch, item))
-                if waiting is not None:
-                    yield waiting[0], waiting[1].result()
-                waiting = upcoming
-            if waiting is not None:
-                yield waiting[0], waiting[1].result()
+                waiting.append((item, pool.submit(fetch, item)))
+                if len(waiting) > depth:
+                    ready, future = waiting.popleft()
+                    yield ready, future.result()
+            while waiting:
+                ready, future = waiting.popleft()
+                yield ready, future.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)

@@ -77,7 +77,8 @@ class WeightAverage:
     def follow(self, model: nn.Module) -> None:
         """Takes up what trains now, at its present value. What was taken up before stays.
 
-        To be called at the start of each phase, with modes and gradients set.
+        To be called at the start of each phase, with modes and gradients set and before its first
+        step: a tensor that has moved already would count as if it had always been there.
         """
         present = dict(model.named_parameters())
         moving = {name for name, p in present.items() if p.requires_grad}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.config.compatibility import check_options
+from zoo.engine.callbacks import check_callbacks
 from zoo.engine.phases import parse_phases
 from zoo.errors import UsageError, ZooError
 from zoo.protocols import Preprocessing
@@ -82,6 +83,7 @@ def choose(config: RunConfig, registry: Registry) -> Choices:
         except UsageError as error:
             problems.append(error)
     problems += check_options(config)
+    problems += check_callbacks(picked["callbacks"] or ())
     if problems:
         raise UsageError.together(problems)
     return Choices(**picked)

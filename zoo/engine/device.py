@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -18,7 +18,7 @@ from zoo.errors import UsageError, printable
 if TYPE_CHECKING:
     from zoo.config import RunConfig
 
-__all__ = ["Device"]
+__all__ = ["Device", "torch_settings"]
 
 _T = TypeVar("_T")
 
@@ -124,3 +124,17 @@ class Device:
     def sum(self, tensor: Tensor) -> Tensor:
         """Returns the sum over all processes."""
         return self.accelerator.reduce(tensor, reduction="sum") if self.world > 1 else tensor
+
+
+@contextmanager
+def torch_settings(config: RunConfig) -> Iterator[None]:
+    """Computes with the run's threads and determinism inside the block."""
+    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    torch.use_deterministic_algorithms(strict or config.deterministic)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(strict)

@@ -148,7 +148,8 @@ class Observer:
     def sampled(self, phase: Phase, sample: Callable[[], Sample], *, epoch: int) -> None:
         """Some training images of a phase can be seen: ``sample()`` decodes and augments them.
 
-        Told after ``phase_started``, when the phase's first epoch, ``epoch``, begins or goes on.
+        Told after ``phase_started``. ``epoch`` is the one that begins, or that a resume goes on
+        with, from 1.
         """
 
     def step_ended(

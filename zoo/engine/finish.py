@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -55,11 +56,12 @@ def final_averages(
 ) -> Iterator[Average]:
     """Yields each average that the configuration asks for, validated. Leaves it in the network."""
 
-    def scored(weights: Mapping[str, Tensor] | None) -> float:
-        """Validates weights, or the network as it is; statistics that moved are computed anew."""
+    def scored(weights: Mapping[str, Tensor] | None = None, *, mixed: bool = True) -> float:
+        """Validates weights, or the network as it is; mixed weights get statistics of their own."""
         if weights is not None:
             job.model.load_state_dict(weights)
-        _recalibrate(job, feeds["train"])
+        if mixed:
+            _recalibrate(job, feeds["train"])
         loss, accuracy = evaluate(
             job.model, feeds["val"], loss=job.loss, device=device, batch_size=EVALUATION_BATCH,
             multi_label=job.data.multi_label,
@@ -75,13 +77,14 @@ def final_averages(
     average = state.last_epochs
     if average is not None and average.num_updates:
         with average.swapped():
-            found = made(f"average of the last {average.num_updates} epochs", scored(None))
+            found = made(f"average of the last {average.num_updates} epochs", scored())
         yield found
     if state.candidates:
         weights = read_candidates(folder.path / "candidates", state.candidates)
-        soup, members, _ = greedy_soup(weights, scored)
+        tried = count()
+        soup, members, _ = greedy_soup(weights, lambda soup: scored(soup, mixed=next(tried) > 0))
         epochs = ", ".join(str(state.candidates[member].epoch) for member in members)
-        yield made(f"soup of epochs {epochs}", scored(soup))
+        yield made(f"soup of epochs {epochs}", scored(soup, mixed=len(members) > 1))
 
 
 def _recalibrate(job: Job, feed: Feed) -> None:

@@ -118,6 +118,7 @@ def train_epoch(
             except (RuntimeError, MemoryError) as error:
                 if not config.auto_batch or not is_out_of_memory(error):
                     raise
+                answers = None  # also when it was the second gradient that did not fit
             if answers is None:  # here the error is gone, and with it what held the tensors
                 _cut_finer(training, len(plan[step]))
                 break  # the same step again, and the rest of the epoch, in smaller parts
@@ -182,6 +183,8 @@ def _gradient(
 
 def _cut_finer(training: Training, batch_size: int) -> None:
     """Has batches computed in twice as many parts from here on.
+
+    The attempt that failed may have moved batch-norm statistics; the step that follows is exact.
 
     Raises:
         MachineError: They cannot be cut finer.

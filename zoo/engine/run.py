@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from zoo.engine.device import Device
-from zoo.engine.events import EpochRow, Observer, RunResult
-from zoo.engine.feeds import Feed
+from zoo.engine.device import Device, torch_settings
+from zoo.engine.events import EpochRow, Observer, RunResult, WeightsView
+from zoo.engine.feeds import ImageFeed
 from zoo.engine.finish import final_averages
 from zoo.engine.interrupts import Interrupted, Interrupts, interrupts
 from zoo.engine.job import Job
 from zoo.engine.loop import evaluate, train_epoch
 from zoo.engine.meters import Meter
+from zoo.engine.sample import sample_of
 from zoo.engine.stage import EVALUATION_BATCH, Stage, image_feed
 from zoo.engine.state import RunState, resume_stage
 from zoo.engine.stopping import greater_is_better
@@ -30,8 +31,6 @@ from zoo.runs.checkpoint import Checkpoint
 from zoo.runs.folder import RunFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from zoo.engine.distillation import Teacher
 
 __all__ = ["run_job"]
@@ -66,11 +65,15 @@ def run_job(
         NonFiniteError: The loss is not finite; the last checkpoint is kept.
         MachineError: The disk is full or not writable; earlier checkpoints are intact.
     """
-    with _torch_settings(job), interrupts() as signals:
+    with torch_settings(job.config), interrupts() as signals:
         listener = observer if device.is_main else Observer()
         return _Run(
             job, folder, device, listener, signals, resume=resume, force=force, teacher=teacher
         ).to_the_end()
+
+
+_SHOWN = 32
+"""Training images of a phase that observers are offered."""
 
 
 class _OutOfTime(Exception):
@@ -101,6 +104,8 @@ class _Run:
         """Runs what is left of the phases, then tests the best weights."""
         job, position = self.job, self.state.position
         self.observer.run_started(job, self.folder.path, resumed_epoch=position.epochs_done)
+        if self.state.rows:
+            self.observer.resumed(tuple(self.state.rows))
         feeds = {
             name: image_feed(
                 job, name, device=self.device, progress=self.preparing, teach=self.teach
@@ -113,7 +118,7 @@ class _Run:
             position.phase, position.epoch, position.step = position.phase + 1, 0, 0
         return self.finish(feeds)
 
-    def run_phase(self, feeds: Mapping[str, Feed]) -> None:
+    def run_phase(self, feeds: Mapping[str, ImageFeed]) -> None:
         """Runs what is left of the current phase."""
         position, phase = self.state.position, self.job.phases[self.state.position.phase]
         if self.phase_is_over():
@@ -121,13 +126,15 @@ class _Run:
         began = time.monotonic()
         stage = Stage.open(
             self.job, phase, feeds, device=self.device, accumulation=self.state.accumulation,
-            average=self.state.average, observer=self.observer, progress=self.preparing,
+            average=self.state.average, last_epochs=self.state.last_epochs,
+            observer=self.observer, progress=self.preparing,
         )  # fmt: skip
         meter = self.new_meter()
         if self.saved is not None:
             resume_stage(stage, meter, self.saved)
         else:
             self.state.best.start_phase()
+        self.show_sample(stage, feeds["train"])
         while not self.phase_is_over():
             row = self.run_epoch(stage, meter, began=began)
             began = time.monotonic()
@@ -137,6 +144,7 @@ class _Run:
             self.state.rows.append(row)
             self.save(stage, meter)
             self.observer.epoch_ended(row)
+            self.observer.weights_shown(WeightsView(self.job.model), epoch=row.epoch)
             self.leave_if_asked()
         if not stage.kept_still():
             raise ZooError(
@@ -179,6 +187,8 @@ class _Run:
                 job.config.monitor, val_loss if job.config.monitor == "val_loss" else val_accuracy
             )
             best = self.keep_weights(score)
+        if self.state.last_epochs is not None and self.is_among_the_last():
+            self.state.last_epochs.update()
         schedule = job.schedules[position.phase]
         if isinstance(schedule, ReactiveSchedule) and position.epoch + 1 > stage.phase.warmup:
             schedule.observe(score)
@@ -201,6 +211,13 @@ class _Run:
             stage.phase, epoch=position.epochs_done + 1, step=step + 1, num_steps=num_steps,
             loss=loss,
         )  # fmt: skip
+        self.observer.step_measured(
+            steps_done=position.steps_done, loss=loss,
+            lr=stage.training.update.optimizer.param_groups[0]["lr"],
+        )  # fmt: skip
+        if self.observer.failure is not None:
+            self.save(stage, meter)
+            raise self.observer.failure
         if 0 < config.max_minutes * 60 < self.seconds():
             raise _OutOfTime
         due = 0 < config.save_every * 60 < time.monotonic() - self.last_save
@@ -208,6 +225,15 @@ class _Run:
         if step + 1 < num_steps and (due or self.signals.received):
             self.save(stage, meter)
             self.leave_if_asked()
+
+    def show_sample(self, stage: Stage, feed: ImageFeed) -> None:
+        """Offers some training images of the phase to whoever wants to see them."""
+        epoch = self.state.position.epochs_done
+        sample = partial(
+            sample_of, feed, stage.training.draws(epoch)[:_SHOWN],
+            classes=self.job.data.classes, epoch=epoch if stage.phase.augment else None,
+        )  # fmt: skip
+        self.observer.sampled(stage.phase, sample, epoch=epoch + 1)
 
     def keep_weights(self, score: float) -> bool:
         """Keeps the weights if they are among the best, and returns whether they are the best."""
@@ -220,14 +246,12 @@ class _Run:
                 self.folder.path / "candidates", state.candidates, epoch=epoch, score=score,
                 weights=job.model.state_dict(), most=job.config.soup,
             )  # fmt: skip
-        if state.last_epochs is not None and epoch > self.planned_epochs() - job.config.swa:
-            state.last_epochs.follow(job.model)
-            state.last_epochs.update()
         return best
 
-    def planned_epochs(self) -> int:
-        """How many epochs the run has unless it stops early."""
-        return sum(phase.epochs for phase in self.job.phases)
+    def is_among_the_last(self) -> bool:
+        """Whether the current epoch's weights are to be in the plain average."""
+        planned = sum(phase.epochs for phase in self.job.phases)
+        return self.state.position.epochs_done + 1 > planned - self.job.config.swa
 
     def lr_factor(self, step: int, num_steps: int) -> float:
         """Returns the share of the base learning rate at a step of the current epoch."""
@@ -272,7 +296,7 @@ class _Run:
         """Returns a meter for an epoch."""
         return Meter(self.device.torch_device, multi_label=self.job.data.multi_label)
 
-    def finish(self, feeds: Mapping[str, Feed]) -> RunResult:
+    def finish(self, feeds: Mapping[str, ImageFeed]) -> RunResult:
         """Tries the averages that were asked for, tests the best weights, writes the summary."""
         job, best = self.job, self.state.best
         self.device.wait()
@@ -298,6 +322,8 @@ class _Run:
             num_test=len(job.data.splits["test"].images) if "test" in job.data.splits else 0,
         )  # fmt: skip
         if self.device.is_main:
+            # Again: a kill between the last checkpoint and the table leaves the table a row short.
+            self.folder.write_rows(row.as_dict() for row in self.state.rows)
             summary = {k: v for k, v in asdict(result).items() if k not in ("rows", "path")}
             self.folder.write_json("summary.json", summary)
         self.observer.run_ended(result)
@@ -321,17 +347,3 @@ class _Run:
     def seconds(self) -> float:
         """Wall time of the run over all its processes."""
         return self.state.seconds + time.monotonic() - self.started
-
-
-@contextmanager
-def _torch_settings(job: Job) -> Iterator[None]:
-    """Computes with the run's threads and determinism inside the block."""
-    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    if job.config.threads is not None:
-        torch.set_num_threads(job.config.threads)
-    torch.use_deterministic_algorithms(strict or job.config.deterministic)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(strict)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from zoo.data.batches import cut
@@ -11,13 +10,11 @@ from zoo.engine.feeds import ImageFeed
 from zoo.errors import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
 
-__all__ = ["sample_of", "sampler"]
+__all__ = ["sample_of"]
 
 
 def sample_of(
@@ -36,17 +33,6 @@ def sample_of(
         images_BCHW=images_BCSS.detach().cpu(),
         labels=tuple(_caption(answer, classes) for answer in target.cpu()),
     )
-
-
-def sampler(
-    feed: ImageFeed,
-    draws: NDArray[np.int64],
-    *,
-    classes: tuple[str, ...],
-    epoch: int | None,
-) -> Callable[[], Sample]:
-    """Returns a function that makes the sample when somebody wants to see it."""
-    return partial(sample_of, feed, draws, classes=classes, epoch=epoch)
 
 
 def _caption(answer: Tensor, classes: tuple[str, ...]) -> str:

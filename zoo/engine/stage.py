@@ -74,8 +74,8 @@ class Stage:
     @classmethod
     def open(
         cls, job: Job, phase: Phase, feeds: Mapping[str, Feed], *, device: Device,
-        accumulation: Accumulation, average: WeightAverage | None, observer: Observer,
-        progress: Progress,
+        accumulation: Accumulation, average: WeightAverage | None = None,
+        last_epochs: WeightAverage | None = None, observer: Observer, progress: Progress,
     ) -> Stage:  # fmt: skip
         """Freezes what the phase freezes, computes the frozen features, builds the optimizer."""
         model, config = job.model, job.config
@@ -112,8 +112,9 @@ class Stage:
             frozen_digest=digest(frozen) if frozen else "",
         )  # fmt: skip
         stage.to_train()
-        if average is not None:
-            average.follow(model)
+        for follower in (average, last_epochs):
+            if follower is not None:
+                follower.follow(model)
         return stage
 
     def to_train(self) -> None:

@@ -111,7 +111,9 @@ def check_finite(
         value = float(loss)
         if not math.isfinite(value):
             rate = update.optimizer.param_groups[0]["lr"]
-            where = first_non_finite(module, batch.inputs) or "the loss itself"
+            plain = update.device.accelerator.unwrap_model(module)
+            with torch.compiler.set_stance("force_eager"), update.device.autocast():
+                where = first_non_finite(plain, batch.inputs) or "the loss itself"
             raise NonFiniteError(
                 f"the loss is {value} at step {step + 1} of the epoch; the step was not made",
                 found=f"learning rate {rate:.3g}; not finite: {where}",

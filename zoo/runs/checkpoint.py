@@ -24,11 +24,12 @@ from torch import Tensor
 
 from zoo.errors import CheckpointError, printable
 from zoo.runs import tree
-from zoo.runs.disk import atomic_folder, machine_errors, remove_leftovers
+from zoo.runs.disk import atomic_folder, machine_errors, make_folder, remove_leftovers
 
 __all__ = [
     "FORMAT",
     "Checkpoint",
+    "digest_of",
     "file_digest",
     "latest",
     "load",
@@ -90,12 +91,8 @@ def save(folder: Path, *, step: int, model: Mapping[str, Tensor], state: Mapping
     target = folder / f"step-{step:08d}"
     kept = f"the checkpoints in {folder}" if folder.is_dir() and any(folder.iterdir()) else ""
     with machine_errors("writing the checkpoint", target, kept=kept):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         remove_leftovers(folder)
-        if target.exists():  # the same step again, after a resume or from a broken attempt
-            if _problem(target) is None:
-                return target
-            shutil.rmtree(target)
         with atomic_folder(target) as building:
             plain, tensors = tree.split(dict(state))
             write_tensors(building / "model.safetensors", model)
@@ -103,11 +100,23 @@ def save(folder: Path, *, step: int, model: Mapping[str, Tensor], state: Mapping
             (building / "state.json").write_text(json.dumps(plain), encoding="utf-8")
             files = {file.name: _entry(file) for file in sorted(building.iterdir())}
             manifest = {"format": FORMAT, "step": step, "files": files}
-            manifest["digest"] = _digest_of(manifest)
+            manifest["digest"] = digest_of(manifest)
             (building / "MANIFEST.json").write_text(json.dumps(manifest), encoding="utf-8")
-    for _, old in _found(folder)[:-_KEEP]:
-        shutil.rmtree(old, ignore_errors=True)
+    _prune(folder, step=step)
     return target
+
+
+def _prune(folder: Path, *, step: int) -> None:
+    """Removes all but the last two whole checkpoints up to a step that has just been saved.
+
+    A cut one is no fall-back, so it does not count. Later steps are those that a resume passed
+    over: broken, and built anew when the run comes there, or of a newer format, and not ours.
+    """
+    older = [path for number, path in _found(folder) if number < step]
+    whole = [path for path in older if _problem(path, digests=False) is None]
+    for path in older:
+        if path not in whole[1 - _KEEP :]:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def latest(folder: Path) -> tuple[Path | None, list[str]]:
@@ -145,6 +154,12 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def digest_of(table: Mapping[str, Any]) -> str:
+    """Returns the SHA-256 of a JSON table without its own entry ``digest``."""
+    body = {key: value for key, value in table.items() if key != "digest"}
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
 def _found(folder: Path) -> list[tuple[int, Path]]:
     """Returns the checkpoints by step. Never by time: clocks go back."""
     if not folder.is_dir():
@@ -157,16 +172,11 @@ def _entry(file: Path) -> dict[str, Any]:
     return {"bytes": file.stat().st_size, "sha256": file_digest(file)}
 
 
-def _digest_of(manifest: Mapping[str, Any]) -> str:
-    body = {key: value for key, value in manifest.items() if key != "digest"}
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-
-
-def _problem(path: Path) -> str | None:
-    """Returns why a checkpoint cannot be used, None if it can."""
+def _problem(path: Path, *, digests: bool = True) -> str | None:
+    """Returns why a checkpoint cannot be used, None if it can. Sizes alone take no time."""
     try:
         manifest = json.loads((path / "MANIFEST.json").read_text(encoding="utf-8"))
-        if manifest["digest"] != _digest_of(manifest):
+        if manifest["digest"] != digest_of(manifest):
             return "its manifest was changed"
         if manifest["format"] > FORMAT:
             return f"made by format {manifest['format']}, this zoo reads {FORMAT}; upgrade zoo"
@@ -176,7 +186,9 @@ def _problem(path: Path) -> str | None:
             file = path / Path(name).name
             if not file.is_file():
                 return f"{name} is missing"
-            if file.stat().st_size != entry["bytes"] or file_digest(file) != entry["sha256"]:
+            if file.stat().st_size != entry["bytes"] or (
+                digests and file_digest(file) != entry["sha256"]
+            ):
                 return f"{name} was changed or cut"
     except FileNotFoundError:
         return "it has no manifest: it was never finished"

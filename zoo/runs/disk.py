@@ -15,9 +15,19 @@ from pathlib import Path
 
 from zoo.errors import MachineError, printable
 
-__all__ = ["atomic_file", "atomic_folder", "machine_errors", "remove_leftovers", "sync_folder"]
+__all__ = [
+    "TEMPORARY",
+    "atomic_file",
+    "atomic_folder",
+    "machine_errors",
+    "make_folder",
+    "remove_leftovers",
+    "sync_folder",
+]
 
-_TEMPORARY = ".tmp-"
+TEMPORARY = ".tmp-"
+"""How the names of unfinished files and folders begin."""
+
 _CAUSES = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
@@ -61,13 +71,21 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def make_folder(folder: Path) -> None:
+    """Makes a folder that a power cut cannot take back: what is synced inside would go with it."""
+    missing = [f for f in (folder, *folder.parents) if not f.exists()]
+    for path in reversed(missing):
+        path.mkdir(exist_ok=True)
+        sync_folder(path.parent)
+
+
 def _sync_file(path: Path) -> None:
     with path.open("rb+") as file:
         os.fsync(file.fileno())
 
 
 def _beside(target: Path) -> Path:
-    return target.with_name(f"{_TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}-{target.name}")
+    return target.with_name(f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}-{target.name}")
 
 
 def atomic_file(target: Path, write: Callable[[Path], object]) -> None:
@@ -84,7 +102,10 @@ def atomic_file(target: Path, write: Callable[[Path], object]) -> None:
 
 @contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
-    """Yields a temporary folder; when the body ends well, it is synced and becomes the target."""
+    """Yields a temporary folder; when the body ends well, it is synced and becomes the target.
+
+    A folder of that name is removed just before: a folder cannot be put in place of a full one.
+    """
     temporary = _beside(target)
     temporary.mkdir(parents=True)
     try:
@@ -92,6 +113,8 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         for file in sorted(temporary.iterdir()):
             _sync_file(file)
         sync_folder(temporary)
+        if target.exists():
+            shutil.rmtree(target)
         temporary.rename(target)
         sync_folder(target.parent)
     finally:
@@ -100,7 +123,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 
 def remove_leftovers(folder: Path) -> None:
     """Removes what a killed process left unfinished in a folder that we own."""
-    for path in folder.glob(f"{_TEMPORARY}*"):
+    for path in folder.glob(f"{TEMPORARY}*"):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:

@@ -6,6 +6,7 @@ runs/<name>/  config.toml  environment.json  metrics.jsonl  log.txt  summary.jso
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -20,8 +21,15 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from zoo.errors import BusyError, CheckpointError, UsageError, printable
-from zoo.runs.checkpoint import file_digest, write_tensors
-from zoo.runs.disk import atomic_file, machine_errors, remove_leftovers
+from zoo.runs.checkpoint import digest_of, file_digest, write_tensors
+from zoo.runs.disk import (
+    TEMPORARY,
+    atomic_file,
+    machine_errors,
+    make_folder,
+    remove_leftovers,
+    sync_folder,
+)
 
 __all__ = ["RunFolder"]
 
@@ -36,29 +44,31 @@ class RunFolder:
     def create(cls, parent: Path, *, name: str | None, stem: str) -> RunFolder:
         """Makes a new folder, ``name`` or the first free ``stem-1``, ``stem-2``...
 
+        A named folder that was left before it had a configuration is taken over: its process was
+        killed in its first moments, and a resume could not go on from nothing.
+
         Raises:
             UsageError: ``name`` is taken.
             MachineError: The folder cannot be made.
         """
         with machine_errors("making the run folder in", parent):
-            parent.mkdir(parents=True, exist_ok=True)
-            if name is not None:
-                try:
-                    (parent / name).mkdir()
-                except FileExistsError:
-                    raise UsageError(
-                        f"the run {printable(parent / name)} exists",
-                        hint=f"zoo resume {printable(parent / name)}, or another --name",
-                    ) from None
-                return cls(parent / name)
+            make_folder(parent)
             number = 1
             while True:
+                path = parent / (f"{stem}-{number}" if name is None else name)
                 try:
-                    (parent / f"{stem}-{number}").mkdir()
+                    path.mkdir()
                 except FileExistsError:
-                    number += 1
-                else:
-                    return cls(parent / f"{stem}-{number}")
+                    if name is None:
+                        number += 1
+                        continue
+                    if not path.is_dir() or not _left_empty(path):
+                        raise UsageError(
+                            f"the run {printable(path)} exists",
+                            hint=f"zoo resume {printable(path)}, or another --name",
+                        ) from None
+                sync_folder(parent)
+                return cls(path)
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
@@ -68,6 +78,11 @@ class RunFolder:
             UsageError: It is not a run folder.
         """
         if not (path / "config.toml").is_file():
+            if path.is_dir() and (path / ".lock").is_file() and _left_empty(path):
+                raise UsageError(
+                    f"the run {printable(path)} was stopped before it had begun",
+                    found="no config.toml there", hint=f"zoo run --name {printable(path.name)} ...",
+                )  # fmt: skip
             raise UsageError(
                 f"{printable(path)} is not a run folder", found="no config.toml there",
                 hint="zoo resume runs/NAME",
@@ -85,21 +100,23 @@ class RunFolder:
 
         Raises:
             BusyError: Another process holds it.
+            MachineError: Nothing can be written there.
         """
         with machine_errors("opening", self.path):
             file = (self.path / ".lock").open("a+")
         with file:
-            if not _lock(file.fileno()):
-                file.seek(0)
-                raise BusyError(
-                    f"the run {printable(self.path)} is being written by another process",
-                    found=f"process {file.read().strip() or 'unknown'}",
-                    hint="wait for it, or choose another --name",
-                )
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
-            remove_leftovers(self.path)
+            with machine_errors("opening", self.path):
+                if not _lock(file.fileno()):
+                    file.seek(0)
+                    raise BusyError(
+                        f"the run {printable(self.path)} is being written by another process",
+                        found=f"process {file.read().strip() or 'unknown'}",
+                        hint="wait for it, or choose another --name",
+                    )
+                file.truncate(0)
+                file.write(str(os.getpid()))
+                file.flush()
+                remove_leftovers(self.path)
             yield
 
     def write_text(self, name: str, text: str) -> None:
@@ -133,21 +150,50 @@ class RunFolder:
         """Reads metrics.jsonl. A torn last line is dropped."""
         rows = []
         with suppress(FileNotFoundError):
-            for line in (self.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+            text = (self.path / "metrics.jsonl").read_text(encoding="utf-8", errors="replace")
+            for line in text.splitlines():
                 with suppress(ValueError):
                     rows.append(json.loads(line))
         return rows
 
     def write_best(self, model: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
-        """Writes best/: the weights first, then the description with their digest."""
+        """Writes best/ so that there are whole best weights at any instant.
+
+        The new description comes first and carries the one before along; then the weights take
+        their place. Whichever weights are there, one of the two descriptions is theirs.
+        """
         folder = self.path / "best"
         weights = folder / "model.safetensors"
         with machine_errors("writing", weights, kept=f"the checkpoints in {self.checkpoints}"):
-            folder.mkdir(exist_ok=True)
+            make_folder(folder)
             remove_leftovers(folder)
-            atomic_file(weights, lambda path: write_tensors(path, model))
-        body = {**description, "sha256": file_digest(weights)}
-        self.write_json("best/model.json", body)
+            before = self._describing(weights)
+
+            def write(path: Path) -> None:
+                write_tensors(path, model)
+                body = {**description, "sha256": file_digest(path)}
+                body["digest"] = digest_of(body)  # a flipped bit could swap two classes
+                previous = {} if before is None else {"previous": before}
+                self.write_json("best/model.json", {**body, **previous})
+
+            atomic_file(weights, write)
+
+    def _describing(self, weights: Path) -> dict[str, Any] | None:
+        """Returns the description in best/ that is of these weights; None if none is."""
+        try:
+            written = json.loads((weights.parent / "model.json").read_text(encoding="utf-8"))
+            digest = file_digest(weights)
+        except (OSError, ValueError):
+            return None
+        previous = written.pop("previous", None) if isinstance(written, dict) else None
+        for body in (written, previous):
+            if (
+                isinstance(body, dict)
+                and body.get("sha256") == digest
+                and body.get("digest") == digest_of(body)
+            ):
+                return body
+        return None
 
     def read_best(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Returns the best weights and their description.
@@ -161,11 +207,12 @@ class RunFolder:
                 f"the run {printable(self.path)} has no best weights yet",
                 hint=f"zoo resume {printable(self.path)}",
             )
-        description = self.read_json("best/model.json")
-        if description.get("sha256") != file_digest(weights):
+        self.read_json("best/model.json")  # says why it cannot be read
+        description = self._describing(weights)
+        if description is None:
             raise CheckpointError(
                 f"{printable(weights)} is not the file that model.json describes",
-                found="another SHA-256: it was changed, or the run was killed between the two",
+                found="a digest does not match: one of the two was changed",
                 hint=f"zoo resume {printable(self.path)}",
             )
         try:
@@ -176,8 +223,18 @@ class RunFolder:
             ) from None
 
 
+def _left_empty(path: Path) -> bool:
+    """Whether a folder holds no more than a process writes before the configuration."""
+    names = {file.name for file in path.iterdir()} - {".lock", "environment.json"}
+    return all(name.startswith(TEMPORARY) for name in names)
+
+
 def _lock(descriptor: int) -> bool:
-    """Takes an exclusive lock that the system releases when the process ends."""
+    """Takes an exclusive lock that the system releases when the process ends.
+
+    Some network file systems have no locks. There a run goes on without: a lock file that no
+    system removes would outlive its process and lock the run out for good.
+    """
     try:
         if sys.platform == "win32":
             import msvcrt
@@ -187,6 +244,6 @@ def _lock(descriptor: int) -> bool:
             import fcntl
 
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
+    except OSError as error:
+        return error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
     return True

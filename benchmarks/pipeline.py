@@ -1,0 +1,227 @@
+"""Images per second from files to normalised float batches: zoo's store and feed against the usual.
+
+The usual way is torch's DataLoader with 2 workers over torchvision's ImageFolder with v2.Resize,
+CenterCrop, ToImage, ToDtype and Normalize. Each run is a process of its own, A B A B; ratios are
+taken pair by pair. The usual way's time is that of its later epochs, when its workers are there.
+
+    pip install scikit-image scikit-learn
+    python benchmarks/pipeline.py [--runs 5] [--images 1500] [--folder DIR] [--only jpeg|png]
+    python benchmarks/pipeline.py --difference      what decoding at reduced scale changes
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import random
+import resource
+import shutil
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from common import alternate, as_folder, machine, python, spread
+from PIL import Image
+
+from zoo.data.batches import cut
+from zoo.data.decode import open_image
+from zoo.data.folder import FileImages
+from zoo.data.resize import needed_sides, to_bytes
+from zoo.data.store import Store
+from zoo.engine.feeds import ImageFeed, Labels
+from zoo.protocols import Preprocessing, Split
+
+BATCH, EPOCHS, WORKERS = 64, 3, 2
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+SIDES = {"jpeg": 224, "png": 28}
+WAYS = ("usual", "streamed", "held", "kept")
+
+
+def photographs() -> list[Image.Image]:
+    """Returns photographs of at least 500 x 375 that scikit-image and scikit-learn ship."""
+    import skimage
+    import sklearn.datasets
+
+    first = Path(skimage.__file__).parent / "data"
+    second = Path(sklearn.datasets.__file__).parent / "images"
+    paths = [first / name for name in (
+        "astronaut.png", "coffee.png", "rocket.jpg", "motorcycle_left.png",
+        "hubble_deep_field.jpg", "ihc.png",
+    )]  # fmt: skip
+    paths += [second / "china.jpg", second / "flower.jpg"]
+    return [Image.open(path).convert("RGB") for path in paths]
+
+
+def write_jpegs(folder: Path, count: int) -> Path:
+    """Writes random pieces of 500 x 375 pixels, a class for each photograph, quality 85 to 95."""
+    if len(list(folder.glob("*/*.jpg"))) == count:
+        return folder
+    shutil.rmtree(folder, ignore_errors=True)
+    chance, sources = random.Random(0), photographs()
+    for index in range(count):
+        which = index % len(sources)
+        source = sources[which]
+        left = chance.randint(0, source.width - 500)
+        top = chance.randint(0, source.height - 375)
+        target = folder / str(which) / f"{index}.jpg"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        piece = source.crop((left, top, left + 500, top + 375))
+        piece.save(target, "JPEG", quality=chance.randint(85, 95))
+    return folder
+
+
+def seconds_of_epochs(epochs: Iterable[Iterator[Any]], total: int) -> list[float]:
+    """Returns how long each epoch takes to be drawn to its end."""
+    seconds = []
+    for batches in epochs:
+        start = time.perf_counter()
+        assert sum(len(batch) for batch in batches) == total
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def usual(folder: Path, side: int) -> dict[str, Any]:
+    from torch.utils.data import DataLoader
+    from torchvision.datasets import ImageFolder
+    from torchvision.transforms import v2
+
+    transform = v2.Compose([
+        v2.Resize(side), v2.CenterCrop(side), v2.ToImage(),
+        v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD),
+    ])  # fmt: skip
+    data = ImageFolder(str(folder), transform)
+    loader = DataLoader(
+        data, batch_size=BATCH, shuffle=True, num_workers=WORKERS, persistent_workers=True
+    )
+    epochs = ((images for images, _ in loader) for _ in range(EPOCHS))
+    return {"opening": 0.0, "epochs": seconds_of_epochs(epochs, len(data)), "images": len(data)}
+
+
+def ours(folder: Path, side: int, *, budget_bytes: int, keep: Path | None) -> dict[str, Any]:
+    paths = sorted(folder.glob("*/*"))
+    images = FileImages(root=folder, names=tuple(str(p.relative_to(folder)) for p in paths))
+    preprocessing = Preprocessing(image_size=side, mean=MEAN, std=STD)
+    start = time.perf_counter()
+    store = Store.open(
+        images, preprocessing=preprocessing, channels=3, budget_bytes=budget_bytes,
+        num_threads=torch.get_num_threads(), keep_decoded=keep,
+    )  # fmt: skip
+    opening = time.perf_counter() - start
+    split = Split(images=images, labels_N=np.zeros(len(images), dtype=np.int64))
+    labels = Labels(split, num_classes=1, device=torch.device("cpu"))
+    feed = ImageFeed(store, labels=labels, preprocessing=preprocessing)
+
+    def epoch(number: int) -> Iterator[torch.Tensor]:
+        order = np.random.default_rng(number).permutation(len(images))
+        parts = [cut(draws, num_parts=1)[0] for draws in np.array_split(order, len(order) // BATCH)]
+        return (batch.inputs for batch in feed.batches(parts, epoch=None))
+
+    seconds = seconds_of_epochs((epoch(number) for number in range(EPOCHS)), len(images))
+    return {"opening": opening, "epochs": seconds, "images": len(images)}
+
+
+def measure(way: str, folder: Path, side: int) -> dict[str, Any]:
+    """Runs one way in this process and returns its times, and processor seconds an image."""
+    before = _processor_seconds()
+    if way == "usual":
+        result = usual(folder, side)
+    elif way == "kept":
+        with tempfile.TemporaryDirectory(dir=folder.parent) as cache:
+            result = ours(folder, side, budget_bytes=0, keep=Path(cache))
+    else:
+        result = ours(folder, side, budget_bytes=2**40 if way == "held" else 0, keep=None)
+    result["processor"] = (_processor_seconds() - before) / EPOCHS / result["images"]
+    return result
+
+
+def _processor_seconds() -> float:
+    own, others = (
+        resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    return own.ru_utime + own.ru_stime + others.ru_utime + others.ru_stime
+
+
+def in_a_process(way: str, folder: Path, side: int) -> dict[str, Any]:
+    command = [python(), __file__, "--one", way, str(folder), str(side)]
+    run = subprocess.run(command, check=True, capture_output=True, text=True)
+    result: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
+    return result
+
+
+def compare(name: str, folder: Path, runs: int) -> None:
+    """Prints the table of one kind of images."""
+    side = SIDES[name]
+    results = alternate(runs, *(lambda way=way: in_a_process(way, folder, side) for way in WAYS))  # type: ignore[arg-type]  # dictionaries, not floats
+    by_way: dict[str, list[dict[str, Any]]] = dict(zip(WAYS, results, strict=True))  # type: ignore[arg-type]  # likewise
+    total = by_way["usual"][0]["images"]
+    usual_epoch = [statistics.median(run["epochs"][1:]) for run in by_way["usual"]]
+    print(f"\n{name}: {total} images at {side} pixels, batches of {BATCH}, {EPOCHS} epochs a run")
+    print("| way | images/s | times the usual | processor ms an image |\n| --- | --- | --- | --- |")
+
+    def row(label: str, seconds: list[float], way: str, epochs: int = 1) -> None:
+        speeds = [epochs * total / taken for taken in seconds]
+        ratios = [epochs * base / taken for base, taken in zip(usual_epoch, seconds, strict=True)]
+        processor = [1000 * run["processor"] for run in by_way[way]]
+        print(f"| {label} | {spread(speeds)} | {spread(ratios)} | {spread(processor)} |")
+
+    row("DataLoader, later epochs", usual_epoch, "usual")
+    for way in WAYS[1:]:
+        later = [statistics.median(run["epochs"][1:]) for run in by_way[way]]
+        first = [run["opening"] + run["epochs"][0] for run in by_way[way]]
+        whole = [run["opening"] + sum(run["epochs"]) for run in by_way[way]]
+        row(f"zoo, {way}: first epoch, opening included", first, way)
+        row(f"zoo, {way}: later epochs", later, way)
+        row(f"zoo, {way}: all {EPOCHS}, opening included", whole, way, EPOCHS)
+
+
+def difference() -> None:
+    """Prints how far reduced decoding is from full, in grey levels, on the photographs."""
+    print("| image size | photographs reduced | mean difference (range over photographs) |")
+    print("| --- | --- | --- |")
+    for side in (32, 64, 96, 128):
+        preprocessing = Preprocessing(image_size=side)
+        sides, found, reduced = needed_sides(preprocessing), [], 0
+        for photograph in photographs():
+            file = io.BytesIO()
+            photograph.save(file, "JPEG", quality=90)
+            whole, small = (
+                open_image(file.getvalue(), name="", at_least=needed) for needed in (None, sides)
+            )
+            reduced += small.size != whole.size
+            squares = [to_bytes(image, preprocessing, 3).float() for image in (whole, small)]
+            found.append((squares[0] - squares[1]).abs().mean().item())
+        print(f"| {side} | {reduced} of {len(found)} | {spread(found)} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--images", type=int, default=1500)
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "zoo-pipeline")
+    parser.add_argument("--only", choices=sorted(SIDES))
+    parser.add_argument("--difference", action="store_true")
+    parser.add_argument("--one", nargs=3, metavar=("WAY", "FOLDER", "SIDE"), help="one run as JSON")
+    args = parser.parse_args()
+    if args.one:
+        way, folder, side = args.one
+        print(json.dumps(measure(way, Path(folder), int(side))))
+        return
+    print(machine())
+    if args.difference:
+        difference()
+        return
+    if args.only != "png":
+        compare("jpeg", write_jpegs(args.folder / "jpeg", args.images), args.runs)
+    if args.only != "jpeg":
+        compare("png", as_folder("fashion-mini", args.folder / "png") / "train", args.runs)
+
+
+if __name__ == "__main__":
+    main()

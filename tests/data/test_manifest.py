@@ -1,0 +1,479 @@
+"""Manifests: columns, labels of every kind, splits, groups, and every wrong row by its line."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import sys
+
+import numpy as np
+import pytest
+from faults import NUM_ORDINARY, build_fault_directory
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from zoo.data import tables
+from zoo.data.columns import Wanted
+from zoo.data.manifest import read_manifest
+from zoo.data.sources import read_path
+from zoo.errors import DataError, PluginError
+
+COUNT = 12
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Twelve images whose red value is their number."""
+    for number in range(COUNT):
+        Image.new("RGB", (7, 5), (number, 0, 0)).save(tmp_path / f"{number}.png")
+    return tmp_path
+
+
+def write(folder, lines, name="labels.csv", *, encoding="utf-8"):
+    text = "\n".join(lines) + "\n"
+    (folder / name).write_bytes(text.encode(encoding))
+    return folder / name
+
+
+def animals(separator=","):
+    return [f"{n}.png{separator}{'cat' if n % 2 else 'dog'}" for n in range(COUNT)]
+
+
+def truth(data):
+    """Returns number -> (split, class name), the number by the pixels."""
+    found = {}
+    for split, part in data.splits.items():
+        for index, label in enumerate(part.labels_N):
+            found[part.images.read(index).getpixel((0, 0))[0]] = (split, data.classes[label])
+    return found
+
+
+def check_animals(data):
+    found = truth(data)
+    assert sorted(found) == list(range(COUNT))
+    for number, (_, label) in found.items():
+        assert label == ("cat" if number % 2 else "dog")
+    assert data.classes == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["path,label", "image,class", "File Name,Category", "FILENAME,target", "img-path,label_name"],
+)
+def test_columns_by_their_usual_names(folder, header):
+    check_animals(read_path(write(folder, [header, *animals()]), seed=0))
+
+
+@pytest.mark.parametrize(
+    ("name", "separator"), [("a.csv", ","), ("a.csv", ";"), ("a.csv", "\t"), ("a.tsv", "\t")]
+)
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_separators_line_ends_and_byte_order_marks(folder, name, separator, ending, mark):
+    lines = [f"path{separator}label", *animals(separator)]
+    (folder / name).write_bytes((mark + ending.join(lines)).encode())
+    check_animals(read_path(folder / name, seed=0))
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "ndjson"])
+def test_json_lines(folder, suffix):
+    rows = [json.dumps({"label": "cat" if n % 2 else "dog", "path": f"{n}.png"})
+            for n in range(COUNT)]  # fmt: skip
+    check_animals(read_path(write(folder, [*rows, ""], f"a.{suffix}"), seed=0))
+
+
+def parquet(folder, **columns):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    parquet.write_table(pyarrow.table(columns), folder / "a.parquet")
+    return folder / "a.parquet"
+
+
+def test_parquet(folder):
+    labels = ["cat" if n % 2 else "dog" for n in range(COUNT)]
+    paths = [f"{n}.png" for n in range(COUNT)]
+    check_animals(read_path(parquet(folder, path=paths, label=labels), seed=0))
+    numbers = read_path(
+        parquet(folder, path=paths, label=[n % 3 for n in range(COUNT)], weight=[0.5] * COUNT,
+                thumb=[b"x"] * COUNT),
+        seed=0,
+    )  # fmt: skip
+    assert numbers.classes == ("0", "1", "2")
+    assert set(numbers.splits["train"].weights_N.tolist()) == {0.5}
+    assert any("no simple type are not read: thumb" in note for note in numbers.notes)
+    several = parquet(folder, path=paths, label=[["cat", "dog"][: n % 3] for n in range(COUNT)])
+    assert read_path(several, seed=0).multi_label
+    bad = parquet(folder, path=[*paths[:-1], None], label=labels)
+    with pytest.raises(DataError, match="row 12: no path"):
+        read_path(bad, seed=0)
+
+
+@pytest.mark.parametrize("content", [b"x", b"PAR1" + bytes(100) + b"PAR1", b"PAR1PAR1"])
+def test_no_parquet_file(folder, content):
+    pytest.importorskip("pyarrow")
+    (folder / "a.parquet").write_bytes(content)
+    with pytest.raises(DataError, match="not a readable Parquet file"):
+        read_path(folder / "a.parquet", seed=0)
+
+
+def test_parquet_without_its_package(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    (folder / "a.parquet").write_bytes(b"PAR1")
+    with pytest.raises(PluginError, match=r"pyarrow is not installed") as caught:
+        read_path(folder / "a.parquet", seed=0)
+    assert "pip install 'classifier-zoo[parquet]'" in str(caught.value)
+
+
+def test_columns_that_the_user_names(folder):
+    rows = [f"{n},{n}.png,{'cat' if n % 2 else 'dog'},wrong" for n in range(COUNT)]
+    path = write(folder, ["id,where,what,label", *rows])
+    data = read_manifest(path, seed=0, columns=Wanted(image="where", label="what"))
+    check_animals(data)
+    with pytest.raises(DataError) as caught:
+        read_manifest(path, seed=0, columns=Wanted(image="wher", weight="w"))
+    for part in ("wher, named as image", "w, named as weight", "columns id, where, what, label"):
+        assert part in str(caught.value)
+
+
+def test_a_choice_of_columns_is_told(folder):
+    rows = [f"{n}.png,{'cat' if n % 2 else 'dog'},{n}" for n in range(COUNT)]
+    data = read_path(write(folder, ["path,label,class", *rows]), seed=0)
+    check_animals(data)
+    assert "column label is the label, not class" in data.notes
+
+
+def test_whole_numbers_are_names_by_value(folder):
+    rows = [f"{n}.png,{(n % 6) * 2}" for n in range(COUNT)]
+    data = read_path(write(folder, ["path,label", *rows]), seed=0, split=(0.5, 0.5))
+    assert data.classes == ("0", "2", "4", "6", "8", "10")
+    assert all(label == str(number % 6 * 2) for number, (_, label) in truth(data).items())
+
+
+def test_splits_by_any_of_their_names_and_rows_without_one(folder):
+    names = ["train", "Training", "TRAIN", "train", "dev", "valid", "test", "testing"]
+    rows = [f"{n}.png,{n % 2},{names[n] if n < 8 else ''}" for n in range(COUNT)]
+    data = read_path(write(folder, ["path,label,split", *rows]), seed=0, split=(0.5, 0.5))
+    found = truth(data)
+    assert [found[n][0] for n in range(8)] == ["train"] * 4 + ["val"] * 2 + ["test"] * 2
+    assert sorted(found[n][0] for n in range(8, 12)) == ["train", "train", "val", "val"]
+    assert "4 images without a split were divided by the fractions" in data.notes
+
+
+def test_validation_is_taken_from_train(folder):
+    rows = [f"{n}.png,{n % 2},{'test' if n > 9 else 'train'}" for n in range(COUNT)]
+    data = read_path(write(folder, ["path,label,split", *rows]), seed=0)
+    assert {s: len(p.images) for s, p in data.splits.items()} == {"train": 9, "val": 1, "test": 2}
+    assert "validation was split from training" in data.notes
+
+
+def test_groups_stay_together(folder):
+    rows = [f"{n}.png,{n % 2},g{n // 2}" for n in range(COUNT)]
+    path = write(folder, ["path,label,group", *rows])
+    for seed in range(5):
+        found = truth(read_path(path, seed=seed, split=(0.6, 0.2, 0.2)))
+        assert {found[n][0] for n in range(COUNT)} == {"train", "val", "test"}
+        for group in range(COUNT // 2):
+            assert found[2 * group][0] == found[2 * group + 1][0]
+
+
+def test_groups_across_named_splits_are_told_and_followed(folder):
+    split = ["train", "val", "train", "train", "val", "val", "", "", "", "", "", ""]
+    group = ["a", "a", "b", "b", "c", "c", "c", "c", "b", "b", "", ""]
+    rows = [f"{n}.png,{n % 2},{split[n]},{group[n]}" for n in range(COUNT)]
+    data = read_path(write(folder, ["path,label,split,group", *rows]), seed=0)
+    assert "1 groups are in several splits: a" in data.notes
+    found = truth(data)
+    assert [found[n][0] for n in (6, 7, 8, 9)] == ["val", "val", "train", "train"]
+
+
+def test_sample_weights(folder):
+    rows = [f"{n}.png,{n % 2},{n / 2 if n else ''}" for n in range(COUNT)]
+    data = read_path(write(folder, ["path,label,weight", *rows]), seed=0)
+    for part in data.splits.values():
+        assert part.weights_N.dtype == np.float32
+        for index, weight in enumerate(part.weights_N):
+            number = part.images.read(index).getpixel((0, 0))[0]
+            assert weight == (number / 2 if number else 1.0)
+    zero = write(folder, ["path,label,weight", *(f"{n}.png,{n % 2},0" for n in range(COUNT))])
+    with pytest.raises(DataError, match="all training weights"):
+        read_path(zero, seed=0)
+
+
+def test_soft_labels(folder):
+    rows = [f"{n}.png,{n / 11},{1 - n / 11},0" for n in range(COUNT)]
+    data = read_path(write(folder, ["path,label:cat,label:dog,label:emu", *rows]), seed=0)
+    assert data.classes == ("cat", "dog", "emu")
+    assert not data.multi_label
+    for part in data.splits.values():
+        assert part.targets_NK.dtype == np.float32
+        for index, shares_K in enumerate(part.targets_NK):
+            number = part.images.read(index).getpixel((0, 0))[0]
+            assert shares_K == pytest.approx([number / 11, 1 - number / 11, 0], abs=1e-6)
+            assert part.labels_N[index] == shares_K.argmax()
+    assert "train has no images of emu" in data.notes
+
+
+def test_several_labels_by_a_separator(folder):
+    cells = ["a|b", "b", "a| c ", "", "b|b", "a", "c", "a|b|c", "b|c", "a", "b", "c"]
+    rows = [f"{n}.png,{cells[n]}" for n in range(COUNT)]
+    path = write(folder, ["path,label", *rows])
+    for separator in ("|", "pipe"):
+        data = read_manifest(path, seed=0, separator=separator)
+        assert data.multi_label
+        assert data.classes == ("a", "b", "c")
+        for part in data.splits.values():
+            for index, held_K in enumerate(part.targets_NK):
+                number = part.images.read(index).getpixel((0, 0))[0]
+                expected = {c.strip() for c in cells[number].split("|") if c.strip()}
+                assert {data.classes[k] for k in np.flatnonzero(held_K)} == expected
+                assert held_K[part.labels_N[index]] == bool(expected)
+    single = read_path(write(folder, ["path,label", *[f"{n}.png,a|{n % 2}" for n in range(COUNT)]]),
+                       seed=0)  # fmt: skip
+    assert single.classes == ("a|0", "a|1")
+    assert any("labels hold |" in note for note in single.notes)
+
+
+def test_several_labels_by_columns_and_by_lists(folder):
+    rows = [f"{n}.png,{n % 2},{n // 2 % 2}" for n in range(COUNT)]
+    path = write(folder, ["path,label:odd,label:half", *rows])
+    data = read_manifest(path, seed=0, multi_label=True)
+    lines = [json.dumps({"path": f"{n}.png", "label": ["odd"] * (n % 2) + ["half"] * (n // 2 % 2)})
+             for n in range(COUNT)]  # fmt: skip
+    lists = read_path(write(folder, lines, "a.jsonl"), seed=0)
+    for found in (data, lists):
+        assert found.multi_label
+        for part in found.splits.values():
+            for index, held_K in enumerate(part.targets_NK):
+                number = part.images.read(index).getpixel((0, 0))[0]
+                named = dict(zip(found.classes, held_K.tolist(), strict=True))
+                assert named == {"odd": number % 2, "half": number // 2 % 2}
+    with pytest.raises(DataError, match=r"the shares sum to 2.*multi_label=true"):
+        read_path(path, seed=0)
+
+
+def test_ids_without_a_suffix_and_paths_of_windows(folder):
+    (folder / "in").mkdir()
+    for number in range(COUNT):
+        (folder / f"{number}.png").rename(folder / "in" / f"{number}.png")
+    for form in ("in/{}", "in\\{}.png", "./in/../in/{}.png", " in/{}.png "):
+        rows = [f"{form.format(n)},{'cat' if n % 2 else 'dog'}" for n in range(COUNT)]
+        check_animals(read_path(write(folder, ["image_id,label", *rows]), seed=0))
+    ids = [f"{n},{'cat' if n % 2 else 'dog'}" for n in range(COUNT)]
+    path = write(folder, ["image_id,label", *ids])
+    check_animals(read_manifest(path, seed=0, folder=folder / "in"))
+    shutil.copy(folder / "in" / "3.png", folder / "in" / "3.jpg")
+    with pytest.raises(DataError, match=r"line 5: 3 is 3\.jpg or 3\.png"):
+        read_manifest(path, seed=0, folder=folder / "in")
+
+
+def test_absolute_paths_are_taken_and_relative_ones_stay_inside(folder):
+    (folder / "tables").mkdir()
+    rows = [f"{folder / f'{n}.png'},{'cat' if n % 2 else 'dog'}" for n in range(COUNT)]
+    check_animals(read_path(write(folder / "tables", ["path,label", *rows]), seed=0))
+    rows = [f"../{n}.png,cat" for n in range(COUNT)]
+    with pytest.raises(DataError) as caught:
+        read_path(write(folder / "tables", ["path,label", *rows]), seed=0)
+    assert f"line 2: ../0.png leads out of {folder / 'tables'}" in str(caught.value)
+
+
+def test_every_wrong_row_is_told_by_its_line(folder):
+    lines = [
+        "path,label,split,weight",
+        '0.png,"cat\non two lines",train,1',
+        "1.png,dog,exam,1",
+        "2.png,,train,1",
+        ",dog,train,1",
+        "3.png,dog,train,-1",
+        "4.png,dog,train,nan",
+        "5.png,dog,train,much",
+        "",
+        "6.png,dog,train,1",
+        "6.png,cat,train,1",
+        "7.png,dog,train,1",
+        "7.png,dog,val,1",
+        "https://example.org/a.png,dog,train,1",
+        "\x1b[31mgone.png,dog,train,1",
+        "one.png,dog,train,1",
+    ]
+    with pytest.raises(DataError) as caught:
+        read_path(write(folder, lines), seed=0)
+    text = str(caught.value)
+    assert caught.value.exit_code == 3
+    for line in (
+        "line 4: the split is 'exam'",
+        "line 5: no label",
+        "line 6: no path",
+        "line 7: the weight is -1",
+        "line 8: the weight is nan",
+        "line 9: the weight is 'much' is no number",
+        "line 12: 6.png is also at line 11, with another label",
+        "line 14: 7.png is also at line 13, with another split",
+        "line 15: https://example.org/a.png is an address",
+        r"\x1b[31mgone.png: no such file (line 16)",
+        "one.png: no such file (line 17)",
+    ):
+        assert line in text
+    assert "\x1b" not in text
+
+
+def test_only_the_first_twenty_problems_are_listed(folder):
+    rows = [f"gone{n}.png,cat" for n in range(50)]
+    with pytest.raises(DataError) as caught:
+        read_path(write(folder, ["path,label", *rows]), seed=0)
+    assert "gone19.png" in str(caught.value)
+    assert "gone20.png" not in str(caught.value)
+    assert "and 30 more" in str(caught.value)
+    assert "folder=DIRECTORY" in str(caught.value)
+
+
+def test_the_same_row_twice_is_a_note(folder):
+    path = write(folder, ["path,label", *animals(), *animals()[:3]])
+    data = read_path(path, seed=0)
+    check_animals(data)
+    assert "3 rows name an image again: counted once" in data.notes
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"", "an empty file"),
+        (b"\n\n", "blank lines"),
+        (b"path,label\n", "has no rows"),
+        (b"0.png,cat\n1.png,dog\n", "the first line must name the columns"),
+        (b"path,path,label\na,b,c\n", "names columns twice"),
+        (b"path,label\n0.png\n1.png,a,b\n", "line 3: 3 cells, the header has 2"),
+        (b'path,label\n"0.png,cat\n1.png,dog\n', "line 2 cannot be read"),
+        (b'path,label\n"0.png"x,cat\n', "line 2 cannot be read"),
+        (b"path,label\n0.png,\xffcat\n", "byte 0xff is not UTF-8"),
+        ("path,label\n0.png,cat\n".encode("utf-16"), "UTF-16"),
+        (b"path,label\n0.png,c\0at\n", "a NUL byte"),
+        (b"path,label\n" + b"x" * 1_100_000, "line 2 cannot be read"),
+        (b'path,label\n0.png,"' + b"x\n" * 100_000, "field larger than field limit"),
+        (b"path,label,split\n0.png,cat,val\n1.png,dog,val\n", "no row of the train split"),
+        (b"path,label\n0.png,cat\n1.png,cat\n", "only the class cat"),
+        (b"path,label,split\n0.png,a,train\n1.png,b,train\n2.png,c,val\n", "c in val (line 4)"),
+    ],
+)
+def test_wrong_files(folder, content, found):
+    (folder / "a.csv").write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        read_path(folder / "a.csv", seed=0)
+    assert found in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("[1]", "line 1: list, not an object"),
+        ('{"path": NaN}', "line 1: NaN is not JSON"),
+        ("{", "line 1: Expecting"),
+        ("[" * 100_000, "line 1: maximum recursion"),
+        ('{"path": {"a": 1}, "label": "x"}', "line 1: a dict where a single value"),
+        ('{"path": ["a"], "label": "x"}', "line 1: a list where a single value"),
+        ('{"path": "a\\u0000.png", "label": "x"}', "line 1: a NUL in the path"),
+        ('{"path": "\\ud800.png", "label": "x"}', "no such file"),
+        ('{"path": ' + "9" * 5000 + "}", "line 1: Exceeds the limit"),
+    ],
+)
+def test_wrong_json_lines(folder, line, found):
+    with pytest.raises(DataError) as caught:
+        read_path(write(folder, [line], "a.jsonl"), seed=0)
+    assert found in str(caught.value) or ("no column" in str(caught.value) and "NaN" not in line)
+
+
+def test_labels_are_data_whatever_they_look_like(folder):
+    odd = ["=1+1", "<b>x</b>", "'; DROP TABLE", "{0} %s", "../..", "🦊"]
+    with (folder / "a.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(
+            [("path", "label"), *((f"{n}.png", odd[n % 6]) for n in range(COUNT))]
+        )
+    data = read_path(folder / "a.csv", seed=0)
+    assert data.classes == tuple(sorted(odd))
+
+
+@pytest.mark.parametrize("on_bad", ["fail", "skip"])
+def test_the_fault_directory(tmp_path, on_bad):
+    expected = build_fault_directory(tmp_path / "d")
+    files = {name: e for name, e in expected.items() if e.outcome != "left out"}
+    with (tmp_path / "d" / "a.csv").open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(("path", "label"))
+        for label in ("cat", "dog"):
+            rows.writerows((f"{label}/ordinary-{n}.png", label) for n in range(NUM_ORDINARY))
+        rows.writerows((name, name.partition("/")[0]) for name in files)
+        rows.writerows((name, "cat") for name in ("cat/nowhere.png", "cat/pipe.png", "cat/loop"))
+    unreadable = {name for name, e in files.items() if e.outcome == "header"} | {
+        "cat/nowhere.png", "cat/pipe.png", "cat/loop"
+    }  # fmt: skip
+    if on_bad == "fail":
+        with pytest.raises(DataError) as caught:
+            read_path(tmp_path / "d" / "a.csv", seed=0)
+        assert "cat/nowhere.png: no such file" in str(caught.value)
+        return
+    data = read_path(tmp_path / "d" / "a.csv", seed=0, on_bad="skip")
+    assert set(data.bad) == unreadable
+    for name in unreadable & set(files):
+        assert expected[name].reason in data.bad[name]
+    for part in data.splits.values():
+        for index, label in enumerate(part.labels_N):
+            name = part.images.name(index)
+            assert name.startswith(data.classes[label] + "/")
+            if name in expected and expected[name].outcome == "good":
+                image = part.images.read(index)
+                assert image.size == expected[name].size
+                missed = np.subtract(image.getpixel((0, 0)), expected[name].colour)
+                assert np.abs(missed).max() <= expected[name].tolerance
+
+
+def test_the_fingerprint_follows_labels_weights_and_files(folder):
+    path = write(folder, ["path,label,weight", *(f"{line},1" for line in animals())])
+    first = read_path(path, seed=0).fingerprint
+    assert read_path(path, seed=0).fingerprint == first
+    assert len({read_path(path, seed=seed).fingerprint for seed in range(5)}) > 1
+    path.write_text(path.read_text().replace("3.png,cat,1", "3.png,cat,2"))
+    second = read_path(path, seed=0).fingerprint
+    path.write_text(path.read_text().replace("3.png,cat", "3.png,dog"))
+    assert len({first, second, read_path(path, seed=0).fingerprint}) == 3
+    Image.new("RGB", (70, 50)).save(folder / "3.png")
+    assert read_path(path, seed=0).fingerprint != first
+
+
+CELLS = st.text(max_size=8)
+
+
+@settings(max_examples=60, deadline=None,
+          suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
+@given(st.lists(st.lists(CELLS, max_size=4), max_size=6), st.sampled_from(["csv", "tsv", "jsonl"]))
+def test_any_table_is_read_or_told(folder, rows, suffix):
+    path = folder / f"any.{suffix}"
+    with path.open("w", newline="", encoding="utf-8", errors="surrogatepass") as file:
+        file.write("path,label\n" if suffix == "csv" else "")
+        csv.writer(file).writerows(rows)
+    with pytest.raises(DataError):
+        read_path(path, seed=0)
+
+
+@settings(max_examples=60, deadline=None,
+          suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
+@given(st.lists(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"),
+                                 max_size=8), min_size=2, max_size=2),
+                min_size=1, max_size=6))  # fmt: skip
+def test_cells_come_back_as_they_were_written(tmp_path, rows):
+    path = tmp_path / "t.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, quoting=csv.QUOTE_ALL).writerows([("a", "b"), *rows])
+    table = tables.read_table(path)
+    assert [list(row) for row in table.rows] == rows
+
+
+def test_a_missing_and_an_odd_file(tmp_path):
+    with pytest.raises(DataError, match="is not a table"):
+        tables.read_table(tmp_path / "a.xlsx")
+    (tmp_path / "a.csv").mkdir()
+    with pytest.raises(DataError, match="a folder"):
+        tables.read_table(tmp_path / "a.csv")
+    with pytest.raises(DataError, match="nothing of that name"):
+        tables.read_table(tmp_path / "b.csv")

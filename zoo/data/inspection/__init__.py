@@ -1,0 +1,1 @@
+"""Knowing the data: what is wrong or odd about the images, labels and splits of a data set."""

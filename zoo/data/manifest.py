@@ -1,0 +1,280 @@
+"""A table of images and labels as a data set: CSV, TSV, JSON lines or Parquet.
+
+    path,label,split,weight,group            one class an image; the last three may be left out
+    path,label:cat,label:dog                 soft labels: the share of each class, sum 1
+    path,label          a.png,cat|indoors    several labels an image, with ``separator=|``
+
+Columns go by their usual names (``image``, ``file``, ``class`` ...: :mod:`zoo.data.columns`) or are
+named by the user. Paths are relative to the table's own folder, which they cannot leave, or
+absolute. Whole numbers are class names like any other, ordered by value. A blank line is no row.
+
+Suffixes: N images, K classes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.data.columns import Columns, Wanted, find_columns
+from zoo.data.entries import Entries, Entry, read_entries
+from zoo.data.folder import FileImages
+from zoo.data.headers import read_headers, refuse_or_skip
+from zoo.data.partition import (
+    DEFAULT_FRACTIONS,
+    class_notes,
+    class_order,
+    digest,
+    fill_splits,
+    two_classes,
+)
+from zoo.data.scan import bullets, listed
+from zoo.data.splits import stratified_split
+from zoo.data.tables import read_table
+from zoo.errors import DataError, printable
+from zoo.protocols import DataSet, OnBad, Split
+
+__all__ = ["SEPARATORS", "read_manifest"]
+
+SEPARATORS: Mapping[str, str] = {
+    "comma": ",",
+    "semicolon": ";",
+    "space": " ",
+    "tab": "\t",
+    "pipe": "|",
+}
+"""Words for separators that are hard to type in a spec string."""
+
+
+def read_manifest(
+    path: str | Path,
+    *,
+    seed: int,
+    fractions: Sequence[float] = DEFAULT_FRACTIONS,
+    on_bad: OnBad = "fail",
+    columns: Wanted | None = None,
+    separator: str | None = None,
+    multi_label: bool = False,
+    folder: str | Path | None = None,
+) -> DataSet:
+    """Returns the images that a table names, with the header of each one checked.
+
+    Rows without a split are divided by the fractions, stratified by class; images of a group stay
+    together. Where no row is of the validation split it is taken from training in the same way.
+
+    Args:
+        path: The table.
+        seed: Of the split.
+        fractions: Training, validation and, if any, test share.
+        on_bad: ``skip`` leaves out files that are missing or cannot be read, ``fail`` does not.
+        columns: Columns that do not have one of the usual names.
+        separator: What stands between several labels of an image; a word of ``SEPARATORS`` or the
+            character. Implies ``multi_label``.
+        multi_label: An image can have any number of labels. Lists in JSON lines and Parquet mean
+            that too.
+        folder: What relative paths are below. The folder of the table unless it is given.
+
+    Raises:
+        DataError: The table, its rows or its images cannot be used. All problems of the rows are
+            listed together, by line.
+        PluginError: Parquet without pyarrow.
+    """
+    place, where = Path(path), printable(path)
+    root = place.parent if folder is None else Path(folder)
+    table = read_table(place)
+    used = find_columns(table.columns, columns or Wanted(), where=where)
+    cut = SEPARATORS.get(separator.lower(), separator) if separator else None
+    lists = used.label is not None and any(isinstance(row[used.label], list) for row in table.rows)
+    multi_label = multi_label or bool(cut) or lists
+    found = read_entries(table, used, folder=root, separator=cut, multi_label=multi_label)
+    _refuse(found, where=where, root=root, on_bad=on_bad)
+    headers = read_headers(root, [entry.name for entry in found.images])
+    bad = {**found.missing, **headers.bad}
+    total = len(found.images) + len(found.missing)
+    notes = [*table.notes, *used.notes, *found.notes]
+    notes += refuse_or_skip(bad, on_bad=on_bad, total=total, where=where)
+    notes += _separator_note(found.images, multi_label)
+    entries = [entry for entry in found.images if entry.name not in headers.bad]
+    classes = _classes(entries, used, where)
+    targets_NK = _targets(entries, classes)
+    strata_N = _strata(targets_NK)
+    rows_N = _rows(entries, strata_N, seed=seed, fractions=fractions, notes=notes, where=where)
+    soft = bool(used.soft) and not multi_label
+    weights_N = np.asarray([entry.weight for entry in entries], dtype=np.float32)
+    if used.weight is not None and not weights_N[rows_N["train"]].any():
+        raise DataError(f"all training weights in {where} are 0")
+    return DataSet(
+        name=place.stem,
+        classes=classes,
+        splits={
+            split: Split(
+                images=FileImages(root=root, names=tuple(entries[row].name for row in part_N)),
+                labels_N=targets_NK[part_N].argmax(axis=1).astype(np.int64),
+                targets_NK=targets_NK[part_N].astype(np.float32) if soft or multi_label else None,
+                weights_N=None if used.weight is None else weights_N[part_N],
+            )
+            for split, part_N in rows_N.items()
+        },
+        fingerprint=_fingerprint(classes, entries, rows_N),
+        typical_side=int(np.median(list(headers.sides.values()))),
+        multi_label=multi_label,
+        bad=bad,
+        notes=(*notes, *_notes(classes, entries, targets_NK, rows_N)),
+    )
+
+
+def _refuse(found: Entries, *, where: str, root: Path, on_bad: OnBad) -> None:
+    """Refuses wrong rows and missing files together."""
+    missing = [f"{printable(name)}: {reason}" for name, reason in found.missing.items()]
+    problems = found.problems + (missing if on_bad != "skip" else [])
+    if not problems and found.images:
+        return
+    if not found.images and missing:
+        hint = f"paths are below {printable(root)}: manifest:path=FILE,folder=DIRECTORY for another"
+    else:
+        hint = "mend these rows" + (", or --on-bad skip for missing files" if missing else "")
+    raise DataError(
+        f"{where} cannot be read as a manifest\n{bullets(problems or missing)}",
+        found=f"{len(found.images)} images, {len(problems or missing)} problems",
+        hint=hint,
+    )
+
+
+def _classes(entries: Sequence[Entry], columns: Columns, where: str) -> tuple[str, ...]:
+    """Returns the class names: the soft columns, or the labels of rows that can be training.
+
+    Raises:
+        DataError: Fewer than two, or one in another split only.
+    """
+    training = [entry for entry in entries if entry.split in (None, "train")]
+    if not training:
+        raise DataError(f"{where} cannot be read as a data set", found="no row of the train split")
+    if columns.label is None:
+        classes = tuple(columns.soft)
+    else:
+        classes = class_order(label for entry in training for label in entry.labels)
+        unknown = {label for e in entries for label in e.labels} - set(classes)
+        if unknown:
+            first = next(e for e in entries if unknown & set(e.labels))
+            raise DataError(
+                f"{where} has classes that training has not",
+                found=f"{listed(sorted(unknown))} in {first.split} ({first.place})",
+                hint="take these rows out, or name rows of these classes train",
+            )
+    two_classes(classes, where)
+    return classes
+
+
+def _targets(entries: Sequence[Entry], classes: Sequence[str]) -> NDArray[np.float64]:
+    """Returns the share of each class (N, K): 1 for each label where there are no shares."""
+    index = {label: position for position, label in enumerate(classes)}
+    targets_NK = np.zeros((len(entries), len(classes)))
+    for row, entry in enumerate(entries):
+        if entry.shares_K:
+            targets_NK[row] = entry.shares_K
+        else:
+            targets_NK[row, [index[label] for label in entry.labels]] = 1.0
+    return targets_NK
+
+
+def _strata(targets_NK: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Returns what images are stratified by: the class of the greatest share.
+
+    Of several whole labels the rarest one, since it is the hardest to divide; images without a
+    label are a stratum of their own.
+    """
+    counts_K = targets_NK.sum(axis=0)
+    rarity_K = 1.0 - counts_K / (counts_K.max() + 1.0)
+    # Rarity only decides between equal shares: it is scaled below the smallest difference.
+    strata_N = (targets_NK + 1e-9 * rarity_K * (targets_NK > 0)).argmax(axis=1)
+    strata_N[~targets_NK.any(axis=1)] = targets_NK.shape[1]
+    return np.asarray(strata_N, dtype=np.int64)
+
+
+def _rows(
+    entries: Sequence[Entry],
+    strata_N: NDArray[np.int64],
+    *,
+    seed: int,
+    fractions: Sequence[float],
+    notes: list[str],
+    where: str,
+) -> dict[str, NDArray[np.int64]]:
+    """Returns the positions of each split."""
+    groups = [entry.group if entry.group is not None else row for row, entry in enumerate(entries)]
+    grouped = any(entry.group is not None for entry in entries)
+    split_of = [entry.split for entry in entries]
+    home: dict[str | int, str] = {}
+    torn: dict[str, None] = {}
+    for group, split in zip(groups, split_of, strict=True):
+        if split is not None and home.setdefault(group, split) != split:
+            torn[str(group)] = None
+    if torn:
+        notes.append(f"{len(torn)} groups are in several splits: {listed(list(torn), most=3)}")
+    split_of = [
+        home.get(group) if s is None else s for group, s in zip(groups, split_of, strict=True)
+    ]
+    blank_N = np.asarray([row for row, split in enumerate(split_of) if split is None], dtype=int)
+    if len(blank_N) < len(entries):
+        if len(blank_N):
+            notes.append(f"{len(blank_N)} images without a split were divided by the fractions")
+            parts = stratified_split(
+                strata_N[blank_N], fractions=fractions, seed=seed,
+                groups_N=[groups[row] for row in blank_N] if grouped else None,
+            )  # fmt: skip
+            for split, part_N in zip(("train", "val", "test"), parts, strict=False):
+                for row in blank_N[part_N]:
+                    split_of[row] = split
+        rows: dict[str, list[int]] = {
+            split: [row for row, named in enumerate(split_of) if named == split]
+            for split in ("train", "val", "test")
+            if split in split_of
+        }
+    else:
+        rows = {"train": list(range(len(entries)))}
+    if "train" not in rows:
+        raise DataError(f"{where} cannot be read as a data set", found="no row of the train split")
+    if grouped:
+        notes.append("images of a group were kept in one split")
+    return fill_splits(
+        rows, strata_N, seed=seed, fractions=fractions, notes=notes,
+        groups_N=groups if grouped else None,
+    )  # fmt: skip
+
+
+def _separator_note(entries: Sequence[Entry], multi_label: bool) -> list[str]:
+    """Returns a note where single labels look like several."""
+    if multi_label or not any("|" in label for entry in entries for label in entry.labels):
+        return []
+    return ["labels hold |; if they are several: --data manifest:path=FILE,separator=|"]
+
+
+def _notes(
+    classes: Sequence[str],
+    entries: Sequence[Entry],
+    targets_NK: NDArray[np.float64],
+    rows_N: Mapping[str, NDArray[np.int64]],
+) -> list[str]:
+    present = {s: np.flatnonzero(targets_NK[part_N].any(axis=0)) for s, part_N in rows_N.items()}
+    notes = class_notes(classes, present)
+    groups = Counter(entry.group for entry in entries if entry.group is not None)
+    if groups and len(groups) == len(entries):
+        notes.append("every image is a group of its own")
+    return notes
+
+
+def _fingerprint(
+    classes: Sequence[str], entries: Sequence[Entry], rows_N: Mapping[str, NDArray[np.int64]]
+) -> str:
+    """Returns SHA-256 over classes, names, sizes, labels, weights and splits."""
+    lines = [f"{index} {label}" for index, label in enumerate(classes)]
+    for split, part_N in rows_N.items():
+        for row in part_N:
+            entry = entries[row]
+            told = "\0".join((*entry.labels, *map(repr, entry.shares_K)))
+            lines.append(f"{split}\0{told}\0{entry.name}\0{entry.num_bytes}\0{entry.weight!r}")
+    return digest(lines)

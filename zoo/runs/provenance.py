@@ -1,0 +1,157 @@
+"""What a run was made with, against what it would be resumed with: what differs, and how gravely.
+
+A resume promises the same bits. What decides bits and is another thing now refuses the resume; what
+may decide them, or only tells of another machine, is noted.
+
+    environment.json, and the same record made now -> differences (refuse), drifts (note)
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from zoo.errors import printable
+
+__all__ = ["code_digests", "differences", "drifts"]
+
+_DECIDING_PACKAGES = ("classifier-zoo", "torch")
+_DRIFTING = ("python", "system", "processor_count", "cpu_capability", "threads", "cuda_devices")
+
+
+def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Returns a line for each difference that refuses a resume.
+
+    These are the versions of zoo, torch and each component's package, what each component was
+    asked to be, the digests of their code, the data's fingerprint and the classes. What one of
+    the two records does not have is not compared: an older zoo wrote less.
+
+    Args:
+        saved: ``environment.json`` of the run.
+        now: The same record, of this process.
+
+    >>> differences({"packages": {"torch": "2.10.0"}}, {"packages": {"torch": "2.14.1"}})
+    ['torch was 2.10.0 and is 2.14.1']
+    """
+    lines = [
+        *_changed(_section(saved, "packages"), _section(now, "packages"), only=_DECIDING_PACKAGES),
+        *_components(_section(saved, "components"), _section(now, "components")),
+    ]
+    code_saved, code_now = _section(saved, "code"), _section(now, "code")
+    lines += [
+        f"the code of {printable(name)} was changed"
+        for name in code_saved
+        if name in code_now and code_saved[name] != code_now[name]
+    ]
+    return lines + _data(_section(saved, "data"), _section(now, "data"))
+
+
+def drifts(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Returns a line for each difference with which a run goes on, though maybe to other bits.
+
+    These are other packages, threads, processor, devices and Python.
+
+    >>> drifts({"threads": 2, "python": "3.11.7"}, {"threads": 1, "python": "3.11.7"})
+    ['threads was 2 and is 1']
+    """
+    packages_saved, packages_now = _section(saved, "packages"), _section(now, "packages")
+    others = [name for name in packages_saved if name not in _DECIDING_PACKAGES]
+    return [
+        *_changed(packages_saved, packages_now, only=others),
+        *_changed(saved, now, only=_DRIFTING),
+        *_components(_section(saved, "components"), _section(now, "components"), listening=True),
+    ]
+
+
+def code_digests(packages: Iterable[str]) -> dict[str, str]:
+    """Returns the SHA-256 of the Python files of importable top-level packages.
+
+    A version says nothing while a package is being written. Nothing is imported; a package that
+    cannot be found is left out.
+
+    >>> sorted(code_digests(["pluggy", "no_such_package"]))
+    ['pluggy']
+    """
+    return {
+        name: digest for name in sorted(set(packages)) if (digest := _code_digest(name)) is not None
+    }
+
+
+def _code_digest(package: str) -> str | None:
+    spec = find_spec(package)
+    if spec is None or not (spec.submodule_search_locations or spec.origin):
+        return None
+    roots = [Path(folder) for folder in spec.submodule_search_locations or ()]
+    files = [(f.relative_to(root).as_posix(), f) for root in roots for f in root.rglob("*.py")]
+    if not roots and spec.origin:
+        files = [(package, Path(spec.origin))]
+    whole = hashlib.sha256()
+    for name, file in sorted(files):
+        whole.update(f"{name}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+    return whole.hexdigest()
+
+
+def _section(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    section = record.get(name)
+    return section if isinstance(section, Mapping) else {}
+
+
+def _changed(
+    saved: Mapping[str, Any], now: Mapping[str, Any], *, only: Iterable[str]
+) -> Iterator[str]:
+    """Yields a line for each of these keys that both have and that differs."""
+    for key in only:
+        if key in saved and key in now and saved[key] != now[key]:
+            yield f"{printable(key)} was {_shown(saved[key])} and is {_shown(now[key])}"
+
+
+def _components(
+    saved: Mapping[str, Any], now: Mapping[str, Any], *, listening: bool = False
+) -> Iterator[str]:
+    """Yields a line for each component that is another one, or of another version.
+
+    Callbacks only listen, so they decide no bits: they are looked at apart.
+    """
+    if not saved or not now:
+        return
+    for part in dict.fromkeys([*saved, *now]):
+        if part.startswith("callback") is not listening:
+            continue
+        if part not in now or part not in saved:
+            when = "any more" if part in saved else "when the run began"
+            yield f"there is no {printable(part)} {when}"
+            continue
+        yield from (
+            f"{printable(part)}{' comes from' if key == 'package' else ''}: {line}"
+            for key in ("spec", "package")
+            for line in _changed(saved[part], now[part], only=[key])
+        )
+
+
+def _data(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    lines = []
+    if "classes" in saved and "classes" in now and list(saved["classes"]) != list(now["classes"]):
+        gone = [name for name in saved["classes"] if name not in now["classes"]]
+        new = [name for name in now["classes"] if name not in saved["classes"]]
+        what = [
+            f"{word} {_shown(names)}" for word, names in (("gone", gone), ("new", new)) if names
+        ]
+        lines.append(f"the classes have changed: {', '.join(what) or 'another order'}")
+    if (
+        "fingerprint" in saved
+        and "fingerprint" in now
+        and saved["fingerprint"] != now["fingerprint"]
+    ):
+        lines.append("the data has changed: an image, a label or the split is another one")
+    return lines
+
+
+def _shown(value: object) -> str:
+    """Returns a value in at most 60 characters that act on no terminal."""
+    if isinstance(value, list | tuple):
+        shown = ", ".join(printable(item) for item in value[:5])
+        return shown[:60] + (f" and {len(value) - 5} more" if len(value) > 5 else "") or "none"
+    return "not installed" if value is None else printable(value)[:60]
