@@ -1,4 +1,4 @@
-"""Images per second from files to normalised float batches: zoo's store and feed against the usual.
+"""Images per second from files to normalised float batches: zoo's pipeline against the usual one.
 
 The usual way is torch's DataLoader with 2 workers over torchvision's ImageFolder with v2.Resize,
 CenterCrop, ToImage, ToDtype and Normalize. Each run is a process of its own, A B A B; ratios are
@@ -6,6 +6,7 @@ taken pair by pair. The usual way's time is that of its later epochs, when its w
 
     pip install scikit-image scikit-learn
     python benchmarks/pipeline.py [--runs 5] [--images 1500] [--folder DIR] [--only jpeg|png]
+                                  [--ways usual,streamed,held,kept]
     python benchmarks/pipeline.py --difference      what decoding at reduced scale changes
 """
 
@@ -21,7 +22,7 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,12 @@ import torch
 from common import alternate, as_folder, machine, python, spread
 from PIL import Image
 
-from zoo.data.batches import cut
 from zoo.data.decode import open_image
 from zoo.data.folder import FileImages
+from zoo.data.normalise import as_floats, normalise_
 from zoo.data.resize import needed_sides, to_bytes
 from zoo.data.store import Store
-from zoo.engine.feeds import ImageFeed, Labels
-from zoo.protocols import Preprocessing, Split
+from zoo.protocols import Preprocessing
 
 BATCH, EPOCHS, WORKERS = 64, 3, 2
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -114,14 +114,12 @@ def ours(folder: Path, side: int, *, budget_bytes: int, keep: Path | None) -> di
         num_threads=torch.get_num_threads(), keep_decoded=keep,
     )  # fmt: skip
     opening = time.perf_counter() - start
-    split = Split(images=images, labels_N=np.zeros(len(images), dtype=np.int64))
-    labels = Labels(split, num_classes=1, device=torch.device("cpu"))
-    feed = ImageFeed(store, labels=labels, preprocessing=preprocessing)
 
     def epoch(number: int) -> Iterator[torch.Tensor]:
         order = np.random.default_rng(number).permutation(len(images))
-        parts = [cut(draws, num_parts=1)[0] for draws in np.array_split(order, len(order) // BATCH)]
-        return (batch.inputs for batch in feed.batches(parts, epoch=None))
+        plan = np.array_split(order, len(order) // BATCH)
+        for _, bytes_BCSS in store.stream(plan, lambda samples: samples):
+            yield normalise_(as_floats(bytes_BCSS), MEAN, STD)
 
     seconds = seconds_of_epochs((epoch(number) for number in range(EPOCHS)), len(images))
     return {"opening": opening, "epochs": seconds, "images": len(images)}
@@ -155,11 +153,11 @@ def in_a_process(way: str, folder: Path, side: int) -> dict[str, Any]:
     return result
 
 
-def compare(name: str, folder: Path, runs: int) -> None:
-    """Prints the table of one kind of images."""
+def compare(name: str, folder: Path, runs: int, ways: Sequence[str]) -> None:
+    """Prints the table of one kind of images. The usual way comes first."""
     side = SIDES[name]
     results = alternate(runs, *(lambda way=way: in_a_process(way, folder, side) for way in WAYS))  # type: ignore[arg-type]  # dictionaries, not floats
-    by_way: dict[str, list[dict[str, Any]]] = dict(zip(WAYS, results, strict=True))  # type: ignore[arg-type]  # likewise
+    by_way: dict[str, list[dict[str, Any]]] = dict(zip(ways, results, strict=True))  # type: ignore[arg-type]  # likewise
     total = by_way["usual"][0]["images"]
     usual_epoch = [statistics.median(run["epochs"][1:]) for run in by_way["usual"]]
     print(f"\n{name}: {total} images at {side} pixels, batches of {BATCH}, {EPOCHS} epochs a run")
@@ -172,7 +170,7 @@ def compare(name: str, folder: Path, runs: int) -> None:
         print(f"| {label} | {spread(speeds)} | {spread(ratios)} | {spread(processor)} |")
 
     row("DataLoader, later epochs", usual_epoch, "usual")
-    for way in WAYS[1:]:
+    for way in ways[1:]:
         later = [statistics.median(run["epochs"][1:]) for run in by_way[way]]
         first = [run["opening"] + run["epochs"][0] for run in by_way[way]]
         whole = [run["opening"] + sum(run["epochs"]) for run in by_way[way]]
@@ -206,6 +204,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1500)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "zoo-pipeline")
     parser.add_argument("--only", choices=sorted(SIDES))
+    parser.add_argument("--ways", default=",".join(WAYS))
     parser.add_argument("--difference", action="store_true")
     parser.add_argument("--one", nargs=3, metavar=("WAY", "FOLDER", "SIDE"), help="one run as JSON")
     args = parser.parse_args()
@@ -217,10 +216,11 @@ def main() -> None:
     if args.difference:
         difference()
         return
+    ways = args.ways.split(",")
     if args.only != "png":
-        compare("jpeg", write_jpegs(args.folder / "jpeg", args.images), args.runs)
+        compare("jpeg", write_jpegs(args.folder / "jpeg", args.images), args.runs, ways)
     if args.only != "jpeg":
-        compare("png", as_folder("fashion-mini", args.folder / "png") / "train", args.runs)
+        compare("png", as_folder("fashion-mini", args.folder / "png") / "train", args.runs, ways)
 
 
 if __name__ == "__main__":

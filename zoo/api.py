@@ -10,12 +10,12 @@ trained.predict(["cat.jpg"])
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext, suppress
-from dataclasses import asdict, replace
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from zoo.errors import CheckpointError, ZooError, printable
+from zoo.errors import CheckpointError, printable
 from zoo.plugin import fold
 from zoo.registry import Entry, Registry
 
@@ -55,14 +55,17 @@ def run(
         ZooError: Whatever went wrong; see :mod:`zoo.errors` for the tree.
     """
     from zoo.engine.device import Device
+    from zoo.engine.earlier import cut_short
     from zoo.engine.events import Observer as Silent
     from zoo.runs.folder import RunFolder
 
     registry, observer = registry or Registry.installed(), observer or Silent()
     settings = _settings(config, options)
-    if settings.resume == "auto" and (cut_short := _cut_short(settings)) is not None:
-        observer.noted(f"going on with {printable(cut_short)}")
-        return resume(cut_short, registry=registry, observer=observer)
+    if settings.resume == "auto":
+        earlier = cut_short(settings, lambda open_one: prepare(open_one, registry=registry).config)
+        if earlier is not None:
+            observer.noted(f"going on with {printable(earlier)}")
+            return resume(earlier, registry=registry, observer=observer)
     job = prepare(settings, registry=registry, observer=observer)
     stem = f"{job.choices.model.entry.component.name}-{_plain(job.data.name)}"
     device = Device.open(job.config)
@@ -117,8 +120,10 @@ def resume(
     """
     from zoo.config import RunConfig, load_config
     from zoo.engine.device import Device
+    from zoo.engine.earlier import result_of
     from zoo.engine.events import Observer as Silent
     from zoo.engine.job import assemble
+    from zoo.engine.record import refuse_changes
     from zoo.protocols import Preprocessing
     from zoo.runs import checkpoint
     from zoo.runs.folder import RunFolder
@@ -130,7 +135,7 @@ def resume(
     )
     device = Device.open(config)
     with folder.owned() if device.is_main else nullcontext():
-        if (ended := _ended(folder)) is not None:
+        if (ended := result_of(folder)) is not None:
             observer.noted(f"{printable(folder.path)} has ended already; nothing was changed")
             return ended
         found, rejected = checkpoint.latest(folder.checkpoints)
@@ -145,14 +150,16 @@ def resume(
             job = assemble(config, registry, progress=observer.preparing)
             return _train(job, folder, device=device, observer=observer, registry=registry)
         state = checkpoint.load(found)
-        made_with = folder.read_json("environment.json")
+        saved = folder.read_json("environment.json")
+        if config.threads is None:  # bits are promised for a number of threads
+            config = config.changed(threads=saved["threads"])
         job = assemble(
             config, registry, progress=observer.preparing,
-            resumed=Preprocessing.from_mapping(made_with["preprocessing"]),
+            resumed=Preprocessing.from_mapping(saved["preprocessing"]),
         )  # fmt: skip
         # Where the weights came from stays said; best/model.json must not depend on a resume.
-        job = replace(job, taken=replace(job.taken, reason=made_with["weights"]))
-        # PROVENANCE
+        job = replace(job, taken=replace(job.taken, reason=saved["weights"]))
+        refuse_changes(job, saved, observer=observer, force=force)
         return _train(
             job, folder, device=device, observer=observer, registry=registry, state=state,
             force=force,
@@ -330,42 +337,6 @@ def _teacher(job: Job, device: Device, registry: Registry) -> Teacher | None:
     )  # fmt: skip
 
 
-def _cut_short(config: RunConfig) -> Path | None:
-    """Returns the run that ``--resume auto`` goes on with: of that name, or of these options."""
-    from zoo.config import RunConfig, load_config
-
-    runs = Path(config.runs)
-    if config.name is not None:
-        named = runs / config.name
-        return named if (named / "config.toml").is_file() else None
-
-    def compared(options: RunConfig) -> dict[str, object]:
-        apart = {"name", "runs", "resume", *(("weights",) if config.weights == "auto" else ())}
-        return {key: value for key, value in options.as_mapping().items() if key not in apart}
-
-    settled = prepare(config.changed(resume="never")).config if runs.is_dir() else config
-    newest_last = sorted(runs.glob("*/"), key=lambda path: (len(path.name), path.name))
-    for folder in reversed(newest_last):
-        if (folder / "summary.json").exists() or not (folder / "config.toml").is_file():
-            continue
-        with suppress(ZooError):
-            if compared(RunConfig.from_mapping(load_config(folder / "config.toml"))) == compared(
-                settled
-            ):
-                return folder
-    return None
-
-
-def _ended(folder: RunFolder) -> RunResult | None:
-    """Returns the result of a run that has ended, None if it has not."""
-    from zoo.engine.events import EpochRow, RunResult
-
-    if not (folder.path / "summary.json").exists():
-        return None
-    rows = tuple(EpochRow(**row) for row in folder.rows())
-    return RunResult(path=folder.path, rows=rows, **folder.read_json("summary.json"))
-
-
 def _plain(name: str) -> str:
     """Returns a name from data as letters and digits: such names never become paths as they are."""
     kept = "".join(char if char.isascii() and char.isalnum() else "-" for char in name)
@@ -374,16 +345,9 @@ def _plain(name: str) -> str:
 
 def _describe(job: Job, folder: Any) -> None:
     """Writes what the run is: the configuration that repeats it, and the environment."""
-    from zoo.engine.environment import environment
+    from zoo.engine.record import made_with
 
     repeats = job.config.changed(resume="never")
     if repeats.weights == "auto":
         repeats = repeats.changed(weights=job.taken.weights.name if job.taken.weights else "none")
-    folder.write_json("environment.json", {
-        **environment(),
-        "components": job.choices.described(),
-        "weights": job.taken.reason,
-        "preprocessing": asdict(job.preprocessing),
-        "data": {"name": job.data.name, "fingerprint": job.data.fingerprint},
-    })  # fmt: skip
-    folder.write_text("config.toml", repeats.to_toml())  # last: it is what makes a run folder
+    folder.write_json("environment.json", made_with(job))

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -115,9 +116,12 @@ class MlflowRun:
     def _connect(self) -> MlflowClient:
         from mlflow import MlflowClient
 
-        own = f"sqlite:///{(self._folder / 'mlflow.db').as_posix()}"
+        named = os.environ.get("MLFLOW_TRACKING_URI")
         try:
-            return MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or own)
+            if named:
+                return MlflowClient(named)
+            with _nothing_left_here():
+                return MlflowClient(f"sqlite:///{(self._folder / 'mlflow.db').as_posix()}")
         except ImportError as error:
             raise PluginError(
                 "MLflow's SQLite store needs a package that is not installed", found=str(error),
@@ -164,3 +168,19 @@ class MlflowRun:
         if points:
             self._connected.log_batch(self._id, metrics=points)
         self._logged |= {(name, epoch) for name in new}
+
+
+@contextmanager
+def _nothing_left_here() -> Iterator[None]:
+    """Removes the empty ``mlruns`` that MLflow makes in the working directory, if it is new.
+
+    A SQLite store makes it for experiments that name no place for their files. This one does.
+    """
+    needless = Path("mlruns").absolute()
+    was_there = needless.exists()
+    try:
+        yield
+    finally:
+        if not was_there:
+            with suppress(OSError):  # not made, or someone has put a file there
+                needless.rmdir()

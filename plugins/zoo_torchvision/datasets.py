@@ -44,6 +44,8 @@ def build(
 
     Validation is taken from training where there is none, and test as well where there is only
     one part. Images in files are decoded when they are asked for; the others are held in memory.
+    EMNIST, whose files hold rows and columns exchanged, is turned upright, other than torchvision
+    has it.
 
     Args:
         dataset: Name in the table.

@@ -37,7 +37,11 @@ def points_of(client, run_id):
 
 
 @needs("mlflow")
-def test_mlflow_has_options_metrics_files_and_continues_its_run(told, make, mlflow_client):
+def test_mlflow_has_options_metrics_files_and_continues_its_run(
+    told, make, mlflow_client, monkeypatch, tmp_path
+):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     first, second, third = told.rows
     callback, folder = make("mlflow:experiment=shapes")
     for name in ("config.toml", "environment.json"):
@@ -47,6 +51,7 @@ def test_mlflow_has_options_metrics_files_and_continues_its_run(told, make, mlfl
     stopped = KeyboardInterrupt()
     tell(callback, told, [first], error=stopped)
     run_id = json.loads((folder / "mlflow.json").read_text())["id"]
+    assert list((tmp_path / "here").iterdir()) == []
     client = mlflow_client(f"sqlite:///{folder}/mlflow.db")
     assert client.get_run(run_id).info.status == "KILLED"
 

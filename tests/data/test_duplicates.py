@@ -83,7 +83,9 @@ def test_the_hash_is_the_one_of_the_definition():
         array = np.asarray(small, dtype=np.float64) @ [0.299, 0.587, 0.114]
         cells = array.reshape(8, 2, 9, 2).mean((1, 3))
         bits = (np.diff(cells, axis=1) > 2.0).ravel()
-        assert np.unpackbits(np.array([found]).view(np.uint8)).astype(bool).tolist() == bits.tolist()
+        assert (
+            np.unpackbits(np.array([found]).view(np.uint8)).astype(bool).tolist() == bits.tolist()
+        )
 
 
 @settings(max_examples=40, deadline=None)

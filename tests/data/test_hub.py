@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import random
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -89,6 +90,8 @@ def test_any_order_from_many_threads(saved):
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda i: np.asarray(images.read(i)).tobytes(), order))
     assert found == [expected[i] for i in order]
+    again = pickle.loads(pickle.dumps(images))  # as spawned workers receive it
+    assert np.asarray(again.read(7)).tobytes() == expected[7]
 
 
 def test_rows_that_the_library_moved_keep_their_labels(tmp_path):

@@ -119,7 +119,9 @@ def test_a_file_that_changed_since_the_check_stays(data):
     assert plan_moves(data, report) == []
 
 
-@pytest.mark.parametrize("name", ["-rf.png", "new\nline.png", "emoji 🦊.png", os.fsdecode(b"\xff.png")])
+@pytest.mark.parametrize(
+    "name", ["-rf.png", "new\nline.png", "emoji 🦊.png", os.fsdecode(b"\xff.png")]
+)
 def test_odd_names_go_and_come_back(data, name):
     path = data / "train/cat" / name
     path.write_bytes(b"no image")

@@ -6,6 +6,7 @@ import bz2
 import gzip
 import lzma
 import os
+import sys
 
 import pytest
 from hypothesis import given, settings
@@ -13,7 +14,14 @@ from hypothesis import strategies as st
 from serving import serving
 from shard_files import build_shards, read_all
 
-from zoo.errors import DataError, MachineError, RefusedError, UsageError, ZooError
+from zoo.errors import (
+    DataError,
+    MachineError,
+    PluginError,
+    RefusedError,
+    UsageError,
+    ZooError,
+)
 from zoo_datasets.patterns import expand
 from zoo_datasets.shards import webdataset
 from zoo_datasets.streams import Fetcher
@@ -134,3 +142,10 @@ def test_offline_never_tries(shards, server, monkeypatch):
         webdataset(train=server.address + "a.tar")
     assert "ZOO_OFFLINE" in caught.value.found
     assert "by hand" in caught.value.hint
+
+
+def test_without_the_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "braceexpand", None)
+    with pytest.raises(PluginError) as caught:
+        webdataset(train="x.tar")
+    assert caught.value.hint == "pip install 'classifier-zoo[webdataset]'"

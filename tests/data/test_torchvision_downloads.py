@@ -17,6 +17,7 @@ from torchvision_reading import contents, needed, read, trust
 
 from zoo.errors import MachineError
 from zoo_torchvision._datasets import KNOWN
+from zoo_torchvision._downloads import open_or_download
 from zoo_torchvision.datasets import build
 
 
@@ -109,6 +110,24 @@ def test_a_download_that_fails_leaves_nothing(mnist_server, tmp_path, fault):
     with pytest.raises(MachineError):
         read("mnist", root)
     assert everything_in(root) == ["mine.txt"]
+
+
+def test_an_interrupt_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("ZOO_OFFLINE", "0")
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    begun = []
+
+    def open_in(place, fetch):
+        (place / "food-101").mkdir()
+        begun.append(place)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        open_or_download(
+            KNOWN["food101"], tmp_path / "data", open_in, name="food101", download=True
+        )
+    assert len(begun) == 1
+    assert not (tmp_path / "data").exists()
 
 
 def test_no_server_at_all(mnist_server, tmp_path, monkeypatch):

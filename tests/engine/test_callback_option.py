@@ -45,9 +45,10 @@ def scalars_of(folder):
 
 
 def test_all_callbacks_together_change_no_bit_of_a_run_that_is_stopped_and_resumed(
-    train, registry, monkeypatch, capfd
+    train, registry, monkeypatch, capfd, tmp_path
 ):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)  # where MLflow's own client of this test leaves a folder
     options = {"freeze_epochs": 2, "epochs": 2, "sched": "step-1-0.5", "warmup": 0.0}
     straight = train(name="straight", **options)
     spec = "+".join(["csv", *ALL]).replace("tensorboard", "tensorboard:every=1,histograms=true")

@@ -78,7 +78,7 @@ def test_what_a_kill_undoes_is_not_kept():
     life = Life(planned=Kill(stage=Stage.SAVE, visit=2, delay=0.0), killed=True, stage=Stage.SAVE,
                 visits=tuple((stage, 0.1) for stage in visits), exit_code=-9, hung=False,
                 errors="")  # fmt: skip
-    assert life.kept() == {Stage.STEP: 2, Stage.SAVE: 1}
+    assert +life.kept() == {Stage.STEP: 2, Stage.SAVE: 1}
 
 
 # ---- signals --------------------------------------------------------------------------------------
@@ -114,9 +114,7 @@ def options(shapes_folder, runs, **more):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
 @pytest.mark.parametrize("module", ["numpy", "torch.nn", "accelerate"])
-def test_a_signal_while_modules_are_imported_ends_at_once(
-    shapes_folder, tmp_path, number, module
-):
+def test_a_signal_while_modules_are_imported_ends_at_once(shapes_folder, tmp_path, number, module):
     # -X importtime tells of each module on stderr as soon as it is imported
     command = Command("run", *options(shapes_folder, tmp_path), interpreter=("-X", "importtime"))
     command.wait_for(f" {module}.", stream="stderr")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 
 import pytest
@@ -13,8 +14,9 @@ from safetensors.torch import load_file
 import zoo
 from zoo.engine.events import Observer
 from zoo.engine.interrupts import Interrupted
-from zoo.errors import CheckpointError, DataError, NonFiniteError, UsageError
+from zoo.errors import CheckpointError, MachineError, NonFiniteError, UsageError, ZooError
 from zoo.runs import checkpoint
+from zoo.runs.folder import RunFolder
 
 CASES = {
     "freeze then finetune": {"freeze_epochs": 2, "epochs": 2, "patience": 0},
@@ -91,12 +93,18 @@ def test_stopped_at_every_step_in_one_run(train, registry):
 
 
 def test_resuming_a_finished_run_changes_nothing(train, registry):
+    def files():
+        return {
+            str(path.relative_to(result.path)): path.read_bytes()
+            for path in result.path.rglob("*")
+            if path.is_file() and path.name != ".lock"
+        }
+
     result = train(epochs=2)
-    before = final(result.path)[0].path.name
+    before = files()
     again = zoo.resume(result.path, registry=registry)
-    assert again.best_score == result.best_score
-    assert again.test_accuracy == result.test_accuracy
-    assert final(result.path)[0].path.name == before
+    assert again == result
+    assert files() == before
 
 
 def test_a_broken_last_checkpoint_falls_back_to_the_one_before(train, registry):
@@ -110,12 +118,15 @@ def test_a_broken_last_checkpoint_falls_back_to_the_one_before(train, registry):
     assert_same(straight.path, path)
 
 
-def test_all_checkpoints_broken_is_an_error_not_a_fresh_start(train, registry):
-    result = train(epochs=2)
-    for folder in (result.path / "checkpoints").iterdir():
+def test_all_checkpoints_broken_is_an_error_not_a_fresh_start(train, registry, tmp_path):
+    with pytest.raises(Interrupted):
+        train(name="broken", epochs=3, observer=StopAt(8))
+    path = tmp_path / "runs" / "broken"
+    for folder in (path / "checkpoints").iterdir():
         (folder / "MANIFEST.json").unlink()
-    with pytest.raises(CheckpointError, match="no checkpoint that can be used"):
-        zoo.resume(result.path, registry=registry)
+    with pytest.raises(CheckpointError, match="no checkpoint that can be used") as caught:
+        zoo.resume(path, registry=registry)
+    assert caught.value.found.count("it has no manifest") == 2
 
 
 def test_other_data_is_refused(train, registry, shapes_folder, tmp_path):
@@ -123,10 +134,13 @@ def test_other_data_is_refused(train, registry, shapes_folder, tmp_path):
 
     data = tmp_path / "data"
     shutil.copytree(shapes_folder, data)
-    result = train(data=str(data))
+    with pytest.raises(Interrupted):
+        train(name="cut", data=str(data), epochs=2, observer=StopAt(4))
+    path = tmp_path / "runs" / "cut"
     (data / "train" / "dot" / "dot-0.png").unlink()
-    with pytest.raises(DataError, match="not the data that the run was trained on"):
-        zoo.resume(result.path, registry=registry)
+    with pytest.raises(ZooError, match=r"data") as caught:
+        zoo.resume(path, registry=registry)
+    assert caught.value.exit_code in (3, 4)
 
 
 def test_what_is_not_a_run_is_refused(tmp_path, registry):
@@ -168,3 +182,65 @@ def test_the_stored_configuration_repeats_the_run(train, registry, tmp_path):
     table = load_config(first.path / "config.toml")
     second = zoo.run(table, registry=registry, runs=str(tmp_path / "again"))
     assert_same(first.path, second.path)
+
+
+def test_a_run_goes_on_in_another_place(train, registry, tmp_path):
+    straight = train(name="straight", epochs=3)
+    with pytest.raises(Interrupted):
+        train(name="moved", epochs=3, observer=StopAt(4))
+    target = tmp_path / "elsewhere" / "other name"
+    target.parent.mkdir()
+    (straight.path.parent / "moved").rename(target)
+    zoo.resume(target, registry=registry)
+    assert_same(straight.path, target)
+    assert not (straight.path.parent / "moved").exists()
+
+
+def test_a_torn_table_is_written_anew(train, registry, tmp_path):
+    straight = train(name="straight", epochs=3)
+    with pytest.raises(Interrupted):
+        train(name="torn", epochs=3, observer=StopAt(7))
+    path = tmp_path / "runs" / "torn"
+    table = path / "metrics.jsonl"
+    table.write_bytes(table.read_bytes()[:-9] + b"\xff\xfe")
+    zoo.resume(path, registry=registry)
+    assert_same(straight.path, path)
+    assert len(RunFolder(path).rows()) == 3
+
+
+def test_a_run_that_was_killed_before_its_configuration_starts_again(train, registry, tmp_path):
+    straight = train(name="straight", epochs=1)
+    path = tmp_path / "runs" / "early"
+    path.mkdir()
+    (path / ".lock").write_text("1")
+    (path / "environment.json").write_text("{}")
+    (path / ".tmp-1-ab-config.toml").write_text("half of i")
+    with pytest.raises(UsageError, match="stopped before it had begun"):
+        zoo.resume(path, registry=registry)
+    train(name="early", epochs=1)
+    assert_same(straight.path, path)
+    assert not list(path.glob(".tmp-*"))
+
+
+@pytest.mark.parametrize("limit", [4_000, 60_000, 230_000, 300_000, 690_000])
+def test_a_full_disk_ends_the_run_and_harms_nothing(train, registry, tmp_path, limit):
+    """Files of lenet here: weights 0.24 MB, the optimizer's state 0.47 MB."""
+    straight = train(name="straight", epochs=2)
+    with pytest.raises(Interrupted):
+        train(name="full", epochs=2, observer=StopAt(2))
+    path = tmp_path / "runs" / "full"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        if limit < 600_000:
+            with pytest.raises(MachineError) as caught:
+                zoo.resume(path, registry=registry)
+            assert caught.value.exit_code == 6
+            assert "zoo resume" in caught.value.hint
+        else:
+            zoo.resume(path, registry=registry)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(path.rglob(".tmp-*"))
+    zoo.resume(path, registry=registry)
+    assert_same(straight.path, path)

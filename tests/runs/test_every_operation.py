@@ -31,7 +31,9 @@ def a_run(parent, *, best=True):
     folder.write_json("environment.json", {"value": 1})
     folder.write_text("config.toml", "value = 1\n")
     for step in (1, 2):
-        checkpoint.save(folder.checkpoints, step=step, model=model(step), state={"a": torch.ones(2)})
+        checkpoint.save(
+            folder.checkpoints, step=step, model=model(step), state={"a": torch.ones(2)}
+        )
     folder.write_rows([{"epoch": 1}, {"epoch": 2}])
     if best:
         folder.write_best(model(2), {"value": 2})

@@ -83,6 +83,15 @@ def test_what_decides_bits_refuses(case):
     assert drifts(SAVED, changed(*change)) == []
 
 
+def test_a_wrapped_library_decides_bits_where_it_is_used():
+    now = changed("packages", "timm", "0.0")
+    assert differences(SAVED, now) == []
+    saved = changed("components", "model", "spec", "timm/test_vit")
+    now["components"]["model"]["spec"] = "timm/test_vit"
+    assert differences(saved, now) == [f"timm was {SAVED['packages']['timm']} and is 0.0"]
+    assert drifts(saved, now) == []
+
+
 @pytest.mark.parametrize("case", NOTED)
 def test_what_may_decide_bits_is_noted(case):
     assert differences(SAVED, changed(*NOTED[case])) == []

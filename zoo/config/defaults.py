@@ -38,7 +38,9 @@ def settle(
     """
     table = _PRETRAINED if pretrained else _RANDOM
     open_ones = {key: value for key, value in table.items() if getattr(config, key) is None}
-    if config.epochs is None:
+    if config.phases is not None:  # they say it, and a second word would contradict them
+        open_ones.pop("freeze_epochs", None)
+    elif config.epochs is None:
         open_ones["epochs"] = default_epochs(num_train, pretrained=pretrained)
     if config.img_size is None:
         open_ones["img_size"] = image_size

@@ -61,7 +61,7 @@ class Store:
     preprocessing: Preprocessing
     channels: int
     num_threads: int
-    held_NSSC: Tensor | None = None
+    held_NSSC: NDArray[np.uint8] | None = None
     kept: DecodedRows | None = None
     _pool: ThreadPoolExecutor | None = field(default=None, repr=False)
 
@@ -119,7 +119,7 @@ class Store:
             progress(first + len(chunk), total)
         if bad:
             raise bad_images(images, bad)
-        return replace(store, held_NSSC=torch.from_numpy(held_NSSC), kept=None)
+        return replace(store, held_NSSC=held_NSSC, kept=None)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -136,7 +136,7 @@ class Store:
             DataError: Images cannot be decoded, those of this batch named.
         """
         if self.held_NSSC is not None:
-            return self.held_NSSC.index_select(0, torch.from_numpy(samples_B)).permute(0, 3, 1, 2)
+            return torch.from_numpy(self.held_NSSC[samples_B]).permute(0, 3, 1, 2)
         if isinstance(self.images, PixelImages):
             pixels = self.images.pixels[samples_B]
             return stack_to_bytes(pixels, self.preprocessing, self.channels)

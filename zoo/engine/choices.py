@@ -36,17 +36,24 @@ class Choices:
 
     def described(self) -> dict[str, dict[str, str]]:
         """Returns full spec and package of each component, as runs store them."""
+        return {
+            key: {"spec": choice.spec, "package": choice.entry.origin}
+            for key, choice in self._named().items()
+        }
+
+    @property
+    def all(self) -> tuple[Choice, ...]:
+        """Every component that was chosen."""
+        return tuple(self._named().values())
+
+    def _named(self) -> dict[str, Choice]:
         named = {
             "model": self.model, "loss": self.loss, "optimizer": self.optimizer,
             "scheduler": self.scheduler, "data": self.data,
             **{f"transform-{i}": choice for i, choice in enumerate(self.transforms)},
             **{f"callback-{i}": choice for i, choice in enumerate(self.callbacks)},
         }  # fmt: skip
-        return {
-            key: {"spec": choice.spec, "package": choice.entry.origin}
-            for key, choice in named.items()
-            if choice is not None
-        }
+        return {key: choice for key, choice in named.items() if choice is not None}
 
 
 def choose(config: RunConfig, registry: Registry) -> Choices:

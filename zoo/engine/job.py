@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from platformdirs import user_cache_path
 
 from zoo.config.compatibility import check_combination, check_data
 from zoo.config.defaults import default_image_size, settle
+from zoo.data.decoded import cache_folder
 from zoo.data.randomness import Stream, key
 from zoo.data.statistics import channel_statistics
 from zoo.data.store import Store
@@ -84,6 +82,7 @@ class Job:
             channels=self.config.channels,
             budget_bytes=self.config.ram * 2**20 // 2,  # the other half is for features
             num_threads=workers_of(self.config),
+            keep_decoded=cache_folder() if self.config.keep_decoded else None,
             progress=progress,
         )
 
@@ -172,11 +171,6 @@ def assemble(
         schedules=schedules, mixers=mixers, phases=phases, notes=(*notes, *more),
         transforms=tuple(part for part in augmentation if not isinstance(part, MixTransform)),
     )  # fmt: skip
-
-
-def decoded_folder() -> Path:
-    """Returns where decoded images are kept: ``ZOO_CACHE``, else in the user's cache folder."""
-    return Path(os.environ.get("ZOO_CACHE") or user_cache_path("zoo")) / "decoded"
 
 
 def _settled(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from zoo.data.damage import without_bad
 from zoo.data.sources import read_path
 from zoo.data.subset import with_fewer_images
 from zoo.data.threads import num_cores
@@ -57,8 +58,6 @@ def read_data(
     )  # fmt: skip
     data = with_fewer_images(data, limit=config.limit, fraction=config.fraction, seed=config.seed)
     if config.on_bad == "skip":
-        from zoo.data.damage import without_bad
-
         data = without_bad(data, num_threads=workers_of(config), progress=progress)
     return data
 

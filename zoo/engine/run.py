@@ -134,7 +134,8 @@ class _Run:
             resume_stage(stage, meter, self.saved)
         else:
             self.state.best.start_phase()
-        self.show_sample(stage, feeds["train"])
+        if not position.epoch:
+            self.show_sample(stage, feeds["train"])
         while not self.phase_is_over():
             row = self.run_epoch(stage, meter, began=began)
             began = time.monotonic()

@@ -108,13 +108,15 @@ class Proof:
 def shortened(config: RunConfig) -> RunConfig:
     """Returns a settled configuration cut down to what can be run many times.
 
-    Everything that decides how a step computes stays. At most one frozen and two other epochs,
-    four batches of images, a checkpoint every other step.
+    Everything that decides how a step computes stays, phases that are given in full too. Else at
+    most one frozen and two other epochs; four batches of images, a checkpoint every other step.
     """
     images = 4 * config.batch_size
+    short = {} if config.phases else {
+        "freeze_epochs": min(config.freeze_epochs or 0, 1), "epochs": min(config.epochs or 0, 2),
+    }  # fmt: skip
     return config.changed(
-        freeze_epochs=min(config.freeze_epochs or 0, 1),
-        epochs=min(config.epochs or 0, 2),
+        **short,
         limit=min(config.limit or images, images),
         save_steps=2,
         max_minutes=0.0,  # a time budget ends two runs at different steps

@@ -37,7 +37,7 @@ def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     ['torch was 2.10.0 and is 2.14.1']
     """
     lines = [
-        *_changed(_section(saved, "packages"), _section(now, "packages"), only=_DECIDING_PACKAGES),
+        *_changed(_section(saved, "packages"), _section(now, "packages"), only=_deciding(saved)),
         *_components(_section(saved, "components"), _section(now, "components")),
     ]
     code_saved, code_now = _section(saved, "code"), _section(now, "code")
@@ -58,7 +58,8 @@ def drifts(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     ['threads was 2 and is 1']
     """
     packages_saved, packages_now = _section(saved, "packages"), _section(now, "packages")
-    others = [name for name in packages_saved if name not in _DECIDING_PACKAGES]
+    deciding = _deciding(saved)
+    others = [name for name in packages_saved if name not in deciding]
     return [
         *_changed(packages_saved, packages_now, only=others),
         *_changed(saved, now, only=_DRIFTING),
@@ -92,6 +93,13 @@ def _code_digest(package: str) -> str | None:
     for name, file in sorted(files):
         whole.update(f"{name}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
     return whole.hexdigest()
+
+
+def _deciding(record: Mapping[str, Any]) -> list[str]:
+    """Returns the packages that decide bits: also a library that a component of its name wraps."""
+    specs = [str(part.get("spec", "")) for part in _section(record, "components").values()]
+    wrapped = [spec.partition("/")[0] for spec in specs]
+    return list(dict.fromkeys([*_DECIDING_PACKAGES, *wrapped]))
 
 
 def _section(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:

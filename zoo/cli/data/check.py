@@ -59,16 +59,17 @@ def check(
         raise UsageError(
             "--fix-leaks, --to and --dry-run have no effect without a fix", hint="--fix quarantine"
         )
-    report, root = _report(source, near)
+    root = _image_folder(source)
+    if fix and root is None:
+        raise UsageError(
+            f"{printable(source)} is not a folder of images",
+            hint="--fix moves files of image folders only",
+        )
+    report = _report(source, root, near)
     moves: list[Move] = []
-    if fix:
+    if fix and root:
         from zoo.data.inspection.quarantine import plan_moves
 
-        if root is None:
-            raise UsageError(
-                f"{printable(source)} is not a folder of images",
-                hint="--fix moves files of image folders only",
-            )
         moves = plan_moves(root, report, leaks=fix_leaks)
     if not as_json:
         report_lines(report, source)
@@ -79,20 +80,26 @@ def check(
     return _STRICT if strict and (report.count("error") or report.count("warning")) else 0
 
 
-def _report(source: str, near: int) -> tuple[Report, Path | None]:
-    """Returns what is found, and the folder where the source is a folder of images."""
-    from zoo.data.inspection.check import check_data, check_folder, is_image_folder
+def _image_folder(source: str) -> Path | None:
+    """Returns the path where the source is a folder of images; a name wins over a folder."""
+    from zoo.data.inspection.check import is_image_folder
     from zoo.registry import Registry
 
-    root = Path(source)
     is_name = Registry.installed().get("dataset", source.partition(":")[0]) is not None
+    return None if is_name or not is_image_folder(Path(source)) else Path(source)
+
+
+def _report(source: str, root: Path | None, near: int) -> Report:
+    """Returns what is found, file by file in a folder, else in whatever ``--data`` would read."""
+    from zoo.data.inspection.check import check_data, check_folder
+
     with bar("checking") as progress:
-        if not is_name and is_image_folder(root):
-            return check_folder(root, near=near, progress=progress), root
+        if root is not None:
+            return check_folder(root, near=near, progress=progress)
         from zoo.api import read_data
 
         data = read_data(source, on_bad="skip")
-        return check_data(data, near=near, progress=progress), None
+        return check_data(data, near=near, progress=progress)
 
 
 def report_lines(report: Report, source: str) -> None:

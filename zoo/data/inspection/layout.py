@@ -19,6 +19,7 @@ from zoo.protocols import DataSet, Split
 
 __all__ = ["Item", "Layout", "class_findings", "layout_of_data", "layout_of_folder"]
 
+_ORDER = ("train", "val", "test", "")
 _RATIO = 2.0  # classes that differ by less are called equal
 
 
@@ -89,7 +90,8 @@ def layout_of_folder(scan: Scan) -> Layout:
         f"left out {count} images in {printable(top)}/, which is not a split"
         for top, count in ignored.items()
     ]
-    return Layout(items=items, counts=counts, findings=findings, notes=(*scan.notes, *notes))
+    ordered = dict(sorted(counts.items(), key=lambda pair: _ORDER.index(pair[0])))
+    return Layout(items=items, counts=ordered, findings=findings, notes=(*scan.notes, *notes))
 
 
 def layout_of_data(data: DataSet) -> Layout:

@@ -1,0 +1,49 @@
+"""Normalising in place: the formula to the bit, in every memory format, in the same memory."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torchvision.transforms.v2 import functional
+
+from zoo.data.normalise import as_floats, normalise_
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def some_bytes(*shape):
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.manual_seed(0))
+
+
+@pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [(4, 4), (1, 1), (5, 9), (64, 33)])
+def test_it_is_the_formula_to_the_bit_in_the_same_memory(memory_format, channels, size):
+    source = some_bytes(5, channels, *size).contiguous(memory_format=memory_format)
+    images = as_floats(source)
+    assert images.is_contiguous(memory_format=memory_format)
+    means, stds = (
+        torch.tensor(values if channels == 3 else [sum(values) / 3]).view(1, -1, 1, 1)
+        for values in (MEAN, STD)
+    )
+    expected = (source.float() / 255 - means) / stds
+    address = images.data_ptr()
+    found = normalise_(images, MEAN, STD)
+    assert torch.equal(found, expected)
+    assert found.data_ptr() == address
+    assert found.is_contiguous(memory_format=memory_format)
+
+
+def test_torchvision_agrees():
+    source = some_bytes(2, 3, 16, 16).contiguous(memory_format=torch.channels_last)
+    expected = functional.normalize(functional.to_dtype(source, scale=True), MEAN, STD)
+    torch.testing.assert_close(normalise_(as_floats(source), MEAN, STD), expected)
+
+
+def test_views_that_are_not_contiguous_either_way():
+    whole = torch.rand(3, 3, 9, 9, generator=torch.manual_seed(0))
+    expected = whole.clone()
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
+    expected[..., 2:5] = (expected[..., 2:5] - mean) / std
+    normalise_(whole[..., 2:5], MEAN, STD)
+    assert torch.equal(whole, expected)

@@ -1,0 +1,57 @@
+"""Runs that are there already: which one to go on with, and how one ended."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoo.config import RunConfig, load_config
+from zoo.engine.events import EpochRow, RunResult
+from zoo.errors import ZooError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from zoo.runs.folder import RunFolder
+
+__all__ = ["cut_short", "result_of"]
+
+
+def cut_short(config: RunConfig, settle: Callable[[RunConfig], RunConfig]) -> Path | None:
+    """Returns the run that ``--resume auto`` goes on with, None to start a new one.
+
+    The run of the name that the configuration has; without a name the newest one that has not
+    ended and has the same options.
+
+    Args:
+        config: What the user asked for.
+        settle: Decides the open options, as a run's config.toml has them.
+    """
+    runs = Path(config.runs)
+    if config.name is not None:
+        named = runs / config.name
+        return named if (named / "config.toml").is_file() else None
+    apart = {"name", "runs", "resume", *(("weights",) if config.weights == "auto" else ())}
+
+    def compared(options: RunConfig) -> dict[str, object]:
+        return {key: value for key, value in options.as_mapping().items() if key not in apart}
+
+    newest_last = sorted(runs.glob("*/config.toml"), key=lambda p: (len(p.parts[-2]), p))
+    open_ones = [path for path in newest_last if not (path.parent / "summary.json").exists()]
+    if not open_ones:
+        return None
+    wanted = compared(settle(config))
+    for path in reversed(open_ones):
+        with suppress(ZooError):  # another zoo's run: not this one's
+            if compared(RunConfig.from_mapping(load_config(path))) == wanted:
+                return path.parent
+    return None
+
+
+def result_of(folder: RunFolder) -> RunResult | None:
+    """Returns how a run ended, None if it has not."""
+    if not (folder.path / "summary.json").exists():
+        return None
+    rows = tuple(EpochRow(**row) for row in folder.rows())
+    return RunResult(path=folder.path, rows=rows, **folder.read_json("summary.json"))

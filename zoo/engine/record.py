@@ -1,0 +1,62 @@
+"""What a run is made with, as environment.json has it, and whether that is still so on a resume."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from zoo.engine.environment import environment
+from zoo.errors import CheckpointError
+from zoo.runs.provenance import code_digests, differences, drifts
+
+if TYPE_CHECKING:
+    from zoo.engine.events import Observer
+    from zoo.engine.job import Job
+
+__all__ = ["made_with", "refuse_changes"]
+
+
+def made_with(job: Job) -> dict[str, Any]:
+    """Returns versions, machine, components with the digests of their code, and the data."""
+    machine = environment()
+    targets = [choice.entry.component.target for choice in job.choices.all]
+    packages = [target.partition(":")[0].partition(".")[0] for target in targets]
+    return {
+        **machine,
+        "threads": job.config.threads or machine["threads"],
+        "components": job.choices.described(),
+        "code": code_digests(["zoo", *packages]),
+        "weights": job.taken.reason,
+        "preprocessing": asdict(job.preprocessing),
+        "data": {
+            "name": job.data.name, "fingerprint": job.data.fingerprint,
+            "classes": list(job.data.classes), "bad": dict(job.data.bad),
+        },
+    }  # fmt: skip
+
+
+def refuse_changes(
+    job: Job, saved: Mapping[str, Any], *, observer: Observer, force: bool = False
+) -> None:
+    """Notes what has changed since a run was started, and refuses what would change its result.
+
+    Args:
+        job: What would go on.
+        saved: What the run was started with.
+        observer: Hears the notes.
+        force: Note what would be refused, and go on.
+
+    Raises:
+        CheckpointError: Components, their code, torch, data or classes are others.
+    """
+    now = made_with(job)
+    changed = differences(saved, now)
+    for line in (*drifts(saved, now), *(changed if force else ())):
+        observer.noted(f"since the run was started: {line}")
+    if changed and not force:
+        raise CheckpointError(
+            "the run would not go on as it began: " + "; ".join(changed[:8]),
+            kept="the run as it is",
+            hint="undo the change, or go on all the same with --force",
+        )
