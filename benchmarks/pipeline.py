@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import alternate, as_folder, machine, python, spread
+from common import as_folder, machine, python, spread
 from PIL import Image
 
 from zoo.data.decode import open_image
@@ -156,8 +156,10 @@ def in_a_process(way: str, folder: Path, side: int) -> dict[str, Any]:
 def compare(name: str, folder: Path, runs: int, ways: Sequence[str]) -> None:
     """Prints the table of one kind of images. The usual way comes first."""
     side = SIDES[name]
-    results = alternate(runs, *(lambda way=way: in_a_process(way, folder, side) for way in WAYS))  # type: ignore[arg-type]  # dictionaries, not floats
-    by_way: dict[str, list[dict[str, Any]]] = dict(zip(ways, results, strict=True))  # type: ignore[arg-type]  # likewise
+    by_way: dict[str, list[dict[str, Any]]] = {way: [] for way in ways}
+    for _ in range(runs):
+        for way in ways:
+            by_way[way].append(in_a_process(way, folder, side))
     total = by_way["usual"][0]["images"]
     usual_epoch = [statistics.median(run["epochs"][1:]) for run in by_way["usual"]]
     print(f"\n{name}: {total} images at {side} pixels, batches of {BATCH}, {EPOCHS} epochs a run")

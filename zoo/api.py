@@ -351,3 +351,4 @@ def _describe(job: Job, folder: Any) -> None:
     if repeats.weights == "auto":
         repeats = repeats.changed(weights=job.taken.weights.name if job.taken.weights else "none")
     folder.write_json("environment.json", made_with(job))
+    folder.write_text("config.toml", repeats.to_toml())  # last: it is what makes a run folder

@@ -60,15 +60,15 @@ def test_what_computes_a_step_is_not_cut_down():
     assert (shortened(given).phases, shortened(given).epochs) == (given.phases, None)
 
 
-# ---- the proof itself must be able to fail -----------------------------------------------------------
+# ---- the proof itself must be able to fail ---------------------------------------------------
 
 
 def write_run(runs, name, *, value=1.0, rows=1, momentum=0.5):
     folder = RunFolder.create(runs, name=name, stem="x")
     folder.write_text("config.toml", "")
     weights = {"weight": torch.full((3, 2), value)}
-    checkpoint.save(folder.checkpoints, step=4, model=weights,
-                    state={"optimizer": {0: torch.tensor([momentum, 0.0])}, "seconds": os.getpid()})  # fmt: skip
+    state = {"optimizer": {0: torch.tensor([momentum, 0.0])}, "seconds": value}
+    checkpoint.save(folder.checkpoints, step=4, model=weights, state=state)
     folder.write_best(weights, {"classes": ["a"]})
     folder.write_rows({"epoch": n + 1, "seconds": n * value} for n in range(rows))
     folder.write_json("summary.json", {"best_epoch": 1, "seconds": 3 * value})

@@ -81,7 +81,7 @@ def test_what_a_kill_undoes_is_not_kept():
     assert +life.kept() == {Stage.STEP: 2, Stage.SAVE: 1}
 
 
-# ---- signals --------------------------------------------------------------------------------------
+# ---- signals ------------------------------------------------------------------------------
 
 
 class Command:
@@ -157,7 +157,7 @@ def test_a_second_sigint_stops_at_once_and_harms_nothing(shapes_folder, tmp_path
     assert weights
 
 
-# ---- many processes on one folder -----------------------------------------------------------------
+# ---- many processes on one folder ----------------------------------------------------------
 
 CROWD = """
     import os, signal, sys, time

@@ -103,13 +103,14 @@ def check_create(folder):
     try:
         create(folder)
     except UsageError as error:
-        assert "zoo resume" in error.hint
-        second = RunFolder.open(folder.path.parent / "second")
-        assert second.read_json("environment.json") == {"value": 3}
-        with second.owned():
-            pass
+        refused = error
+    else:
+        return 2
+    assert "zoo resume" in refused.hint
+    second = RunFolder.open(folder.path.parent / "second")
+    assert second.read_json("environment.json") == {"value": 3}
+    with second.owned():
         return 3
-    return 2
 
 
 ACTIONS = {
