@@ -36,6 +36,8 @@ def test_the_two_lines_that_ci_runs_are_there():
 def test_each_command_works(zoo_command, shapes_folder, tmp_path, monkeypatch, command):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run.toml").write_text('model = "lenet"\n')
+    listed = [f"{p},{p.parent.name}" for p in sorted(shapes_folder.glob("train/*/*.png"))]
+    (tmp_path / "labels.csv").write_text("\n".join(["path,label", *listed]) + "\n")
     words = shlex.split(command)[1:]
     words = [str(shapes_folder) if word == "path/to/images" else word for word in words]
     if words[0] == "run" and "--dry-run" not in words:

@@ -222,3 +222,47 @@ def test_of_ten_processes_that_start_at_once_one_has_the_run(tmp_path, rounds):
         capture_output=True, text=True, timeout=500, check=False, env=environment(),
     )  # fmt: skip
     assert ended.stdout == f"rounds {rounds}\n", ended.stderr
+
+
+FULL = """
+    set -e
+    mount -t tmpfs -o size=900k none "$1"
+    python="$2"; shift 2
+    "$python" -m zoo.cli.main "$@" && code=0 || code=$?
+    echo "code $code"
+    mount -o remount,size=8m "$RUNS/.."
+    "$python" -m zoo.cli.main resume "$RUNS/small" > /dev/null && echo "resumed"
+    mount -o remount,ro "$RUNS/.."
+    "$python" -m zoo.cli.main "$@" --name other && code=0 || code=$?
+    echo "code $code"
+"""
+
+
+def can_mount():
+    """Whether this user may have a file system of their own."""
+    try:
+        tried = subprocess.run(
+            ["unshare", "-Urm", "mount", "-t", "tmpfs", "-o", "size=1m", "none", "/tmp"],
+            capture_output=True, timeout=20, check=False,
+        )  # fmt: skip
+    except OSError:
+        return False
+    return tried.returncode == 0
+
+
+@pytest.mark.skipif(not can_mount(), reason="needs unshare with a user and a mount namespace")
+def test_a_file_system_that_fills_up_and_one_that_is_read_only(shapes_folder, tmp_path):
+    place = tmp_path / "place"
+    place.mkdir()
+    run = ["run", *options(shapes_folder, place / "runs", name="small", epochs=3)]
+    ended = subprocess.run(
+        ["unshare", "-Urm", "sh", "-c", textwrap.dedent(FULL), "sh", place, sys.executable, *run],
+        capture_output=True, text=True, timeout=300, check=False,
+        env={**environment(), "RUNS": str(place / "runs")},
+    )  # fmt: skip
+    codes = [line for line in ended.stdout.splitlines() if line.startswith(("code", "resumed"))]
+    assert codes == ["code 6", "resumed", "code 6"], (ended.stdout, ended.stderr)
+    assert "the disk is full" in ended.stderr
+    assert "MiB free there" in ended.stderr
+    assert "the file system is read-only" in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -1,0 +1,46 @@
+"""The pages under docs/ name options, specs and plans that exist."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+
+from zoo.config import RunConfig
+from zoo.engine.phases import PHASE_PARAMS, parse_phases
+from zoo.registry import parse_choices
+
+ROOT = Path(__file__).parents[2]
+PAGES = ("docs/data.md", "docs/training.md", "README.md", "CHANGELOG.md")
+FLAGS = {field.name.replace("_", "-") for field in dataclasses.fields(RunConfig)}
+FLAGS |= {f"no-{field.name.replace('_', '-')}" for field in dataclasses.fields(RunConfig)
+          if field.metadata["param"].type == "bool"}  # fmt: skip
+OTHER = {
+    "config", "set", "dry-run", "json", "help", "debug", "force", "strict", "sheet", "plot", "size",
+    "kills", "version", "logdir", "extra-index-url",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_option_that_a_page_names_exists(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    named = set(re.findall(r"(?<![\w-])--([a-z][a-z0-9-]*)", text))
+    assert named
+    assert named <= FLAGS | OTHER, named - FLAGS - OTHER
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_augmentation_and_plan_parses(page, registry):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for spec in re.findall(r"--aug ([a-z][\w+.:=,-]*)", text):
+        assert parse_choices(registry, "transform", spec)
+    for plan in re.findall(r"--phases ((?:head|all|last)[\w+.:=,-]*)", text):
+        assert parse_phases(plan, RunConfig())
+
+
+def test_the_table_of_phases_is_that_of_the_code():
+    text = (ROOT / "docs/training.md").read_text(encoding="utf-8")
+    table = text[text.index("| argument of a phase") : text.index("What a phase does not say")]
+    assert set(re.findall(r"`([a-z_]+)`", table)) >= {param.name for param in PHASE_PARAMS}
