@@ -23,14 +23,13 @@ from typing import Any
 import torch
 from common import machine
 
+from zoo import api
 from zoo.cli.victim import run_or_resume
 from zoo.evaluation.resume_proof import Proof, Trial, prove
 from zoo.evaluation.stages import Stage
 
-CASES = (
-    ("mobilenetv3", "none", {}),
-    ("efficientnet-lite0", "auto", {}),
-)
+CASES = (("mobilenetv3", "none"), ("efficientnet-lite0", "auto"))
+"""Models and their weights."""
 
 
 class Fork:
@@ -76,10 +75,7 @@ def kill_loop(
     with tempfile.TemporaryDirectory(prefix="zoo-kills-") as folder:
         runs = Path(folder) / "runs"
         given = {**options, "runs": str(runs)}
-        warm_up = {**given, "name": "warm-up", "runs": str(Path(folder) / "warm-up")}
-        with Path(os.devnull).open("wb") as nowhere:
-            if code := _warm(warm_up, nowhere.fileno()):
-                raise SystemExit(f"the warm-up ended with {code}")
+        api.run({**given, "name": "warm-up", "runs": str(Path(folder) / "warm-up")})
 
         def launch(name: str) -> Fork:
             return Fork({**given, "name": name}, Path(folder) / "errors.txt")
@@ -90,14 +86,6 @@ def kill_loop(
                       f"{trial.verdict}", file=sys.stderr, flush=True)  # fmt: skip
 
         return prove(launch, runs, kills=kills, seed=seed, max_seconds=seconds, told=told)
-
-
-def _warm(options: dict[str, object], channel: int) -> int:
-    """Makes a whole run in this process, without the audit hook of the others."""
-    from zoo import api
-
-    api.run(options)
-    return 0
 
 
 def options_of(args: argparse.Namespace, model: str, weights: str) -> dict[str, object]:
@@ -137,12 +125,12 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(1)  # a forked process has no thread pool
-    cases = [(args.model, args.weights, {})] if args.model else list(CASES)
+    cases = [(args.model, args.weights)] if args.model else list(CASES)
     results: dict[str, Any] = {"machine": machine()}
-    for number, (model, weights, more) in enumerate(cases):
+    for number, (model, weights) in enumerate(cases):
         share = args.kills * (number + 1) // len(cases) - args.kills * number // len(cases)
         proof = kill_loop(
-            {**options_of(args, model, weights), **more}, kills=share, seconds=args.seconds,
+            options_of(args, model, weights), kills=share, seconds=args.seconds,
             seed=args.seed + number, verbose=not args.json,
         )  # fmt: skip
         results[model] = proof.as_dict()

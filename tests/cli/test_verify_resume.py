@@ -56,7 +56,8 @@ def test_what_computes_a_step_is_not_cut_down():
     assert {k: v for k, v in short.as_mapping().items() if k not in cut} == {
         k: v for k, v in config.as_mapping().items() if k not in cut
     }
-    given = RunConfig(phases="head:epochs=1+all:epochs=2")
+    given = RunConfig(phases="head:epochs=1+all:epochs=2", callback="csv", max_minutes=5.0)
+    assert (shortened(given).callback, shortened(given).max_minutes) == (None, 0.0)
     assert (shortened(given).phases, shortened(given).epochs) == (given.phases, None)
 
 

@@ -15,9 +15,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from zoo.errors import UsageError
 from zoo.runs import checkpoint
+from zoo.runs.candidates import keep_candidate
 from zoo.runs.folder import RunFolder
 
 
@@ -90,6 +92,20 @@ def check_summary(folder):
     return folder.read_json("summary.json")["value"]
 
 
+def candidate(folder):
+    keep_candidate(
+        folder.path / "candidates", [], epoch=3, score=0.5, weights=model(3), most=2
+    )  # fmt: skip
+
+
+def check_candidate(folder):
+    path = folder.path / "candidates" / "epoch-00003.safetensors"
+    if not path.exists():
+        return 2
+    assert torch.equal(load_file(path)["weight"], model(3)["weight"])
+    return 3
+
+
 def create(folder):
     """Makes a second run beside it, as ``zoo run --name second`` does."""
     second = RunFolder.create(folder.path.parent, name="second", stem="x")
@@ -118,6 +134,7 @@ ACTIONS = {
     "best": (best, check_best, {2, 3}),
     "rows": (rows, check_rows, {2, 3}),
     "summary": (summary, check_summary, {2, 3}),
+    "candidate": (candidate, check_candidate, {2, 3}),
     "create": (create, check_create, {2, 3}),
 }
 
@@ -324,7 +341,7 @@ def materialise(disk: dict[str, bytes | None], root: Path) -> None:
             path.write_bytes(content)
 
 
-@pytest.mark.parametrize("name", ["save", "best", "rows", "summary"])
+@pytest.mark.parametrize("name", ["save", "best", "rows", "summary", "candidate"])
 def test_a_power_cut_at_any_time_leaves_the_old_or_the_new(tmp_path, monkeypatch, name):
     action, check, allowed = ACTIONS[name]
     root = (tmp_path / "disk").resolve()

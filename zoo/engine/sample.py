@@ -26,7 +26,7 @@ def sample_of(
 ) -> Sample:
     """Returns the images of these draws, augmented and mixed as of ``epoch`` unless None.
 
-    A mixed image is labelled with its shares: ``cat 0.7, dog 0.3``.
+    A mixed image is labelled with its shares, as far as they round to 1 %: ``cat 70%, dog 30%``.
     """
     ((_, images_BCSS, target),) = feed.pictures([cut(draws, num_parts=1)[0]], epoch=epoch)
     return Sample(
@@ -42,4 +42,4 @@ def _caption(answer: Tensor, classes: tuple[str, ...]) -> str:
     if all(share == 1 for share, _ in shares):
         return ", ".join(printable(name) for _, name in shares) or "none"
     shares.sort(key=lambda pair: -pair[0])
-    return ", ".join(f"{printable(name)} {share:.2f}" for share, name in shares)
+    return ", ".join(f"{printable(name)} {share:.0%}" for share, name in shares if share >= 0.005)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from zoo.errors import CheckpointError, printable
 from zoo.runs.checkpoint import file_digest, write_tensors
-from zoo.runs.disk import atomic_file, machine_errors
+from zoo.runs.disk import atomic_file, machine_errors, make_folder, remove_leftovers
 
 __all__ = ["Candidate", "keep_candidate", "read_candidates"]
 
@@ -54,7 +54,8 @@ def keep_candidate(
         return list(candidates)
     target = _file(folder, epoch)
     with machine_errors("writing the weights", target):
-        folder.mkdir(exist_ok=True)
+        make_folder(folder)
+        remove_leftovers(folder)
         for old in set(folder.glob("epoch-*.safetensors")) - named:
             old.unlink()
         atomic_file(target, lambda path: write_tensors(path, weights))
