@@ -9,6 +9,7 @@ from PIL import Image
 from torch.nn import functional
 
 import zoo
+import zoo.api
 from zoo.data.batches import cut
 from zoo.engine.device import Device
 from zoo.engine.stage import epoch_draws, image_feed
