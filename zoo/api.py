@@ -146,16 +146,14 @@ def resume(
                 f"the run {printable(folder.path)} has no checkpoint that can be used",
                 found="; ".join(rejected), hint="start a new run",
             )  # fmt: skip
-        if found is None:  # killed before its first checkpoint: from the start, as configured
-            job = assemble(config, registry, progress=observer.preparing)
-            return _train(job, folder, device=device, observer=observer, registry=registry)
-        state = checkpoint.load(found)
+        # Killed before its first checkpoint, it starts again, as configured.
+        state = None if found is None else checkpoint.load(found)
         saved = folder.read_json("environment.json")
         if config.threads is None:  # bits are promised for a number of threads
             config = config.changed(threads=saved["threads"])
         job = assemble(
             config, registry, progress=observer.preparing,
-            resumed=Preprocessing.from_mapping(saved["preprocessing"]),
+            resumed=Preprocessing.from_mapping(saved["preprocessing"]) if state else None,
         )  # fmt: skip
         # Where the weights came from stays said; best/model.json must not depend on a resume.
         job = replace(job, taken=replace(job.taken, reason=saved["weights"]))

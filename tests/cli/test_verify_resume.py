@@ -104,6 +104,10 @@ def test_the_sign_of_zero_and_the_bits_of_nan_count():
     assert differ([1.0], [1]) == ["t: torch.float32 (1,), torch.int64 (1,)"]
     assert sameness.compare_states({"a": float("nan")}, {"a": float("nan")})[0] == []
     assert sameness.compare_states({"a": 1}, {"a": True})[0] == ["a: 1, True"]
+    long = "the same words again and again, " * 5
+    (line,) = sameness.compare_states({"a": f"{long}one"}, {"a": f"{long}two"})[0]
+    assert "one" in line
+    assert "two" in line
 
 
 class Forked:

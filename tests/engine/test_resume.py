@@ -15,6 +15,7 @@ import zoo
 from zoo.engine.events import Observer
 from zoo.engine.interrupts import Interrupted
 from zoo.errors import CheckpointError, MachineError, NonFiniteError, UsageError, ZooError
+from zoo.evaluation.sameness import compare_runs
 from zoo.runs import checkpoint
 from zoo.runs.folder import RunFolder
 
@@ -244,3 +245,24 @@ def test_a_full_disk_ends_the_run_and_harms_nothing(train, registry, tmp_path, l
     assert not list(path.rglob(".tmp-*"))
     zoo.resume(path, registry=registry)
     assert_same(straight.path, path)
+
+
+class Dies(BaseException):
+    """Ends a process before its first step, as far as a test in one process can show it."""
+
+
+def test_killed_before_the_first_checkpoint_it_says_the_same_of_its_weights(
+    train, registry, tmp_path
+):
+    class Early(Observer):
+        def phase_started(self, phase, *, trainable, total, cached):
+            raise Dies
+
+    options = {"model": "efficientnet-lite0", "weights": "auto", "img_size": 32, "epochs": 1}
+    straight = train(name="straight", **options)
+    with pytest.raises(Dies):
+        train(name="early", observer=Early(), **options)
+    path = tmp_path / "runs" / "early"
+    assert not (path / "checkpoints").exists()
+    zoo.resume(path, registry=registry)
+    assert compare_runs(straight.path, path).verdict.startswith("bit-identical")

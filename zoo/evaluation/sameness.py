@@ -5,6 +5,7 @@ Times differ between any two runs, so they are left out; everything else must be
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,8 +92,18 @@ def compare_states(one: Mapping[str, Any], two: Mapping[str, Any]) -> tuple[list
                 lines.append(name)
                 largest = max(largest, float((a.double() - b.double()).abs().max()))
         elif type(a) is not type(b) or (a != b and not (a != a and b != b)):  # NaN is itself
-            lines.append(f"{name}: {printable(a)!s:.60}, {printable(b)!s:.60}")
+            lines.append(f"{name}: {_apart(printable(a), printable(b))}")
     return lines, largest
+
+
+def _apart(one: str, two: str) -> str:
+    """Returns two texts from shortly before where they differ, 60 characters each.
+
+    >>> _apart("1", "2")
+    '1, 2'
+    """
+    start = max(0, len(os.path.commonprefix([one, two])) - 20)
+    return ", ".join(("..." if start else "") + text[start : start + 60] for text in (one, two))
 
 
 def _same_bits(a: Tensor, b: Tensor) -> bool:
