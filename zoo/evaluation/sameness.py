@@ -5,7 +5,6 @@ Times differ between any two runs, so they are left out; everything else must be
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,7 +101,8 @@ def _apart(one: str, two: str) -> str:
     >>> _apart("1", "2")
     '1, 2'
     """
-    start = max(0, len(os.path.commonprefix([one, two])) - 20)
+    same = next((i for i, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), 0)
+    start = max(0, same - 20)
     return ", ".join(("..." if start else "") + text[start : start + 60] for text in (one, two))
 
 
