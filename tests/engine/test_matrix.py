@@ -10,7 +10,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from zoo.config import RunConfig
-from zoo.data.store import Store
+from zoo.data.pixels.store import Store
 from zoo.engine.device import Device
 from zoo.engine.feeds import ImageFeed
 from zoo.engine.groups import parameter_groups
