@@ -7,7 +7,9 @@
 Columns go by their usual names (``image``, ``file``, ``class`` ...:
 :mod:`zoo.data.reading.columns`) or are named by the user. Paths are relative to the table's own
 folder, which they cannot leave, or absolute. Whole numbers are class names like any other, ordered
-by value. A blank line is no row. Suffixes: N images, K classes.
+by value. A blank line is no row.
+
+Suffixes: N images, K classes.
 """
 
 from __future__ import annotations
