@@ -23,11 +23,11 @@ from common import machine
 from data_check import photographs
 from PIL import Image, ImageEnhance
 
-from zoo.data.decode import open_image
 from zoo.data.inspection.duplicates import joined
 from zoo.data.inspection.likeness import alike_pairs, near_hashes, thumbnail, unpacked
 from zoo.data.inspection.likeness import hashes as hashes_of
-from zoo.data.scan import scan_folder
+from zoo.data.pixels.decode import open_image
+from zoo.data.reading.scan import scan_folder
 from zoo.errors import DataError
 
 BITS = (4, 6, 8)

@@ -31,11 +31,11 @@ import torch
 from common import as_folder, machine, python, spread
 from PIL import Image
 
-from zoo.data.decode import open_image
-from zoo.data.folder import FileImages
-from zoo.data.normalise import as_floats, normalise_
-from zoo.data.resize import needed_sides, to_bytes
-from zoo.data.store import Store
+from zoo.data.pixels.decode import open_image
+from zoo.data.pixels.normalise import as_floats, normalise_
+from zoo.data.pixels.resize import needed_sides, to_bytes
+from zoo.data.pixels.store import Store
+from zoo.data.reading.folder import FileImages
 from zoo.protocols import Preprocessing
 
 BATCH, EPOCHS, WORKERS = 64, 3, 2

@@ -25,8 +25,8 @@ from common import alternate, machine, spread
 from torch.nn import functional
 
 from zoo.config import RunConfig
-from zoo.data.store import Store
 from zoo.data.batches import repeated_draws
+from zoo.data.pixels.store import Store
 from zoo.engine.averaging import WeightAverage
 from zoo.engine.callbacks import listening
 from zoo.engine.device import Device

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zoo.data.partition import class_order
+from zoo.data.reading.partition import class_order
 from zoo.errors import DataError, UsageError, printable
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import as_file, files
 
-from zoo.data.packed import read_packed
+from zoo.data.reading.packed import read_packed
 from zoo.protocols import DataSet
 
 __all__ = ["clipart10", "fashion_mini"]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from zoo.data.arrays import read_arrays
-from zoo.data.cifar import read_cifar
-from zoo.data.columns import Wanted
-from zoo.data.folder import read_folder
-from zoo.data.idx import read_idx
-from zoo.data.manifest import read_manifest
+from zoo.data.reading.arrays import read_arrays
+from zoo.data.reading.cifar import read_cifar
+from zoo.data.reading.columns import Wanted
+from zoo.data.reading.folder import read_folder
+from zoo.data.reading.idx import read_idx
+from zoo.data.reading.manifest import read_manifest
 from zoo.errors import UsageError
 from zoo.protocols import DataSet, OnBad
 

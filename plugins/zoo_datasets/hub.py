@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zoo.data.decode import open_image
-from zoo.data.partition import SPLIT_NAMES
-from zoo.data.parts import Part, data_set
-from zoo.data.peeking import peek_bytes, peek_file
-from zoo.data.scan import bullets, listed
+from zoo.data.pixels.decode import open_image
+from zoo.data.reading.partition import SPLIT_NAMES
+from zoo.data.reading.parts import Part, data_set
+from zoo.data.reading.peeking import peek_bytes, peek_file
+from zoo.data.reading.scan import bullets, listed
 from zoo.errors import DataError, UsageError, printable
 from zoo.protocols import DataSet
 from zoo_datasets.columns import Labels, image_column, label_column, read_labels
@@ -95,7 +95,7 @@ class HubImages:
         return f"{self.split}/{self.rows_N[index]}"
 
     def peek(self, index: int) -> tuple[int, bytes]:
-        """Returns the shorter side and a mark of the content, see :mod:`zoo.data.peeking`."""
+        """Returns shorter side and mark of the content, as in :mod:`zoo.data.reading.peeking`."""
         cell, name = self.cell(index), self.name(index)
         if isinstance(cell, Path):
             return peek_file(cell, name=name)

@@ -7,7 +7,7 @@ import re
 from glob import glob
 from pathlib import Path
 
-from zoo.data.scan import natural
+from zoo.data.reading.scan import natural
 from zoo.errors import DataError, PluginError, RefusedError, UsageError, printable
 
 __all__ = ["expand", "not_installed", "scheme_of"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from zoo.data.scan import SUFFIXES, listed
-from zoo.data.shards import Sample, Shard, read_span
+from zoo.data.reading.scan import SUFFIXES, listed
+from zoo.data.reading.shards import Sample, Shard, read_span
 from zoo.errors import printable
 
 __all__ = ["Unfit", "image_part", "is_sample", "label_of"]

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from zoo.data.partition import class_order
-from zoo.data.parts import Part, data_set
-from zoo.data.peeking import peek_bytes
-from zoo.data.scan import bullets, listed
-from zoo.data.shards import Shard, ShardImages, index_shard
+from zoo.data.reading.partition import class_order
+from zoo.data.reading.parts import Part, data_set
+from zoo.data.reading.peeking import peek_bytes
+from zoo.data.reading.scan import bullets, listed
+from zoo.data.reading.shards import Shard, ShardImages, index_shard
 from zoo.errors import DataError, UsageError, printable
 from zoo.protocols import DataSet
 from zoo_datasets.patterns import expand

@@ -20,7 +20,7 @@ from contextlib import contextmanager, redirect_stderr, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from zoo.data.scan import listed
+from zoo.data.reading.scan import listed
 from zoo.errors import MachineError, ZooError, printable
 from zoo.network.weight_files import offline
 from zoo_torchvision._datasets import Known

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from zoo.data.folder import FileImages
-from zoo.data.parts import Part
-from zoo.data.peeking import peek_file
-from zoo.data.stacked import Stack
+from zoo.data.reading.folder import FileImages
+from zoo.data.reading.parts import Part
+from zoo.data.reading.peeking import peek_file
+from zoo.data.reading.stacked import Stack
 from zoo.errors import DataError, printable
 
 if TYPE_CHECKING:

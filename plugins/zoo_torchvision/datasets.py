@@ -9,9 +9,9 @@ from typing import Any
 
 import torchvision.datasets
 
-from zoo.data.cifar import read_cifar
-from zoo.data.parts import data_set
-from zoo.data.stacked import stacked_data
+from zoo.data.reading.cifar import read_cifar
+from zoo.data.reading.parts import data_set
+from zoo.data.reading.stacked import stacked_data
 from zoo.errors import DataError, UsageError, printable
 from zoo.plugin import Value
 from zoo.protocols import DataSet

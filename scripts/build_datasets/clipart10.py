@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from pack import lines, write_packed
 from PIL import Image, ImageChops
 
-from zoo.data.decode import open_image
+from zoo.data.pixels.decode import open_image
 from zoo.data.splits import stratified_split
 from zoo.errors import DataError
 

@@ -1,4 +1,4 @@
-"""Writes the packed format of ``zoo.data.packed`` so that the same content gives the same bytes."""
+"""Writes the format of ``zoo.data.reading.packed``: the same content gives the same bytes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.data.packed import FORMAT, content_digest
+from zoo.data.reading.packed import FORMAT, content_digest
 
 # The earliest time that a zip file can hold: the clock must not show in the result.
 _EPOCH = (1980, 1, 1, 0, 0, 0)

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from zoo.data.decode import open_image
-from zoo.data.folder import read_folder
+from zoo.data.pixels.decode import open_image
+from zoo.data.reading.folder import read_folder
 
 
 @pytest.fixture

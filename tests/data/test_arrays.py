@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from zoo.data.arrays import read_arrays, to_pixels
-from zoo.data.sources import read_path
+from zoo.data.reading.arrays import read_arrays, to_pixels
+from zoo.data.reading.sources import read_path
 from zoo.errors import DataError
 
 GENERATOR = np.random.default_rng(5)

@@ -13,10 +13,10 @@ from faults import build_fault_directory
 from PIL import Image
 from sklearn.datasets import load_digits, load_sample_images
 
-from zoo.data.folder import FileImages, read_folder
 from zoo.data.inspection.check import check_data, check_folder, is_image_folder
 from zoo.data.inspection.findings import KINDS, UNREADABLE, imbalance_of
-from zoo.data.packed import StackedImages
+from zoo.data.reading.folder import FileImages, read_folder
+from zoo.data.reading.packed import StackedImages
 from zoo.errors import DataError, UsageError
 from zoo.protocols import DataSet, Split
 

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zoo.data import archives
-from zoo.data.cifar import read_cifar
-from zoo.data.pickled import read_pickle
-from zoo.data.sources import read_path
+from zoo.data.reading import archives
+from zoo.data.reading.cifar import read_cifar
+from zoo.data.reading.pickled import read_pickle
+from zoo.data.reading.sources import read_path
 from zoo.errors import DataError, RefusedError
 
 TEN = [f"thing{index}" for index in range(10)]

@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from zoo.data.convert import export_images, import_images
-from zoo.data.folder import read_folder
-from zoo.data.idx import read_idx_file
-from zoo.data.manifest import read_manifest
-from zoo.data.packed import StackedImages
-from zoo.data.safe_names import SafeNames
-from zoo.data.sources import read_path
+from zoo.data.exchange.convert import export_images, import_images
+from zoo.data.exchange.safe_names import SafeNames
+from zoo.data.reading.folder import read_folder
+from zoo.data.reading.idx import read_idx_file
+from zoo.data.reading.manifest import read_manifest
+from zoo.data.reading.packed import StackedImages
+from zoo.data.reading.sources import read_path
 from zoo.errors import DataError, MachineError, UsageError
 from zoo.protocols import DataSet, Split
 

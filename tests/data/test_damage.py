@@ -10,11 +10,11 @@ from faults import build_fault_directory
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
-from zoo.data.damage import bad_images, find_bad, without_bad
-from zoo.data.decode import open_image
-from zoo.data.folder import FileImages, read_folder
-from zoo.data.packed import EncodedImages, StackedImages
-from zoo.data.store import Store
+from zoo.data.pixels.damage import bad_images, find_bad, without_bad
+from zoo.data.pixels.decode import open_image
+from zoo.data.pixels.store import Store
+from zoo.data.reading.folder import FileImages, read_folder
+from zoo.data.reading.packed import EncodedImages, StackedImages
 from zoo.errors import DataError
 from zoo.protocols import DataSet, Preprocessing, Split
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
-from zoo.data.decode import MAX_PIXELS, image_size, open_image
+from zoo.data.pixels.decode import MAX_PIXELS, image_size, open_image
 from zoo.errors import DataError
 
 
@@ -310,7 +310,8 @@ def test_pillows_remarks_do_not_reach_the_terminal(tmp_path):
     palette.putpalette([10, 20, 30])
     palette.save(tmp_path / "palette.png", transparency=b"\x00\x80")
     script = (
-        "import sys, warnings\nfrom pathlib import Path\nfrom zoo.data.decode import open_image\n"
+        "import sys, warnings\nfrom pathlib import Path\n"
+        "from zoo.data.pixels.decode import open_image\n"
         "for name in sys.argv[1:]: open_image(Path(name), name=name)\n"
         "warnings.warn('ours')\n"
     )

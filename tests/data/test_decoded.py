@@ -14,10 +14,10 @@ import pytest
 import torch
 from PIL import Image
 
-from zoo.data import decoded
-from zoo.data.decoded import DecodedRows, cache_folder
-from zoo.data.folder import FileImages
-from zoo.data.store import Store
+from zoo.data.pixels import decoded
+from zoo.data.pixels.decoded import DecodedRows, cache_folder
+from zoo.data.pixels.store import Store
+from zoo.data.reading.folder import FileImages
 from zoo.errors import MachineError
 from zoo.protocols import Preprocessing
 
@@ -141,8 +141,8 @@ def test_a_kill_while_it_is_filled_leaves_good_rows(images, cache):
     script = textwrap.dedent("""
         import os, sys
         from pathlib import Path
-        from zoo.data import store
-        from zoo.data.folder import FileImages
+        from zoo.data.pixels import store
+        from zoo.data.reading.folder import FileImages
         from zoo.protocols import Preprocessing
 
         class Deadly(FileImages):

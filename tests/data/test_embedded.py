@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 
 import zoo_datasets
-from zoo.data.decode import open_image
-from zoo.data.packed import StackedImages, read_packed
+from zoo.data.pixels.decode import open_image
+from zoo.data.reading.packed import StackedImages, read_packed
 from zoo.errors import DataError, UsageError
 from zoo.protocols import Images, PixelImages
 from zoo_datasets.embedded import clipart10, fashion_mini
@@ -301,7 +301,7 @@ def test_stacked_colour_images():
 
 
 def test_components_declare_what_exists(tmp_path, clipart):
-    from zoo.data.folder import FileImages
+    from zoo.data.reading.folder import FileImages
 
     components = {component.name: component for component in zoo_datasets.zoo_components()}
     assert set(components) >= {"fashion-mini", "clipart10", "folder", "manifest", "npz"}

@@ -11,7 +11,7 @@ import pytest
 from faults import build_fault_directory
 from PIL import Image
 
-from zoo.data.folder import CLASS_NAMES_FORMAT, read_folder
+from zoo.data.reading.folder import CLASS_NAMES_FORMAT, read_folder
 from zoo.errors import DataError
 
 COLOURS = {"cat": (200, 30, 30), "dog": (30, 200, 30), "emu": (30, 30, 200)}

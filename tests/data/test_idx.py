@@ -8,8 +8,8 @@ import struct
 import numpy as np
 import pytest
 
-from zoo.data.idx import find_idx_files, read_idx, read_idx_file, write_idx_file
-from zoo.data.sources import read_path
+from zoo.data.reading.idx import find_idx_files, read_idx, read_idx_file, write_idx_file
+from zoo.data.reading.sources import read_path
 from zoo.errors import DataError
 
 GENERATOR = np.random.default_rng(3)

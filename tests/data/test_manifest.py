@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from zoo.data import tables
-from zoo.data.columns import Wanted
-from zoo.data.manifest import read_manifest
-from zoo.data.sources import read_path
+from zoo.data.reading import tables
+from zoo.data.reading.columns import Wanted
+from zoo.data.reading.manifest import read_manifest
+from zoo.data.reading.sources import read_path
 from zoo.errors import DataError, PluginError
 
 COUNT = 12

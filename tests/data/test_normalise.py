@@ -6,7 +6,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional
 
-from zoo.data.normalise import as_floats, normalise_
+from zoo.data.pixels.normalise import as_floats, normalise_
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

@@ -11,7 +11,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 from torchvision.transforms import v2
 
-from zoo.data.resize import fill_colour, needed_sides, stack_to_bytes, to_bytes
+from zoo.data.pixels.resize import fill_colour, needed_sides, stack_to_bytes, to_bytes
 from zoo.protocols import Preprocessing
 
 MODES = {"nearest": 0, "bilinear": 2, "bicubic": 3}

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from shard_files import build_shards, png, read_all, samples, tar_bytes
 
-from zoo.data.shards import index_shard, read_span, sample_key
+from zoo.data.reading.shards import index_shard, read_span, sample_key
 from zoo.errors import DataError
 from zoo.registry import build, parse_choice
 from zoo_datasets.shards import webdataset

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from zoo.data.idx import write_idx_file
-from zoo.data.sources import read_path
+from zoo.data.reading.idx import write_idx_file
+from zoo.data.reading.sources import read_path
 from zoo.errors import DataError, UsageError
 from zoo.protocols import DataSet
 from zoo.registry import parse_choice

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from zoo.data.folder import FileImages
-from zoo.data.packed import StackedImages
+from zoo.data.reading.folder import FileImages
+from zoo.data.reading.packed import StackedImages
 from zoo.data.statistics import channel_statistics, statistics_of_counts
 from zoo.data.threads import in_blocks
 from zoo.errors import DataError

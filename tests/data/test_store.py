@@ -10,11 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from zoo.data.decode import open_image
-from zoo.data.folder import FileImages
-from zoo.data.packed import StackedImages
-from zoo.data.resize import needed_sides, to_bytes
-from zoo.data.store import Store, ahead
+from zoo.data.pixels.decode import open_image
+from zoo.data.pixels.resize import needed_sides, to_bytes
+from zoo.data.pixels.store import Store, ahead
+from zoo.data.reading.folder import FileImages
+from zoo.data.reading.packed import StackedImages
 from zoo.errors import DataError
 from zoo.protocols import Preprocessing
 

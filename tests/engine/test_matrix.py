@@ -10,15 +10,17 @@ import torch
 from sklearn.datasets import load_digits
 
 from zoo.config import RunConfig
-from zoo.data.store import Store
+from zoo.data.pixels.store import Store
+from zoo.data.randomness import order
 from zoo.engine.device import Device
-from zoo.engine.feeds import ImageFeed
+from zoo.engine.feeds import ImageFeed, Labels
 from zoo.engine.groups import parameter_groups
-from zoo.engine.loop import Training, evaluate, train_epoch
+from zoo.engine.loop import Accumulation, Training, evaluate, train_epoch
 from zoo.engine.meters import Meter
+from zoo.engine.update import Update
 from zoo.network.freeze import set_modes
 from zoo.plugin import fold
-from zoo.protocols import Preprocessing, ReactiveSchedule
+from zoo.protocols import Preprocessing, ReactiveSchedule, Split
 from zoo.registry import Registry, build, discover, parse_choice
 from zoo.registry.settings import Settings
 
@@ -62,8 +64,9 @@ def parts():
     store = Store.open(
         digits, preprocessing=preprocessing, channels=1, budget_bytes=0, num_threads=1
     )
-    feed = ImageFeed(store, labels_N=digits.labels_N, preprocessing=preprocessing,
-                     transforms=(), seed=0, device=torch.device("cpu"))  # fmt: skip
+    split = Split(images=digits, labels_N=digits.labels_N)
+    labels = Labels(split, num_classes=8, device=torch.device("cpu"))
+    feed = ImageFeed(store, labels=labels, preprocessing=preprocessing)
     config = RunConfig(model="mlp-mnist", batch_size=8, lr=0.01, device="cpu")
     return feed, config, Device.open(config)
 
@@ -103,9 +106,13 @@ def test_every_loss_and_schedule_trains_with(parts, optimizer_id):
             groups = parameter_groups(start, head=("fc3",), lr=config.lr, backbone_lr=0.5,
                                       layer_decay=1.0, weight_decay=0.01)  # fmt: skip
             optimizer = build(optimizer_choice, params=groups, lr=config.lr, weight_decay=0.01)
+            update = Update(
+                optimizer=optimizer, model=start, head=("fc3",), device=device, config=config
+            )
             training = Training(
-                module=start, feed=feed, loss=loss, mass=lambda y: torch.tensor(float(len(y))),
-                optimizer=optimizer, device=device, config=config, augment=False,
+                module=start, feed=feed, loss=loss, mass=loss.mass, update=update, augment=False,
+                accumulation=Accumulation(1), device=device, config=config,
+                draws=lambda epoch: order(config.seed, epoch, len(feed)),
             )  # fmt: skip
             set_modes(start, ("",), hold_statistics=False)
             rates = []

@@ -22,6 +22,4 @@ def resume(run: str, force: bool, as_json: bool) -> None:
     A run that has ended is left as it is. One whose plugins, versions or data have changed since
     is refused, and the differences are listed.
     """
-    with_display(
-        lambda observer: resume_run(run, force=force, observer=observer), as_json=as_json
-    )
+    with_display(lambda observer: resume_run(run, force=force, observer=observer), as_json=as_json)

@@ -5,38 +5,19 @@ Choices -> built callbacks -> each guarded -> one observer that tells them all
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from zoo.engine.events import EVENTS, Observer, Observers
 from zoo.engine.interrupts import Interrupted
-from zoo.errors import PluginError, UsageError, ZooError, printable
+from zoo.errors import PluginError, printable
 from zoo.registry import Choice, build
-from zoo.registry.loading import load_target
 
-__all__ = ["check_callbacks", "guarded", "listening"]
+__all__ = ["guarded", "listening"]
 
 _UNSAVED = "step_ended", "step_measured"
 """Events between two saves. What fails there stops the run only after the next save."""
-
-
-def check_callbacks(choices: Sequence[Choice]) -> list[ZooError]:
-    """Returns what is wrong with the chosen callbacks before anything is trained.
-
-    A package that is missing, a module that cannot be imported, a callback that is named twice.
-    """
-    problems: list[ZooError] = []
-    for choice in choices:
-        try:
-            load_target(choice.entry)
-        except ZooError as error:
-            problems.append(error)
-    for name, times in Counter(choice.entry.id for choice in choices).items():
-        if times > 1:
-            problems.append(UsageError(f"the callback {name} is named {times} times"))
-    return problems
 
 
 @contextmanager

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.config.compatibility import check_options
-from zoo.engine.callbacks import check_callbacks
 from zoo.engine.phases import parse_phases
 from zoo.errors import UsageError, ZooError
 from zoo.protocols import Preprocessing
@@ -19,7 +19,14 @@ if TYPE_CHECKING:
     from zoo.config import RunConfig
     from zoo.protocols import Weights
 
-__all__ = ["Choices", "choose", "names_a_path", "offered_weights", "preprocessing_of"]
+__all__ = [
+    "Choices",
+    "check_callbacks",
+    "choose",
+    "names_a_path",
+    "offered_weights",
+    "preprocessing_of",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +101,23 @@ def choose(config: RunConfig, registry: Registry) -> Choices:
     if problems:
         raise UsageError.together(problems)
     return Choices(**picked)
+
+
+def check_callbacks(choices: Sequence[Choice]) -> list[ZooError]:
+    """Returns what is wrong with the chosen callbacks before anything is trained.
+
+    A package that is missing, a module that cannot be imported, a callback that is named twice.
+    """
+    problems: list[ZooError] = []
+    for choice in choices:
+        try:
+            load_target(choice.entry)
+        except ZooError as error:
+            problems.append(error)
+    for name, times in Counter(choice.entry.id for choice in choices).items():
+        if times > 1:
+            problems.append(UsageError(f"the callback {name} is named {times} times"))
+    return problems
 
 
 def names_a_path(text: str, registry: Registry) -> bool:

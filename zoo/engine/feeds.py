@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from zoo.data.batches import Part, cut, split_evenly
-from zoo.data.normalise import as_floats, normalise_
+from zoo.data.pixels.normalise import as_floats, normalise_
+from zoo.data.pixels.store import Store
 from zoo.data.randomness import Stream, uniform
-from zoo.data.store import Store
 from zoo.network.head import head_input
 
 if TYPE_CHECKING:

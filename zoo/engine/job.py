@@ -10,10 +10,10 @@ import torch
 
 from zoo.config.compatibility import check_combination, check_data
 from zoo.config.defaults import default_image_size, settle
-from zoo.data.decoded import cache_folder
+from zoo.data.pixels.decoded import cache_folder
+from zoo.data.pixels.store import Store
 from zoo.data.randomness import Stream, key
 from zoo.data.statistics import channel_statistics
-from zoo.data.store import Store
 from zoo.engine.choices import Choices, choose, offered_weights, preprocessing_of
 from zoo.engine.phases import Phase, plan_of
 from zoo.engine.reading import read_data, workers_of

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from zoo.data.damage import without_bad
-from zoo.data.sources import read_path
+from zoo.data.pixels.damage import without_bad
+from zoo.data.reading.sources import read_path
 from zoo.data.subset import with_fewer_images
 from zoo.data.threads import num_cores
 from zoo.errors import PluginError

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from zoo.data.decode import open_image
-from zoo.data.resize import needed_sides, to_bytes
+from zoo.data.pixels.decode import open_image
+from zoo.data.pixels.resize import needed_sides, to_bytes
 from zoo.errors import CheckpointError, UnknownName
 from zoo.protocols import Preprocessing
 from zoo.registry import Registry, build, parse_choice

@@ -27,7 +27,7 @@ def export(
     SRC is what zoo run --data takes. IDX files and arrays need images of one size: give --size.
     """
     from zoo.api import read_data
-    from zoo.data.convert import export_images
+    from zoo.data.exchange.convert import export_images
 
     data = read_data(source, seed=seed, on_bad="skip" if on_bad == "skip" else "fail")
     with bar("writing") as progress:

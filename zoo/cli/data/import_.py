@@ -11,7 +11,7 @@ from zoo.cli.data.output import bar, counted
 from zoo.errors import printable
 
 if TYPE_CHECKING:
-    from zoo.data.writing import Written
+    from zoo.data.exchange.writing import Written
 
 __all__ = ["import_", "told"]
 
@@ -42,7 +42,7 @@ def import_(
     folder, or the name of a data set.
     """
     from zoo.api import read_data
-    from zoo.data.convert import import_images
+    from zoo.data.exchange.convert import import_images
 
     data = read_data(source, seed=seed, on_bad="skip" if on_bad == "skip" else "fail")
     with bar("writing") as progress:

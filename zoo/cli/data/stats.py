@@ -39,8 +39,8 @@ def stats(source: str, sheet: str | None, per_class: int, seed: int, as_json: bo
     out and counted.
     """
     from zoo.api import read_data
-    from zoo.data.damage import without_bad
     from zoo.data.inspection.check import check_data
+    from zoo.data.pixels.damage import without_bad
     from zoo.data.statistics import channel_statistics
     from zoo.data.threads import num_cores
 

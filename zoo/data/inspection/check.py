@@ -13,7 +13,6 @@ from pathlib import Path
 
 from PIL import Image
 
-from zoo.data.folder import FileImages
 from zoo.data.inspection.duplicates import duplicate_findings, equal_groups, near_findings
 from zoo.data.inspection.facts import Facts, facts_of_file, facts_of_image
 from zoo.data.inspection.findings import (
@@ -32,7 +31,8 @@ from zoo.data.inspection.layout import (
     layout_of_folder,
 )  # fmt: skip
 from zoo.data.inspection.likeness import MAX_BITS
-from zoo.data.scan import scan_folder
+from zoo.data.reading.folder import FileImages
+from zoo.data.reading.scan import scan_folder
 from zoo.data.threads import Progress, in_blocks, num_cores
 from zoo.errors import DataError, UsageError, printable
 from zoo.protocols import DataSet, Images, PixelImages

@@ -1,6 +1,6 @@
 """What can be known about one image: whether it can be read, what it is, what it looks like.
 
-Whether it can be read is decided by :func:`zoo.data.decode.open_image`, as it is in training. The
+Whether it can be read is decided by :func:`zoo.data.pixels.decode.open_image`, as in training. The
 rest is read from the header and from the decoded pixels. Nothing here raises for a bad image.
 
 Shapes: H rows and W columns of the thumbnail, C colour channels.
@@ -18,8 +18,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from zoo.data.decode import FORMATS, MAX_PIXELS, open_image
 from zoo.data.inspection.likeness import thumbnail
+from zoo.data.pixels.decode import FORMATS, MAX_PIXELS, open_image
 from zoo.errors import DataError
 
 __all__ = ["LARGE_PIXELS", "Facts", "facts_of_file", "facts_of_image"]

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from zoo.data.inspection.findings import Finding, imbalance_of
-from zoo.data.partition import SPLIT_NAMES
-from zoo.data.scan import Scan
+from zoo.data.reading.partition import SPLIT_NAMES
+from zoo.data.reading.scan import Scan
 from zoo.errors import printable
 from zoo.protocols import DataSet, Split
 

@@ -31,8 +31,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
 from zoo.data.inspection.findings import UNREADABLE, Finding, Report
-from zoo.data.partition import SPLIT_NAMES
-from zoo.data.scan import scan_folder
+from zoo.data.reading.partition import SPLIT_NAMES
+from zoo.data.reading.scan import scan_folder
 from zoo.errors import DataError, MachineError, RefusedError, UsageError, printable
 
 __all__ = ["Move", "default_quarantine", "origin_of", "plan_moves", "quarantine", "restore"]

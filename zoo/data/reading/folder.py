@@ -20,11 +20,11 @@ from typing import TypeAlias
 import numpy as np
 from PIL import Image
 
-from zoo.data.decode import open_image
-from zoo.data.headers import read_headers, refuse_or_skip
-from zoo.data.layout import LAYOUT, by_split_and_class
-from zoo.data.partition import DEFAULT_FRACTIONS, class_notes, digest, fill_splits
-from zoo.data.scan import CLASS_NAMES_FILE, listed, scan_folder
+from zoo.data.pixels.decode import open_image
+from zoo.data.reading.headers import read_headers, refuse_or_skip
+from zoo.data.reading.layout import LAYOUT, by_split_and_class
+from zoo.data.reading.partition import DEFAULT_FRACTIONS, class_notes, digest, fill_splits
+from zoo.data.reading.scan import CLASS_NAMES_FILE, listed, scan_folder
 from zoo.errors import DataError, printable
 from zoo.protocols import DataSet, OnBad, Split
 

@@ -21,10 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.data.damage import bad_images, find_bad
-from zoo.data.decode import reader
-from zoo.data.decoded import DecodedRows
-from zoo.data.resize import needed_sides, stack_to_bytes, write_square
+from zoo.data.pixels.damage import bad_images, find_bad
+from zoo.data.pixels.decode import reader
+from zoo.data.pixels.decoded import DecodedRows
+from zoo.data.pixels.resize import needed_sides, stack_to_bytes, write_square
 from zoo.errors import DataError
 from zoo.protocols import Images, PixelImages, Preprocessing, SourcedImages
 

@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from zoo.data.columns import SOFT_PREFIX
-from zoo.data.folder import FileImages
-from zoo.data.idx import write_idx_file
-from zoo.data.pictures import picture, square, within, work_through, write_pictures
-from zoo.data.safe_names import SafeNames
-from zoo.data.scan import listed
+from zoo.data.exchange.pictures import picture, square, within, work_through, write_pictures
+from zoo.data.exchange.safe_names import SafeNames
+from zoo.data.exchange.writing import built_beside
+from zoo.data.reading.columns import SOFT_PREFIX
+from zoo.data.reading.folder import FileImages
+from zoo.data.reading.idx import write_idx_file
+from zoo.data.reading.scan import listed
 from zoo.data.threads import Progress
-from zoo.data.writing import built_beside
 from zoo.errors import UsageError, printable
 from zoo.protocols import DataSet, Images, PixelImages, Split
 

@@ -7,7 +7,7 @@ import posixpath
 import stat
 from pathlib import Path
 
-from zoo.data.scan import SUFFIXES
+from zoo.data.reading.scan import SUFFIXES
 from zoo.errors import printable
 
 __all__ = ["Finder"]

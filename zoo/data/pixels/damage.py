@@ -11,8 +11,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from zoo.data.decode import reader
-from zoo.data.scan import bullets, listed
+from zoo.data.pixels.decode import reader
+from zoo.data.reading.scan import bullets, listed
 from zoo.data.subset import subset
 from zoo.data.threads import Progress, in_blocks
 from zoo.errors import DataError, printable

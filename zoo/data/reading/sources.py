@@ -1,10 +1,10 @@
 """What ``--data PATH`` reads: decides by content and suffix, and asks the reader of that kind.
 
-a folder of images                  zoo.data.folder
-a folder of IDX files               zoo.data.idx
-CIFAR, a folder or .tar.gz          zoo.data.cifar
-.npz                                zoo.data.arrays
-.csv .tsv .jsonl .ndjson .parquet   zoo.data.manifest
+a folder of images                  zoo.data.reading.folder
+a folder of IDX files               zoo.data.reading.idx
+CIFAR, a folder or .tar.gz          zoo.data.reading.cifar
+.npz                                zoo.data.reading.arrays
+.csv .tsv .jsonl .ndjson .parquet   zoo.data.reading.manifest
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from zoo.data.arrays import read_arrays
-from zoo.data.cifar import is_cifar, read_cifar
-from zoo.data.folder import read_folder
-from zoo.data.idx import find_idx_files, is_idx_name, read_idx
-from zoo.data.manifest import read_manifest
-from zoo.data.partition import DEFAULT_FRACTIONS
-from zoo.data.scan import SUFFIXES as IMAGE_SUFFIXES
-from zoo.data.tables import SUFFIXES as TABLE_SUFFIXES
+from zoo.data.reading.arrays import read_arrays
+from zoo.data.reading.cifar import is_cifar, read_cifar
+from zoo.data.reading.folder import read_folder
+from zoo.data.reading.idx import find_idx_files, is_idx_name, read_idx
+from zoo.data.reading.manifest import read_manifest
+from zoo.data.reading.partition import DEFAULT_FRACTIONS
+from zoo.data.reading.scan import SUFFIXES as IMAGE_SUFFIXES
+from zoo.data.reading.tables import SUFFIXES as TABLE_SUFFIXES
 from zoo.errors import DataError, UsageError, printable
 from zoo.protocols import DataSet, OnBad
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
-from zoo.data.scan import bullets, listed
+from zoo.data.reading.scan import bullets, listed
 from zoo.errors import DataError, PluginError, printable
 
 if TYPE_CHECKING:

@@ -20,9 +20,9 @@ from typing import IO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.data.partition import DEFAULT_FRACTIONS, SPLIT_NAMES
-from zoo.data.scan import bullets, listed
-from zoo.data.stacked import Stack, stacked_data
+from zoo.data.reading.partition import DEFAULT_FRACTIONS, SPLIT_NAMES
+from zoo.data.reading.scan import bullets, listed
+from zoo.data.reading.stacked import Stack, stacked_data
 from zoo.errors import DataError, printable
 from zoo.protocols import DataSet
 

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from zoo.data.decode import image_size
-from zoo.data.scan import bullets, listed
+from zoo.data.pixels.decode import image_size
+from zoo.data.reading.scan import bullets, listed
 from zoo.errors import DataError, printable
 from zoo.protocols import OnBad
 

@@ -31,7 +31,7 @@ import numpy as np
 import PIL
 import torch
 
-from zoo.data.resize import fill_colour, needed_sides
+from zoo.data.pixels.resize import fill_colour, needed_sides
 from zoo.errors import MachineError, printable
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
-from zoo.data.decode import image_size
+from zoo.data.pixels.decode import image_size
 from zoo.errors import DataError
 
 __all__ = ["HEAD_BYTES", "Peek", "peek_bytes", "peek_file"]

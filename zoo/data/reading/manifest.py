@@ -4,9 +4,10 @@
     path,label:cat,label:dog                 soft labels: the share of each class, sum 1
     path,label          a.png,cat|indoors    several labels an image, with ``separator=|``
 
-Columns go by their usual names (``image``, ``file``, ``class`` ...: :mod:`zoo.data.columns`) or are
-named by the user. Paths are relative to the table's own folder, which they cannot leave, or
-absolute. Whole numbers are class names like any other, ordered by value. A blank line is no row.
+Columns go by their usual names (``image``, ``file``, ``class`` ...:
+:mod:`zoo.data.reading.columns`) or are named by the user. Paths are relative to the table's own
+folder, which they cannot leave, or absolute. Whole numbers are class names like any other, ordered
+by value. A blank line is no row.
 
 Suffixes: N images, K classes.
 """
@@ -20,11 +21,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.data.columns import Columns, Wanted, find_columns
-from zoo.data.entries import Entries, Entry, read_entries
-from zoo.data.folder import FileImages
-from zoo.data.headers import read_headers, refuse_or_skip
-from zoo.data.partition import (
+from zoo.data.reading.columns import Columns, Wanted, find_columns
+from zoo.data.reading.entries import Entries, Entry, read_entries
+from zoo.data.reading.folder import FileImages
+from zoo.data.reading.headers import read_headers, refuse_or_skip
+from zoo.data.reading.partition import (
     DEFAULT_FRACTIONS,
     class_notes,
     class_order,
@@ -32,9 +33,9 @@ from zoo.data.partition import (
     fill_splits,
     two_classes,
 )
-from zoo.data.scan import bullets, listed
+from zoo.data.reading.scan import bullets, listed
+from zoo.data.reading.tables import read_table
 from zoo.data.splits import stratified_split
-from zoo.data.tables import read_table
 from zoo.errors import DataError, printable
 from zoo.protocols import DataSet, OnBad, Split
 

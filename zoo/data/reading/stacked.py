@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.data.packed import StackedImages, content_digest
-from zoo.data.partition import class_notes, class_order, digest, fill_splits, two_classes
-from zoo.data.scan import listed
+from zoo.data.reading.packed import StackedImages, content_digest
+from zoo.data.reading.partition import class_notes, class_order, digest, fill_splits, two_classes
+from zoo.data.reading.scan import listed
 from zoo.errors import DataError
 from zoo.protocols import DataSet, Split
 

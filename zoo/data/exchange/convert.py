@@ -12,13 +12,13 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from zoo.data.exports import export_arrays, export_idx, export_table
-from zoo.data.folder import CLASS_NAMES_FORMAT
-from zoo.data.pictures import FORMATS, check_size, within, write_pictures
-from zoo.data.safe_names import SafeNames
-from zoo.data.scan import CLASS_NAMES_FILE
+from zoo.data.exchange.exports import export_arrays, export_idx, export_table
+from zoo.data.exchange.pictures import FORMATS, check_size, within, write_pictures
+from zoo.data.exchange.safe_names import SafeNames
+from zoo.data.exchange.writing import Written, built_beside
+from zoo.data.reading.folder import CLASS_NAMES_FORMAT
+from zoo.data.reading.scan import CLASS_NAMES_FILE
 from zoo.data.threads import Progress
-from zoo.data.writing import Written, built_beside
 from zoo.errors import UsageError, printable
 from zoo.protocols import DataSet
 
@@ -36,8 +36,9 @@ def import_images(
     """Writes ``destination/SPLIT/CLASS/NAME.png`` for every image, and returns what was written.
 
     The label is the folder. Class and image names become safe parts of paths; the class names
-    themselves are in ``classes.json``, from where :func:`~zoo.data.folder.read_folder` takes them.
-    All is built beside the destination and renamed at the end.
+    themselves are in ``classes.json``, from where
+    :func:`~zoo.data.reading.folder.read_folder` takes them. All is built beside the destination and
+    renamed at the end.
 
     Args:
         data: Any data set with one label an image.

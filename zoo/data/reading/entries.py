@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from zoo.data.columns import Columns
-from zoo.data.finding import Finder
-from zoo.data.partition import SPLIT_NAMES
-from zoo.data.scan import natural
-from zoo.data.tables import Cell, Table
+from zoo.data.reading.columns import Columns
+from zoo.data.reading.finding import Finder
+from zoo.data.reading.partition import SPLIT_NAMES
+from zoo.data.reading.scan import natural
+from zoo.data.reading.tables import Cell, Table
 from zoo.errors import printable
 
 __all__ = ["Entries", "Entry", "read_entries"]

@@ -13,7 +13,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.data.scan import listed
+from zoo.data.reading.scan import listed
 from zoo.data.splits import stratified_split
 from zoo.errors import DataError
 

@@ -1,8 +1,8 @@
 """CIFAR-10 and CIFAR-100 as they are distributed: python or binary version, unpacked or .tar.gz.
 
 An archive is read member by member in memory; nothing is written. The python version is read
-without unpickling, see :mod:`zoo.data.pickled`. The data: A. Krizhevsky, "Learning Multiple Layers
-of Features from Tiny Images", 2009, https://www.cs.toronto.edu/~kriz/cifar.html.
+without unpickling, see :mod:`zoo.data.reading.pickled`. The data: A. Krizhevsky, "Learning
+Multiple Layers of Features from Tiny Images", 2009, https://www.cs.toronto.edu/~kriz/cifar.html.
 
 Shapes: N images, 3 colours, 32 x 32 pixels.
 """
@@ -18,11 +18,11 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.data.archives import archive_files, folder_files
-from zoo.data.partition import DEFAULT_FRACTIONS
-from zoo.data.pickled import Plain, read_pickle
-from zoo.data.scan import listed
-from zoo.data.stacked import Stack, stacked_data
+from zoo.data.reading.archives import archive_files, folder_files
+from zoo.data.reading.partition import DEFAULT_FRACTIONS
+from zoo.data.reading.pickled import Plain, read_pickle
+from zoo.data.reading.scan import listed
+from zoo.data.reading.stacked import Stack, stacked_data
 from zoo.errors import DataError, UsageError, printable
 from zoo.protocols import DataSet
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zoo.data.partition import class_notes, fill_splits
-from zoo.data.scan import bullets, listed
+from zoo.data.reading.partition import class_notes, fill_splits
+from zoo.data.reading.scan import bullets, listed
 from zoo.data.subset import subset
 from zoo.data.threads import in_blocks, num_cores
 from zoo.errors import DataError, printable
@@ -26,7 +26,7 @@ from zoo.protocols import DataSet, Images, Split
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from zoo.data.peeking import Peek
+    from zoo.data.reading.peeking import Peek
 
 __all__ = ["Part", "data_set"]
 

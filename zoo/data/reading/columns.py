@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from zoo.data.scan import SUFFIXES, bullets, listed
+from zoo.data.reading.scan import SUFFIXES, bullets, listed
 from zoo.errors import DataError, printable
 
 __all__ = ["SOFT_PREFIX", "Columns", "Wanted", "find_columns"]

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from zoo.data.partition import SPLIT_NAMES
-from zoo.data.scan import Scan, bullets, listed, shown
+from zoo.data.reading.partition import SPLIT_NAMES
+from zoo.data.reading.scan import Scan, bullets, listed, shown
 from zoo.errors import DataError, printable
 
 __all__ = ["LAYOUT", "by_split_and_class", "inner_folder"]

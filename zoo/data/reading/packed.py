@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from zoo.data.decode import open_image
+from zoo.data.pixels.decode import open_image
 from zoo.errors import DataError, printable
 from zoo.protocols import DataSet, Images, Split
 

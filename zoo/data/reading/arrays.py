@@ -6,7 +6,7 @@ Members go by the names that people give them, in any case and order, with or wi
     X, y                                        images, labels
 
 ``classes`` (or ``class_names``) may hold a name for each number. A file in zoo's own packed format
-(:mod:`zoo.data.packed`) is read as well.
+(:mod:`zoo.data.reading.packed`) is read as well.
 
 Shapes: N images, H height, W width, C channels, K classes.
 """
@@ -22,10 +22,10 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.data.packed import read_packed
-from zoo.data.partition import DEFAULT_FRACTIONS, SPLIT_NAMES
-from zoo.data.scan import listed
-from zoo.data.stacked import Stack, stacked_data
+from zoo.data.reading.packed import read_packed
+from zoo.data.reading.partition import DEFAULT_FRACTIONS, SPLIT_NAMES
+from zoo.data.reading.scan import listed
+from zoo.data.reading.stacked import Stack, stacked_data
 from zoo.errors import DataError, printable
 from zoo.protocols import DataSet
 

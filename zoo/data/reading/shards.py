@@ -18,7 +18,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, TypeAlias
 
-from zoo.data.decode import open_image
+from zoo.data.pixels.decode import open_image
 from zoo.errors import DataError, printable
 
 if TYPE_CHECKING:
