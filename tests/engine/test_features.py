@@ -206,6 +206,10 @@ def test_a_teacher_of_other_classes_is_refused(train, tmp_path, shapes_folder):
         (renamed / split / "dot").rename(renamed / split / "spot")
     with pytest.raises(UsageError, match=r"spot|dot"):
         train(data=str(renamed), distill=str(teacher.path))
+    before = sorted(teacher.path.parent.iterdir())
+    with pytest.raises(UsageError, match="is not a run folder"):
+        train(distill=str(tmp_path / "nowhere"))
+    assert sorted(teacher.path.parent.iterdir()) == before, "nothing was begun"
 
 
 def test_dropout_and_drop_path_are_set(train, registry, shapes_folder):

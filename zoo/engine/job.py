@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -15,6 +16,7 @@ from zoo.data.pixels.store import Store
 from zoo.data.randomness import Stream, key
 from zoo.data.statistics import channel_statistics
 from zoo.engine.choices import Choices, choose, offered_weights, preprocessing_of
+from zoo.engine.distillation import class_columns
 from zoo.engine.phases import Phase, plan_of
 from zoo.engine.reading import read_data, workers_of
 from zoo.errors import PluginError, UsageError, ZooError, printable
@@ -23,6 +25,7 @@ from zoo.network.head import find_head, proves_out, zero_head
 from zoo.network.weights import Chosen, LoadReport, load, resolve
 from zoo.protocols import DataSet, Fit, Interpolation, MixTransform, Preprocessing
 from zoo.registry import Choice, Registry, build, parse_choice, parse_choices
+from zoo.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -123,7 +126,8 @@ def assemble(
     if config.loss is None and data.multi_label:
         config = config.changed(loss="bce")
         choices = replace(choices, loss=parse_choice(registry, "loss", "bce"))
-    if problems := check_data(config, data, sigmoid="sigmoid" in choices.loss.entry.component.tags):
+    problems = check_data(config, data, sigmoid="sigmoid" in choices.loss.entry.component.tags)
+    if problems := [*problems, *_check_teacher(config, data)]:
         raise UsageError.together(problems)
     if resumed:
         taken = Chosen(kind="random", reason="from the run's checkpoint")
@@ -171,6 +175,18 @@ def assemble(
         schedules=schedules, mixers=mixers, phases=phases, notes=(*notes, *more),
         transforms=tuple(part for part in augmentation if not isinstance(part, MixTransform)),
     )  # fmt: skip
+
+
+def _check_teacher(config: RunConfig, data: DataSet) -> list[ZooError]:
+    """Returns why the run that ``--distill`` names cannot teach this data's classes."""
+    if config.distill is None:
+        return []
+    try:
+        described = RunFolder.open(Path(config.distill)).read_json("best/model.json")
+        class_columns(teacher=described["classes"], student=data.classes)
+    except ZooError as error:
+        return [error]
+    return []
 
 
 def _settled(

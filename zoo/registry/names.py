@@ -12,7 +12,7 @@ from zoo.registry.settings import Settings, load_settings
 
 __all__ = ["Entry", "Registry"]
 
-_PREFERENCE = ("torch", "classics", "timm", "torchvision")
+_PREFERENCE = ("torch", "classics", "timm", "datasets", "torchvision")
 """Among built-ins, whose component a bare name means when several have it (resnet18, vgg16...)."""
 
 
