@@ -16,7 +16,16 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distribution")
-@pytest.mark.parametrize("options", [("--epochs", "2"), ("--freeze-epochs", "2", "--epochs", "1")])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--epochs", "2"),
+        ("--freeze-epochs", "2", "--epochs", "1"),
+        ("--epochs", "3", "--aug", "flip+mixup-0.4", "--accumulate", "2", "--ema", "0.9",
+         "--swa", "2", "--soup", "2", "--max-minutes", "9"),
+    ],
+    ids=["train", "freeze", "mixed and averaged"],
+)  # fmt: skip
 def test_two_processes_end_where_one_does(shapes_folder, tmp_path, options):
     path = os.pathsep.join([str(ROOT), str(ROOT / "plugins"), *sys.path])
     # The seven-image batches are cut unevenly: four and three.

@@ -219,7 +219,9 @@ class _Run:
         if self.observer.failure is not None:
             self.save(stage, meter)
             raise self.observer.failure
-        if 0 < config.max_minutes * 60 < self.seconds():
+        if config.max_minutes and self.device.from_main(
+            lambda: self.seconds() > config.max_minutes * 60
+        ):
             raise _OutOfTime
         due = 0 < config.save_every * 60 < time.monotonic() - self.last_save
         due = due or (config.save_steps > 0 and position.steps_done % config.save_steps == 0)
@@ -242,10 +244,12 @@ class _Run:
         best = state.best.observe(score, epoch=epoch)
         if best and self.device.is_main:
             self.folder.write_best(job.model.state_dict(), self.description(epoch))
-        if job.config.soup and self.device.is_main:
-            state.candidates = keep_candidate(
-                self.folder.path / "candidates", state.candidates, epoch=epoch, score=score,
-                weights=job.model.state_dict(), most=job.config.soup,
+        if job.config.soup:
+            state.candidates = self.device.from_main(
+                lambda: keep_candidate(
+                    self.folder.path / "candidates", state.candidates, epoch=epoch, score=score,
+                    weights=job.model.state_dict(), most=job.config.soup,
+                )
             )  # fmt: skip
         return best
 
