@@ -1,1 +1,1 @@
-"""Reading images: sources, decoding, splits and the packed format of embedded data sets."""
+"""Images and labels: read, split, drawn, made into squares, looked through, exchanged."""
