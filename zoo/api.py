@@ -55,7 +55,7 @@ def run(
         ZooError: Whatever went wrong; see :mod:`zoo.errors` for the tree.
     """
     from zoo.engine.device import Device
-    from zoo.engine.earlier import cut_short
+    from zoo.engine.earlier import cut_short, other_options
     from zoo.engine.events import Observer as Silent
     from zoo.runs.folder import RunFolder
 
@@ -65,6 +65,8 @@ def run(
         earlier = cut_short(settings, lambda open_one: prepare(open_one, registry=registry).config)
         if earlier is not None:
             observer.noted(f"going on with {printable(earlier)}")
+            for line in other_options(settings, earlier):
+                observer.noted(line)
             return resume(earlier, registry=registry, observer=observer)
     job = prepare(settings, registry=registry, observer=observer)
     stem = f"{job.choices.model.entry.component.name}-{_plain(job.data.name)}"

@@ -376,8 +376,9 @@ def test_resume_auto_goes_on_with_what_was_cut_short_and_leaves_what_ended(train
     assert again.rows == result.rows
     assert again.test_accuracy == result.test_accuracy
     assert files == {p: p.read_bytes() for p in files}
-    named = train(epochs=4, resume="auto", name=result.path.name)
+    named = train(epochs=4, resume="auto", name=result.path.name, max_minutes=7.0, observer=watch)
     assert named.rows == result.rows
+    assert watch.notes[-2].startswith("--max-minutes 7.0 is not taken")
     fresh = train(epochs=4, resume="auto")
     assert fresh.path != result.path
 

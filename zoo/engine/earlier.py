@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from zoo.config import RunConfig, load_config
 from zoo.engine.events import EpochRow, RunResult
-from zoo.errors import ZooError
+from zoo.errors import ZooError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from zoo.runs.folder import RunFolder
 
-__all__ = ["cut_short", "result_of"]
+__all__ = ["cut_short", "other_options", "result_of"]
 
 
 def cut_short(config: RunConfig, settle: Callable[[RunConfig], RunConfig]) -> Path | None:
@@ -47,6 +47,24 @@ def cut_short(config: RunConfig, settle: Callable[[RunConfig], RunConfig]) -> Pa
             if compared(RunConfig.from_mapping(load_config(path))) == wanted:
                 return path.parent
     return None
+
+
+def other_options(config: RunConfig, path: Path) -> list[str]:
+    """Returns a line for each option that the user asked for and the earlier run has otherwise.
+
+    Args:
+        config: What the user asked for.
+        path: The earlier run, which goes on as it was begun.
+    """
+    began = RunConfig.from_mapping(load_config(path / "config.toml")).as_mapping()
+    plain = RunConfig().as_mapping()
+    return [
+        f"--{key.replace('_', '-')} {printable(value)} is not taken: the run was begun with "
+        f"{printable(began.get(key, 'none'))}"
+        for key, value in config.as_mapping().items()
+        if key not in ("name", "runs", "resume") and value != plain.get(key)
+        and value != began.get(key)
+    ]  # fmt: skip
 
 
 def result_of(folder: RunFolder) -> RunResult | None:
