@@ -57,6 +57,7 @@ def run(
     from zoo.engine.device import Device
     from zoo.engine.earlier import cut_short, other_options
     from zoo.engine.events import Observer as Silent
+    from zoo.evaluation.teachers import teacher_for
     from zoo.runs.folder import RunFolder
 
     registry, observer = registry or Registry.installed(), observer or Silent()
@@ -71,13 +72,14 @@ def run(
     job = prepare(settings, registry=registry, observer=observer)
     stem = f"{job.choices.model.entry.component.name}-{_plain(job.data.name)}"
     device = Device.open(job.config)
+    teacher = teacher_for(job, device=device, registry=registry)  # before there is a folder
     folder = device.from_main(
         lambda: RunFolder.create(Path(job.config.runs), name=job.config.name, stem=stem)
     )
     with folder.owned() if device.is_main else nullcontext():
         if device.is_main:
             _describe(job, folder)
-        return _train(job, folder, device=device, observer=observer, registry=registry)
+        return _train(job, folder, device=device, observer=observer, teacher=teacher)
 
 
 def prepare(
@@ -126,6 +128,7 @@ def resume(
     from zoo.engine.events import Observer as Silent
     from zoo.engine.job import assemble
     from zoo.engine.record import refuse_changes
+    from zoo.evaluation.teachers import teacher_for
     from zoo.protocols import Preprocessing
     from zoo.runs import checkpoint
     from zoo.runs.folder import RunFolder
@@ -161,8 +164,8 @@ def resume(
         job = replace(job, taken=replace(job.taken, reason=saved["weights"]))
         refuse_changes(job, saved, observer=observer, force=force)
         return _train(
-            job, folder, device=device, observer=observer, registry=registry, state=state,
-            force=force,
+            job, folder, device=device, observer=observer, state=state, force=force,
+            teacher=teacher_for(job, device=device, registry=registry),
         )  # fmt: skip
 
 
@@ -304,7 +307,7 @@ def _train(
     *,
     device: Device,
     observer: Observer,
-    registry: Registry,
+    teacher: Teacher | None,
     state: Checkpoint | None = None,
     force: bool = False,
 ) -> RunResult:
@@ -312,29 +315,12 @@ def _train(
     from zoo.engine.callbacks import listening
     from zoo.engine.run import run_job
 
-    teacher = _teacher(job, device, registry)
     callbacks = job.choices.callbacks if device.is_main else ()
     with listening(observer, callbacks, run_path=folder.path) as everybody:
         return run_job(
             job, folder, device=device, observer=everybody, resume=state, force=force,
             teacher=teacher,
         )  # fmt: skip
-
-
-def _teacher(job: Job, device: Device, registry: Registry) -> Teacher | None:
-    """Returns the trained run that ``--distill`` names, as a teacher of this job's network."""
-    if job.config.distill is None:
-        return None
-    from zoo.engine.distillation import Teacher
-    from zoo.evaluation.trained import load_trained
-
-    trained = load_trained(Path(job.config.distill), registry=registry)
-    return Teacher.of(
-        trained.model, classes=trained.classes, preprocessing=trained.preprocessing,
-        channels=trained.channels, student_classes=job.data.classes,
-        student_preprocessing=job.preprocessing, student_channels=job.config.channels,
-        device=device.torch_device,
-    )  # fmt: skip
 
 
 def _plain(name: str) -> str:

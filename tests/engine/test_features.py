@@ -196,6 +196,22 @@ def test_distillation_equals_its_formula_on_the_frozen_features_too(train, regis
     assert any(not torch.equal(first[name], third[name]) for name in first)
 
 
+def test_a_teacher_can_be_a_model_with_its_weights_file(train):
+    teacher = train(epochs=2)
+    weights = teacher.path / "best/model.safetensors"
+    from_run = train(epochs=2, distill=str(teacher.path))
+    from_file = train(epochs=2, distill=f"lenet@{weights}")
+    first, second = (load_file(r.path / "best/model.safetensors") for r in (from_run, from_file))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    before = sorted(teacher.path.parent.iterdir())
+    with pytest.raises(ZooError, match="no head for the 2 classes") as caught:
+        train(distill="lenet@none")
+    assert caught.value.exit_code == 2
+    with pytest.raises(ZooError, match="nowhere"):
+        train(distill="lenet@nowhere.safetensors")
+    assert sorted(teacher.path.parent.iterdir()) == before, "nothing was begun"
+
+
 def test_a_teacher_of_other_classes_is_refused(train, tmp_path, shapes_folder):
     import shutil
 

@@ -203,7 +203,7 @@ class RunConfig:
         None, "override the network's stochastic depth", GROUPS[4], type="float", minimum=0, below=1
     )
     distill: str | None = _option(
-        None, "learn from this teacher as well: a run folder", GROUPS[4], type="str"
+        None, "learn from a teacher as well: a run folder, or MODEL@WEIGHTS", GROUPS[4], type="str"
     )
     distill_weight: float = _option(
         0.5, "share of the teacher in the loss", GROUPS[4], minimum=0, maximum=1

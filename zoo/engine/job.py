@@ -179,8 +179,8 @@ def assemble(
 
 def _check_teacher(config: RunConfig, data: DataSet) -> list[ZooError]:
     """Returns why the run that ``--distill`` names cannot teach this data's classes."""
-    if config.distill is None:
-        return []
+    if config.distill is None or ("@" in config.distill and not Path(config.distill).exists()):
+        return []  # none, or a model with its weights, which is loaded before anything is begun
     try:
         described = RunFolder.open(Path(config.distill)).read_json("best/model.json")
         class_columns(teacher=described["classes"], student=data.classes)
