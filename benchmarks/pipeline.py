@@ -5,8 +5,8 @@ CenterCrop, ToImage, ToDtype and Normalize. Each run is a process of its own, A 
 taken pair by pair. The usual way's time is that of its later epochs, when its workers are there.
 
     pip install scikit-image scikit-learn
-    python benchmarks/pipeline.py [--runs 5] [--images 1500] [--folder DIR] [--only jpeg|png]
-                                  [--ways usual,streamed,held,kept]
+    python benchmarks/pipeline.py [--runs 5] [--epochs 3] [--images 1500] [--folder DIR]
+                                  [--only jpeg|png] [--ways usual,streamed,held,kept]
     python benchmarks/pipeline.py --difference      what decoding at reduced scale changes
 """
 
@@ -38,7 +38,7 @@ from zoo.data.pixels.store import Store
 from zoo.data.reading.folder import FileImages
 from zoo.protocols import Preprocessing
 
-BATCH, EPOCHS, WORKERS = 64, 3, 2
+BATCH, WORKERS = 64, 2
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SIDES = {"jpeg": 224, "png": 28}
 WAYS = ("usual", "streamed", "held", "kept")
@@ -87,7 +87,7 @@ def seconds_of_epochs(epochs: Iterable[Iterator[Any]], total: int) -> list[float
     return seconds
 
 
-def usual(folder: Path, side: int) -> dict[str, Any]:
+def usual(folder: Path, side: int, epochs: int) -> dict[str, Any]:
     from torch.utils.data import DataLoader
     from torchvision.datasets import ImageFolder
     from torchvision.transforms import v2
@@ -100,11 +100,13 @@ def usual(folder: Path, side: int) -> dict[str, Any]:
     loader = DataLoader(
         data, batch_size=BATCH, shuffle=True, num_workers=WORKERS, persistent_workers=True
     )
-    epochs = ((images for images, _ in loader) for _ in range(EPOCHS))
-    return {"opening": 0.0, "epochs": seconds_of_epochs(epochs, len(data)), "images": len(data)}
+    seconds = seconds_of_epochs(((x for x, _ in loader) for _ in range(epochs)), len(data))
+    return {"opening": 0.0, "epochs": seconds, "images": len(data)}
 
 
-def ours(folder: Path, side: int, *, budget_bytes: int, keep: Path | None) -> dict[str, Any]:
+def ours(
+    folder: Path, side: int, epochs: int, *, budget_bytes: int, keep: Path | None
+) -> dict[str, Any]:
     paths = sorted(folder.glob("*/*"))
     images = FileImages(root=folder, names=tuple(str(p.relative_to(folder)) for p in paths))
     preprocessing = Preprocessing(image_size=side, mean=MEAN, std=STD)
@@ -121,21 +123,21 @@ def ours(folder: Path, side: int, *, budget_bytes: int, keep: Path | None) -> di
         for _, bytes_BCSS in store.stream(plan, lambda samples: samples):
             yield normalise_(as_floats(bytes_BCSS), MEAN, STD)
 
-    seconds = seconds_of_epochs((epoch(number) for number in range(EPOCHS)), len(images))
+    seconds = seconds_of_epochs((epoch(number) for number in range(epochs)), len(images))
     return {"opening": opening, "epochs": seconds, "images": len(images)}
 
 
-def measure(way: str, folder: Path, side: int) -> dict[str, Any]:
+def measure(way: str, folder: Path, side: int, epochs: int) -> dict[str, Any]:
     """Runs one way in this process and returns its times, and processor seconds an image."""
     before = _processor_seconds()
     if way == "usual":
-        result = usual(folder, side)
+        result = usual(folder, side, epochs)
     elif way == "kept":
         with tempfile.TemporaryDirectory(dir=folder.parent) as cache:
-            result = ours(folder, side, budget_bytes=0, keep=Path(cache))
+            result = ours(folder, side, epochs, budget_bytes=0, keep=Path(cache))
     else:
-        result = ours(folder, side, budget_bytes=2**40 if way == "held" else 0, keep=None)
-    result["processor"] = (_processor_seconds() - before) / EPOCHS / result["images"]
+        result = ours(folder, side, epochs, budget_bytes=2**40 if way == "held" else 0, keep=None)
+    result["processor"] = (_processor_seconds() - before) / epochs / result["images"]
     return result
 
 
@@ -146,28 +148,28 @@ def _processor_seconds() -> float:
     return own.ru_utime + own.ru_stime + others.ru_utime + others.ru_stime
 
 
-def in_a_process(way: str, folder: Path, side: int) -> dict[str, Any]:
-    command = [python(), __file__, "--one", way, str(folder), str(side)]
+def in_a_process(way: str, folder: Path, side: int, epochs: int) -> dict[str, Any]:
+    command = [python(), __file__, "--one", way, str(folder), str(side), str(epochs)]
     run = subprocess.run(command, check=True, capture_output=True, text=True)
     result: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
     return result
 
 
-def compare(name: str, folder: Path, runs: int, ways: Sequence[str]) -> None:
+def compare(name: str, folder: Path, runs: int, epochs: int, ways: Sequence[str]) -> None:
     """Prints the table of one kind of images. The usual way comes first."""
     side = SIDES[name]
     by_way: dict[str, list[dict[str, Any]]] = {way: [] for way in ways}
     for _ in range(runs):
         for way in ways:
-            by_way[way].append(in_a_process(way, folder, side))
+            by_way[way].append(in_a_process(way, folder, side, epochs))
     total = by_way["usual"][0]["images"]
     usual_epoch = [statistics.median(run["epochs"][1:]) for run in by_way["usual"]]
-    print(f"\n{name}: {total} images at {side} pixels, batches of {BATCH}, {EPOCHS} epochs a run")
+    print(f"\n{name}: {total} images at {side} pixels, batches of {BATCH}, {epochs} epochs a run")
     print("| way | images/s | times the usual | processor ms an image |\n| --- | --- | --- | --- |")
 
-    def row(label: str, seconds: list[float], way: str, epochs: int = 1) -> None:
-        speeds = [epochs * total / taken for taken in seconds]
-        ratios = [epochs * base / taken for base, taken in zip(usual_epoch, seconds, strict=True)]
+    def row(label: str, seconds: list[float], way: str, count: int = 1) -> None:
+        speeds = [count * total / taken for taken in seconds]
+        ratios = [count * base / taken for base, taken in zip(usual_epoch, seconds, strict=True)]
         processor = [1000 * run["processor"] for run in by_way[way]]
         print(f"| {label} | {spread(speeds)} | {spread(ratios)} | {spread(processor)} |")
 
@@ -178,7 +180,7 @@ def compare(name: str, folder: Path, runs: int, ways: Sequence[str]) -> None:
         whole = [run["opening"] + sum(run["epochs"]) for run in by_way[way]]
         row(f"zoo, {way}: first epoch, opening included", first, way)
         row(f"zoo, {way}: later epochs", later, way)
-        row(f"zoo, {way}: all {EPOCHS}, opening included", whole, way, EPOCHS)
+        row(f"zoo, {way}: all {epochs}, opening included", whole, way, epochs)
 
 
 def difference() -> None:
@@ -203,16 +205,19 @@ def difference() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--images", type=int, default=1500)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "zoo-pipeline")
     parser.add_argument("--only", choices=sorted(SIDES))
     parser.add_argument("--ways", default=",".join(WAYS))
     parser.add_argument("--difference", action="store_true")
-    parser.add_argument("--one", nargs=3, metavar=("WAY", "FOLDER", "SIDE"), help="one run as JSON")
+    parser.add_argument(
+        "--one", nargs=4, metavar=("WAY", "FOLDER", "SIDE", "N"), help="one run as JSON"
+    )
     args = parser.parse_args()
     if args.one:
-        way, folder, side = args.one
-        print(json.dumps(measure(way, Path(folder), int(side))))
+        way, folder, side, epochs = args.one
+        print(json.dumps(measure(way, Path(folder), int(side), int(epochs))))
         return
     print(machine())
     if args.difference:
@@ -220,9 +225,12 @@ def main() -> None:
         return
     ways = args.ways.split(",")
     if args.only != "png":
-        compare("jpeg", write_jpegs(args.folder / "jpeg", args.images), args.runs, ways)
+        compare(
+            "jpeg", write_jpegs(args.folder / "jpeg", args.images), args.runs, args.epochs, ways
+        )
     if args.only != "jpeg":
-        compare("png", as_folder("fashion-mini", args.folder / "png") / "train", args.runs, ways)
+        folder = as_folder("fashion-mini", args.folder / "png") / "train"
+        compare("png", folder, args.runs, args.epochs, ways)
 
 
 if __name__ == "__main__":
