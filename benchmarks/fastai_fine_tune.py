@@ -37,7 +37,7 @@ from zoo.registry import Registry, parse_choice  # noqa: E402
 
 def lite0(pretrained: bool = False, **_: object) -> torch.nn.Module:
     """Returns the backbone with the weights that zoo uses; fastai puts its own head on it."""
-    from zoo.engine.job import offered_weights
+    from zoo.engine.assembly.job import offered_weights
 
     choice = parse_choice(Registry.installed(), "model", "tf_efficientnet_lite0")
     model = timm.create_model("tf_efficientnet_lite0", num_classes=1000)

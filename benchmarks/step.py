@@ -27,16 +27,16 @@ from torch.nn import functional
 from zoo.config import RunConfig
 from zoo.data.batches import repeated_draws
 from zoo.data.pixels.store import Store
-from zoo.engine.averaging import WeightAverage
+from zoo.engine.assembly.groups import parameter_groups
+from zoo.engine.assembly.phases import plan_of
 from zoo.engine.callbacks import listening
 from zoo.engine.device import Device
 from zoo.engine.events import Observer
 from zoo.engine.feeds import ImageFeed, Labels
-from zoo.engine.groups import parameter_groups
 from zoo.engine.loop import Accumulation, Training, train_epoch
 from zoo.engine.meters import Meter
-from zoo.engine.phases import plan_of
-from zoo.engine.update import Update
+from zoo.engine.step.averaging import WeightAverage
+from zoo.engine.step.update import Update
 from zoo.network.depthwise import accelerate_depthwise
 from zoo.network.freeze import set_modes
 from zoo.network.head import find_head

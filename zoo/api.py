@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from zoo.config import RunConfig
+    from zoo.engine.assembly.job import Job
     from zoo.engine.device import Device
-    from zoo.engine.distillation import Teacher
     from zoo.engine.events import Observer, RunResult
-    from zoo.engine.job import Job
+    from zoo.engine.step.distillation import Teacher
     from zoo.evaluation.trained import Trained
     from zoo.protocols import DataSet
     from zoo.runs.checkpoint import Checkpoint
@@ -55,8 +55,8 @@ def run(
         ZooError: Whatever went wrong; see :mod:`zoo.errors` for the tree.
     """
     from zoo.engine.device import Device
-    from zoo.engine.earlier import cut_short, other_options
     from zoo.engine.events import Observer as Silent
+    from zoo.engine.records.earlier import cut_short, other_options
     from zoo.evaluation.teachers import teacher_for
     from zoo.runs.folder import RunFolder
 
@@ -90,8 +90,8 @@ def prepare(
     **options: Any,
 ) -> Job:
     """Finds, builds and checks everything that a run needs, and trains nothing. ``--dry-run``."""
+    from zoo.engine.assembly.job import assemble
     from zoo.engine.events import Observer as Silent
-    from zoo.engine.job import assemble
 
     return assemble(
         _settings(config, options), registry or Registry.installed(),
@@ -123,11 +123,11 @@ def resume(
         BusyError: Another process is writing the run.
     """
     from zoo.config import RunConfig, load_config
+    from zoo.engine.assembly.job import assemble
     from zoo.engine.device import Device
-    from zoo.engine.earlier import result_of
     from zoo.engine.events import Observer as Silent
-    from zoo.engine.job import assemble
-    from zoo.engine.record import refuse_changes
+    from zoo.engine.records.earlier import result_of
+    from zoo.engine.records.record import refuse_changes
     from zoo.evaluation.teachers import teacher_for
     from zoo.protocols import Preprocessing
     from zoo.runs import checkpoint
@@ -205,8 +205,8 @@ def read_data(
         DataError: The data cannot be used.
         UnknownName: It is neither a component nor a path.
     """
-    from zoo.engine.choices import names_a_path
-    from zoo.engine.reading import read_source
+    from zoo.engine.assembly.choices import names_a_path
+    from zoo.engine.assembly.reading import read_source
     from zoo.registry import parse_choice
 
     registry = registry or Registry.installed()
@@ -331,7 +331,7 @@ def _plain(name: str) -> str:
 
 def _describe(job: Job, folder: Any) -> None:
     """Writes what the run is: the configuration that repeats it, and the environment."""
-    from zoo.engine.record import made_with
+    from zoo.engine.records.record import made_with
 
     repeats = job.config.changed(resume="never")
     if repeats.weights == "auto":

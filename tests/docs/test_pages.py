@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from zoo.config import RunConfig
-from zoo.engine.phases import PHASE_PARAMS, parse_phases
+from zoo.engine.assembly.phases import PHASE_PARAMS, parse_phases
 from zoo.registry import parse_choices
 
 ROOT = Path(__file__).parents[2]

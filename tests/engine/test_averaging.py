@@ -12,7 +12,7 @@ from timm.utils import ModelEmaV3
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, update_bn
 
-from zoo.engine.averaging import (
+from zoo.engine.step.averaging import (
     WeightAverage,
     ema_decay,
     equal_decay,

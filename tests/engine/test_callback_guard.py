@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import zoo
+from zoo.engine.assembly.choices import check_callbacks
 from zoo.engine.callbacks import guarded, listening
-from zoo.engine.choices import check_callbacks
 from zoo.engine.events import EVENTS, Observer, Observers
 from zoo.engine.interrupts import Interrupted
 from zoo.errors import PluginError, UsageError

@@ -10,7 +10,7 @@ import torch
 from timm.utils.agc import adaptive_clip_grad
 from torch import nn
 
-from zoo.engine.clipping import clip_adaptively, clip_gradients, unit_norms
+from zoo.engine.step.clipping import clip_adaptively, clip_gradients, unit_norms
 
 
 def network(scale=1.0):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from zoo.engine.distillation import (
+from zoo.engine.step.distillation import (
     Teacher,
     class_columns,
     distillation_loss,

@@ -17,9 +17,9 @@ from zoo.config import RunConfig
 from zoo.config.defaults import default_image_size
 from zoo.data.batches import split_evenly
 from zoo.data.randomness import Stream, key, order, uniform
+from zoo.engine.assembly.groups import parameter_groups
+from zoo.engine.assembly.phases import plan_of
 from zoo.engine.events import Observer
-from zoo.engine.groups import parameter_groups
-from zoo.engine.phases import plan_of
 from zoo.engine.stopping import Best, greater_is_better
 
 

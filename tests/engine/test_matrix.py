@@ -12,12 +12,12 @@ from sklearn.datasets import load_digits
 from zoo.config import RunConfig
 from zoo.data.pixels.store import Store
 from zoo.data.randomness import order
+from zoo.engine.assembly.groups import parameter_groups
 from zoo.engine.device import Device
 from zoo.engine.feeds import ImageFeed, Labels
-from zoo.engine.groups import parameter_groups
 from zoo.engine.loop import Accumulation, Training, evaluate, train_epoch
 from zoo.engine.meters import Meter
-from zoo.engine.update import Update
+from zoo.engine.step.update import Update
 from zoo.network.freeze import set_modes
 from zoo.plugin import fold
 from zoo.protocols import Preprocessing, ReactiveSchedule, Split

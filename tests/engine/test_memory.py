@@ -11,12 +11,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zoo.engine.memory import is_out_of_memory, next_accumulation, smaller_parts_note
+from zoo.engine.step.memory import is_out_of_memory, next_accumulation, smaller_parts_note
 
 CHILD = """
 import resource, sys, torch
 from torch import nn
-from zoo.engine.memory import is_out_of_memory, release_memory
+from zoo.engine.step.memory import is_out_of_memory, release_memory
 torch.set_num_threads(1)
 model = nn.Sequential(nn.Conv2d(3, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 64, 3, padding=1))
 model(torch.zeros(1, 3, 32, 32)).sum().backward()

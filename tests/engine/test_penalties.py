@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from zoo.engine.penalties import penalised, penalty
+from zoo.engine.step.penalties import penalised, penalty
 
 
 class Network(nn.Module):

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 import zoo
 from zoo.config import RunConfig
+from zoo.engine.assembly.phases import parse_phases, plan_of
 from zoo.engine.events import Observer
-from zoo.engine.phases import parse_phases, plan_of
 from zoo.errors import UsageError
 
 SETTLED = RunConfig(norm="hold", warmup=0.5, sched_scope="run", patience=3, layer_decay=0.9)

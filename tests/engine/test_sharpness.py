@@ -10,7 +10,7 @@ import torch
 from pytorch_optimizer import SAM
 from torch import nn
 
-from zoo.engine.sharpness import climb, climbed, descend
+from zoo.engine.step.sharpness import climb, climbed, descend
 from zoo.network.statistics import statistics_held
 
 

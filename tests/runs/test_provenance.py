@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zoo.engine.environment import environment
+from zoo.engine.records.environment import environment
 from zoo.runs.provenance import code_digests, differences, drifts
 
 SAVED = {

@@ -17,7 +17,7 @@ _SLOW_MILLISECONDS = 200.0
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(as_json: bool) -> None:
     """Check plugins, names and the machine. Exits with 5 if a plugin is broken."""
-    from zoo.engine.environment import environment
+    from zoo.engine.records.environment import environment
 
     registry = Registry.installed()
     problems = _problems(registry)

@@ -12,9 +12,9 @@ from zoo.cli.run import Grouped, run_flags, table_of
 from zoo.plugin import Value
 
 if TYPE_CHECKING:
-    from zoo.engine.job import Job
+    from zoo.engine.assembly.job import Job
+    from zoo.engine.assembly.phases import Phase
     from zoo.engine.lr_rules import Curve
-    from zoo.engine.phases import Phase
 
 __all__ = ["lr_find"]
 

@@ -18,8 +18,8 @@ from zoo.errors import printable
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from zoo.engine.job import Job
-    from zoo.engine.phases import Phase
+    from zoo.engine.assembly.job import Job
+    from zoo.engine.assembly.phases import Phase
 
 __all__ = ["LogFile", "RunDisplay", "summary_lines"]
 

@@ -84,7 +84,7 @@ def _facts(choice: Choice) -> dict[str, Any]:
 
 def _model_facts(choice: Choice) -> dict[str, Any]:
     """Returns size and weights of a model. Builds it without memory where torch can."""
-    from zoo.engine.describe import describe_model
+    from zoo.engine.assembly.describe import describe_model
 
     described = describe_model(choice)
     preprocessing = described.preprocessing

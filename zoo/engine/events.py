@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from zoo.engine.job import Job
-    from zoo.engine.phases import Phase
+    from zoo.engine.assembly.job import Job
+    from zoo.engine.assembly.phases import Phase
     from zoo.errors import PluginError
 
 __all__ = ["EVENTS", "EpochRow", "Observer", "Observers", "RunResult", "Sample", "WeightsView"]

@@ -11,20 +11,20 @@ from torch import Tensor
 
 from zoo.data.batches import cut, split_evenly
 from zoo.data.randomness import order
-from zoo.engine.averaging import greedy_soup
 from zoo.engine.loop import evaluate
 from zoo.engine.stage import EVALUATION_BATCH
+from zoo.engine.step.averaging import greedy_soup
 from zoo.engine.stopping import greater_is_better
 from zoo.network.freeze import set_modes, trainable_modules
 from zoo.network.statistics import recalibrate
 from zoo.runs.candidates import read_candidates
 
 if TYPE_CHECKING:
+    from zoo.engine.assembly.job import Job
     from zoo.engine.device import Device
     from zoo.engine.events import Observer
     from zoo.engine.feeds import Feed
-    from zoo.engine.job import Job
-    from zoo.engine.state import RunState
+    from zoo.engine.records.state import RunState
     from zoo.runs.folder import RunFolder
 
 __all__ = ["Average", "final_averages"]

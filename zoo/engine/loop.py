@@ -17,16 +17,16 @@ from torch import Tensor, nn
 from zoo.data.batches import Part, cut, split_evenly
 from zoo.data.randomness import Stream, key
 from zoo.engine.device import Device
-from zoo.engine.distillation import distillation_loss, multi_label_distillation_loss
 from zoo.engine.feeds import Batch, in_order
-from zoo.engine.memory import (
+from zoo.engine.meters import Meter
+from zoo.engine.step.distillation import distillation_loss, multi_label_distillation_loss
+from zoo.engine.step.memory import (
     is_out_of_memory,
     next_accumulation,
     release_memory,
     smaller_parts_note,
 )
-from zoo.engine.meters import Meter
-from zoo.engine.update import Update, check_finite
+from zoo.engine.step.update import Update, check_finite
 from zoo.errors import MachineError
 
 if TYPE_CHECKING:

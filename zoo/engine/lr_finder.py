@@ -24,8 +24,8 @@ from zoo.errors import NonFiniteError, UsageError, printable
 from zoo.network.depthwise import accelerate_depthwise
 
 if TYPE_CHECKING:
-    from zoo.engine.job import Job
-    from zoo.engine.phases import Phase
+    from zoo.engine.assembly.job import Job
+    from zoo.engine.assembly.phases import Phase
 
 __all__ = ["find_rates", "phase_named"]
 

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from zoo.engine.assembly.job import Job
 from zoo.engine.device import Device, torch_settings
 from zoo.engine.events import EpochRow, Observer, RunResult, WeightsView
 from zoo.engine.feeds import ImageFeed
 from zoo.engine.finish import final_averages
 from zoo.engine.interrupts import Interrupted, Interrupts, interrupts
-from zoo.engine.job import Job
 from zoo.engine.loop import evaluate, train_epoch
 from zoo.engine.meters import Meter
+from zoo.engine.records.state import RunState, resume_stage
 from zoo.engine.sample import sample_of
 from zoo.engine.stage import EVALUATION_BATCH, Stage, image_feed
-from zoo.engine.state import RunState, resume_stage
 from zoo.engine.stopping import greater_is_better
 from zoo.errors import ZooError
 from zoo.network.depthwise import accelerate_depthwise
@@ -31,7 +31,7 @@ from zoo.runs.checkpoint import Checkpoint
 from zoo.runs.folder import RunFolder
 
 if TYPE_CHECKING:
-    from zoo.engine.distillation import Teacher
+    from zoo.engine.step.distillation import Teacher
 
 __all__ = ["run_job"]
 

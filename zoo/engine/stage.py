@@ -16,15 +16,15 @@ import torch
 from torch import Tensor, nn
 
 from zoo.data.batches import balanced_draws, repeated_draws
-from zoo.engine.averaging import WeightAverage
+from zoo.engine.assembly.groups import parameter_groups
+from zoo.engine.assembly.job import Job
+from zoo.engine.assembly.phases import Phase
 from zoo.engine.device import Device
 from zoo.engine.events import Observer
 from zoo.engine.feeds import FeatureFeed, Feed, ImageFeed, Labels, Teach, features_of
-from zoo.engine.groups import parameter_groups
-from zoo.engine.job import Job
 from zoo.engine.loop import Accumulation, Training, evaluate
-from zoo.engine.phases import Phase
-from zoo.engine.update import Update
+from zoo.engine.step.averaging import WeightAverage
+from zoo.engine.step.update import Update
 from zoo.network.freeze import digest, frozen_tensors, set_modes, set_trainable, trainable_modules
 from zoo.registry import build
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 from zoo.engine.events import EpochRow, Observer, RunResult
 
 if TYPE_CHECKING:
-    from zoo.engine.job import Job
-    from zoo.engine.phases import Phase
+    from zoo.engine.assembly.job import Job
+    from zoo.engine.assembly.phases import Phase
 
 __all__ = ["Stage", "StageMarks"]
 

@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.engine.choices import offered_weights, preprocessing_of
-from zoo.engine.distillation import Teacher
+from zoo.engine.assembly.choices import offered_weights, preprocessing_of
+from zoo.engine.step.distillation import Teacher
 from zoo.errors import UsageError, printable
 from zoo.evaluation.trained import Trained, load_trained
 from zoo.network.head import find_head
@@ -21,8 +21,8 @@ from zoo.registry import Registry, build, parse_choice
 if TYPE_CHECKING:
     from torch import nn
 
+    from zoo.engine.assembly.job import Job
     from zoo.engine.device import Device
-    from zoo.engine.job import Job
 
 __all__ = ["teacher_for"]
 

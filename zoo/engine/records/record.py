@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from zoo.engine.environment import environment
+from zoo.engine.records.environment import environment
 from zoo.errors import CheckpointError
 from zoo.runs.provenance import code_digests, differences, drifts
 
 if TYPE_CHECKING:
+    from zoo.engine.assembly.job import Job
     from zoo.engine.events import Observer
-    from zoo.engine.job import Job
 
 __all__ = ["made_with", "refuse_changes"]
 

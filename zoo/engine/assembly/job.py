@@ -15,10 +15,10 @@ from zoo.data.pixels.decoded import cache_folder
 from zoo.data.pixels.store import Store
 from zoo.data.randomness import Stream, key
 from zoo.data.statistics import channel_statistics
-from zoo.engine.choices import Choices, choose, offered_weights, preprocessing_of
-from zoo.engine.distillation import class_columns
-from zoo.engine.phases import Phase, plan_of
-from zoo.engine.reading import read_data, workers_of
+from zoo.engine.assembly.choices import Choices, choose, offered_weights, preprocessing_of
+from zoo.engine.assembly.phases import Phase, plan_of
+from zoo.engine.assembly.reading import read_data, workers_of
+from zoo.engine.step.distillation import class_columns
 from zoo.errors import PluginError, UsageError, ZooError, printable
 from zoo.network.dropout import override_dropout
 from zoo.network.head import find_head, proves_out, zero_head

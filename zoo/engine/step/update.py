@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from zoo.engine.clipping import clip_gradients
-from zoo.engine.penalties import penalised, penalty
-from zoo.engine.sharpness import climbed
+from zoo.engine.step.clipping import clip_gradients
+from zoo.engine.step.penalties import penalised, penalty
+from zoo.engine.step.sharpness import climbed
 from zoo.errors import NonFiniteError
 from zoo.network.nonfinite import first_non_finite
 from zoo.network.statistics import statistics_held
 
 if TYPE_CHECKING:
     from zoo.config import RunConfig
-    from zoo.engine.averaging import WeightAverage
     from zoo.engine.device import Device
     from zoo.engine.feeds import Batch
+    from zoo.engine.step.averaging import WeightAverage
 
 __all__ = ["Update", "check_finite"]
 

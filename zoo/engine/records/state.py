@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from zoo.engine.averaging import WeightAverage
+from zoo.engine.assembly.job import Job
 from zoo.engine.events import EpochRow
-from zoo.engine.job import Job
 from zoo.engine.loop import Accumulation
 from zoo.engine.meters import Meter
 from zoo.engine.stage import Stage, load_optimizer_state
+from zoo.engine.step.averaging import WeightAverage
 from zoo.engine.stopping import Best
 from zoo.errors import CheckpointError, DataError
 from zoo.protocols import ReactiveSchedule

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.config.compatibility import check_options
-from zoo.engine.phases import parse_phases
+from zoo.engine.assembly.phases import parse_phases
 from zoo.errors import UsageError, ZooError
 from zoo.protocols import Preprocessing
 from zoo.registry import Choice, Registry, parse_choice, parse_choices

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from zoo.engine.choices import offered_weights, preprocessing_of
+from zoo.engine.assembly.choices import offered_weights, preprocessing_of
 from zoo.network.weights import locate
 from zoo.protocols import Preprocessing, Weights
 from zoo.registry import Choice, build

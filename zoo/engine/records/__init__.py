@@ -1,0 +1,1 @@
+"""What a run writes down of itself, and reads back to go on."""
