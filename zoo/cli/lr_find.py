@@ -137,30 +137,13 @@ def curve_lines(curve: Curve, found: Mapping[str, float]) -> list[str]:
     return lines
 
 
-def _figure() -> type:
-    """Returns matplotlib's Figure, without pyplot's global state.
-
-    Raises:
-        UsageError: matplotlib is not installed.
-    """
-    from zoo.errors import UsageError
-
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise UsageError(
-            "--plot needs matplotlib, which is not installed",
-            hint="pip install 'classifier-zoo[plot]', or --json",
-        ) from None
-    figure: type = Figure
-    return figure
-
-
 def _plot(curve: Curve, found: Mapping[str, float], path: Path) -> None:
     """Draws the curve into a PNG."""
+    from matplotlib.figure import Figure
+
     from zoo.runs.disk import machine_errors
 
-    figure = _figure()(figsize=(7, 4), layout="constrained")
+    figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()
     axes.plot(curve.rates, curve.losses, color="0.8", linewidth=1, label="loss")
     axes.plot(curve.rates, curve.smoothed, color="C0", label="smoothed")

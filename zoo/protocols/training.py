@@ -1,7 +1,4 @@
-"""What a component's target must be, kind by kind, and the records that pass to and from it.
-
-A target is called with the user's arguments, its preset, and those of the run's *facts* that its
-signature names: take what you need, leave the rest. The facts per kind stand with each protocol.
+"""Component kinds that make a network and train it, and the records that pass to and from them.
 
 Tensor names end in their shape: B batch, C channels, H height, W width, K classes.
 """
@@ -27,11 +24,14 @@ __all__ = [
     "CallbackFactory",
     "DataSet",
     "DataSetFactory",
+    "Fit",
     "Images",
+    "Interpolation",
     "Loss",
     "LossFactory",
     "MixTransform",
     "ModelFactory",
+    "OnBad",
     "OptimizerFactory",
     "PixelImages",
     "Preprocessing",

@@ -1,0 +1,71 @@
+"""What a component's target must be, kind by kind, and the records that pass to and from it.
+
+A target is called with the user's arguments, its preset, and those of the run's *facts* that its
+signature names: take what you need, leave the rest. The facts per kind stand with each protocol.
+"""
+
+from zoo.protocols.evaluation import (
+    Explainer,
+    ExplainerFactory,
+    Metric,
+    MetricFactory,
+    Projector,
+    ProjectorFactory,
+    Reviewer,
+    ReviewerFactory,
+)
+from zoo.protocols.training import (
+    BatchTransform,
+    Callback,
+    CallbackFactory,
+    DataSet,
+    DataSetFactory,
+    Fit,
+    Images,
+    Interpolation,
+    Loss,
+    LossFactory,
+    MixTransform,
+    ModelFactory,
+    OnBad,
+    OptimizerFactory,
+    PixelImages,
+    Preprocessing,
+    ReactiveSchedule,
+    Schedule,
+    SourcedImages,
+    Split,
+    Weights,
+)
+
+__all__ = [
+    "BatchTransform",
+    "Callback",
+    "CallbackFactory",
+    "DataSet",
+    "DataSetFactory",
+    "Explainer",
+    "ExplainerFactory",
+    "Fit",
+    "Images",
+    "Interpolation",
+    "Loss",
+    "LossFactory",
+    "Metric",
+    "MetricFactory",
+    "MixTransform",
+    "ModelFactory",
+    "OnBad",
+    "OptimizerFactory",
+    "PixelImages",
+    "Preprocessing",
+    "Projector",
+    "ProjectorFactory",
+    "ReactiveSchedule",
+    "Reviewer",
+    "ReviewerFactory",
+    "Schedule",
+    "SourcedImages",
+    "Split",
+    "Weights",
+]

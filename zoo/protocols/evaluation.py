@@ -1,0 +1,103 @@
+"""Component kinds that look at what a trained classifier says: metrics and interpretation.
+
+Tensor names end in their shape: N samples, B batch, C channels, H height, W width, K classes,
+D features.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+__all__ = [
+    "Explainer",
+    "ExplainerFactory",
+    "Metric",
+    "MetricFactory",
+    "Projector",
+    "ProjectorFactory",
+    "Reviewer",
+    "ReviewerFactory",
+]
+
+
+class Metric(Protocol):
+    """A number for how good predictions are: a pure function of all of them at once."""
+
+    greater_is_better: bool
+    """Whether the greater of two values is the better one."""
+
+    def __call__(self, probabilities_NK: Tensor, target: Tensor) -> Tensor:
+        """Returns a scalar, or one number for each class (K); NaN where it is not defined.
+
+        Args:
+            probabilities_NK: Float32 in 0..1; rows sum to one unless an image can have several
+                labels.
+            target: Class indices_N (int64), or targets_NK of 0 and 1 where it can.
+        """
+        ...
+
+
+class MetricFactory(Protocol):
+    """Builds a metric. Facts: ``num_classes``, ``multi_label``."""
+
+    def __call__(self) -> Metric: ...
+
+
+class Explainer(Protocol):
+    """Says which parts of an image speak for a class. Grad-CAM and its relatives."""
+
+    def __call__(self, model: nn.Module, images_BCHW: Tensor, classes_B: Tensor) -> Tensor:
+        """Returns heat_BHW, float32 in 0..1, as large as the images.
+
+        Args:
+            model: A trained network in evaluation mode, on the CPU. It is left as it was.
+            images_BCHW: Normalised, as the network takes them.
+            classes_B: The class that each image is explained for, int64.
+        """
+        ...
+
+
+class ExplainerFactory(Protocol):
+    """Builds an explainer. Facts: ``head``, the name of the network's head module."""
+
+    def __call__(self) -> Explainer: ...
+
+
+class Projector(Protocol):
+    """Places embeddings on a plane, to be looked at."""
+
+    def __call__(self, embeddings_ND: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Returns points_N2."""
+        ...
+
+
+class ProjectorFactory(Protocol):
+    """Builds a projector. Facts: ``seed``."""
+
+    def __call__(self) -> Projector: ...
+
+
+class Reviewer(Protocol):
+    """Finds images whose label may be wrong."""
+
+    def __call__(
+        self, probabilities_NK: NDArray[np.float32], labels_N: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """Returns suspicion_N in 0..1: 0 for no candidate, greater for one to look at sooner.
+
+        Args:
+            probabilities_NK: Of a classifier that did not train on these images, best of all.
+            labels_N: What the data says they are.
+        """
+        ...
+
+
+class ReviewerFactory(Protocol):
+    """Builds a reviewer. No facts."""
+
+    def __call__(self) -> Reviewer: ...
