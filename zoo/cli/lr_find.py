@@ -40,8 +40,6 @@ def _lr_find(
     from zoo.engine.lr_rules import rising_rates, suggestions
     from zoo.errors import UsageError
 
-    if plot is not None:
-        _figure()  # a missing package is told before the work, not after it
     if min_lr >= max_lr:
         raise UsageError(f"--min-lr {min_lr:g} is not below --max-lr {max_lr:g}")
     display = None if as_json else RunDisplay()
