@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from zoo.config.run_config import RunConfig, load_config, parse_setting
+from zoo.config.files import load_config, parse_setting
+from zoo.config.run_config import RunConfig
 
 __all__ = ["RunConfig", "load_config", "parse_setting"]

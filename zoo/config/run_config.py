@@ -7,17 +7,16 @@ differ.
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from zoo.config.rules import broken_rules
 from zoo.errors import UsageError, ZooError, printable
 from zoo.plugin import Param, Value
-from zoo.registry.specs import coerce, parse_value
+from zoo.registry.specs import coerce
 
-__all__ = ["GROUPS", "RunConfig", "load_config", "option_of", "parse_setting"]
+__all__ = ["GROUPS", "RunConfig", "option_of"]
 
 GROUPS = ("What to train", "How long", "Learning rate", "Data", "Training", "Machine", "Output")
 """The headings under which ``zoo run --help`` shows the options."""
@@ -285,7 +284,7 @@ class RunConfig:
                 values[key] = coerce(param, tuple(value) if isinstance(value, list) else value)  # type: ignore[arg-type]  # coerce checks
             except ValueError as error:
                 problems.append(UsageError(f"{_shown(key, source)} {error}"))
-        problems += _own_rules(values)
+        problems += broken_rules(values)
         if problems:
             raise UsageError.together(problems)
         return cls(**values)  # type: ignore[arg-type]  # coerce gave each its type
@@ -326,64 +325,6 @@ def option_of(key: str) -> Param:
         found=f"close: {', '.join(close)}" if close else "",
         hint=f"did you mean {close[0]}?" if close else "zoo run --help lists all",
     )
-
-
-def load_config(path: Path) -> dict[str, object]:
-    """Reads a configuration file as a table, unchecked.
-
-    Raises:
-        UsageError: It cannot be read or is not TOML.
-    """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"the configuration {printable(path)} does not exist") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(
-            f"the configuration {printable(path)} cannot be read", found=printable(error)
-        ) from None
-
-
-def parse_setting(text: str) -> tuple[str, Value]:
-    """Reads ``key=value`` as ``--set`` takes it.
-
-    Raises:
-        UsageError: There is no ``=`` or no such option.
-    """
-    key, equals, value = text.partition("=")
-    key = key.strip().replace("-", "_")
-    if not equals:
-        raise UsageError(f"--set {printable(text)} is not key=value", hint="--set lr=0.01")
-    return key, value if option_of(key).type == "str" else parse_value(value)
-
-
-def _own_rules(values: Mapping[str, Value]) -> list[ZooError]:
-    """Checks what concerns one option but is more than a range."""
-    problems: list[ZooError] = []
-    split = values.get("split")
-    if isinstance(split, tuple):
-        shares = [float(share) for share in split]  # type: ignore[arg-type]  # coerce made floats
-        whole = len(shares) in (2, 3) and abs(sum(shares) - 1) < 1e-6
-    if isinstance(split, tuple) and not (whole and shares[0] and shares[1]):
-        problems.append(UsageError(
-            f"split is {list(split)}, and must be shares of train, val and test that sum to 1",
-            hint="--split 0.8,0.1,0.1",
-        ))  # fmt: skip
-    for key in ("mean", "std"):
-        numbers = values.get(key)
-        if isinstance(numbers, tuple) and len(numbers) not in (1, 3):
-            problems.append(UsageError(
-                f"{key} has {len(numbers)} numbers, and must have one, or one a channel (3)",
-                hint=f"--{key} 0.5,0.5,0.5",
-            ))  # fmt: skip
-    name = values.get("name")
-    if isinstance(name, str) and (not name or name in (".", "..") or set(name) & set('/\\:*?"<>|\0')
-                                  or not name.isprintable()):  # fmt: skip
-        problems.append(UsageError(
-            f"name is {printable(name)!r}, and must be one plain folder name",
-            hint="--name trial-1 --runs FOLDER",
-        ))  # fmt: skip
-    return problems
 
 
 def _shown(key: str, source: str) -> str:

@@ -1,0 +1,39 @@
+"""What must hold for the value of one option and is more than a range."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from zoo.errors import UsageError, ZooError, printable
+from zoo.plugin import Value
+
+__all__ = ["broken_rules"]
+
+
+def broken_rules(values: Mapping[str, Value]) -> list[ZooError]:
+    """Returns what is wrong with values that are of the right type and range."""
+    problems: list[ZooError] = []
+    split = values.get("split")
+    if isinstance(split, tuple):
+        shares = [float(share) for share in split]  # type: ignore[arg-type]  # coerce made floats
+        whole = len(shares) in (2, 3) and abs(sum(shares) - 1) < 1e-6
+    if isinstance(split, tuple) and not (whole and shares[0] and shares[1]):
+        problems.append(UsageError(
+            f"split is {list(split)}, and must be shares of train, val and test that sum to 1",
+            hint="--split 0.8,0.1,0.1",
+        ))  # fmt: skip
+    for key in ("mean", "std"):
+        numbers = values.get(key)
+        if isinstance(numbers, tuple) and len(numbers) not in (1, 3):
+            problems.append(UsageError(
+                f"{key} has {len(numbers)} numbers, and must have one, or one a channel (3)",
+                hint=f"--{key} 0.5,0.5,0.5",
+            ))  # fmt: skip
+    name = values.get("name")
+    if isinstance(name, str) and (not name or name in (".", "..") or set(name) & set('/\\:*?"<>|\0')
+                                  or not name.isprintable()):  # fmt: skip
+        problems.append(UsageError(
+            f"name is {printable(name)!r}, and must be one plain folder name",
+            hint="--name trial-1 --runs FOLDER",
+        ))  # fmt: skip
+    return problems
