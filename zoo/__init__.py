@@ -14,23 +14,40 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from zoo.api import kfold, list_runs, load, prepare, prune_runs, resume, run, sweep
     from zoo.api import list_components as list
-    from zoo.api import load, prepare, resume, run
     from zoo.config import RunConfig
     from zoo.errors import ZooError
     from zoo.registry import Registry
 
-__all__ = ["Registry", "RunConfig", "ZooError", "list", "load", "prepare", "resume", "run"]
+__all__ = [
+    "Registry",
+    "RunConfig",
+    "ZooError",
+    "kfold",
+    "list",
+    "list_runs",
+    "load",
+    "prepare",
+    "prune_runs",
+    "resume",
+    "run",
+    "sweep",
+]
 
 _WHERE = {
     "Registry": ("zoo.registry", "Registry"),
     "RunConfig": ("zoo.config", "RunConfig"),
     "ZooError": ("zoo.errors", "ZooError"),
+    "kfold": ("zoo.api", "kfold"),
     "list": ("zoo.api", "list_components"),
+    "list_runs": ("zoo.api", "list_runs"),
     "load": ("zoo.api", "load"),
     "prepare": ("zoo.api", "prepare"),
+    "prune_runs": ("zoo.api", "prune_runs"),
     "resume": ("zoo.api", "resume"),
     "run": ("zoo.api", "run"),
+    "sweep": ("zoo.api", "sweep"),
 }
 
 

@@ -32,6 +32,7 @@ FLOORS = {
     "zoo.config": 3,
     "zoo.engine": 4,
     "zoo.evaluation": 5,
+    "zoo.experiments": 5,
     "zoo.api": 6,
     "zoo.cli": 7,
 }

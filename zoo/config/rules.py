@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from zoo.errors import UsageError, ZooError, printable
 from zoo.plugin import Value
 
-__all__ = ["broken_rules"]
+__all__ = ["broken_rules", "parse_fold"]
 
 
 def broken_rules(values: Mapping[str, Value]) -> list[ZooError]:
@@ -36,4 +36,30 @@ def broken_rules(values: Mapping[str, Value]) -> list[ZooError]:
             f"name is {printable(name)!r}, and must be one plain folder name",
             hint="--name trial-1 --runs FOLDER",
         ))  # fmt: skip
+    fold = values.get("fold")
+    if isinstance(fold, str):
+        try:
+            parse_fold(fold)
+        except UsageError as error:
+            problems.append(error)
     return problems
+
+
+def parse_fold(text: str) -> tuple[int, int]:
+    """Returns (number, total) of a fold written ``2/5``: the second of five.
+
+    >>> parse_fold("2/5")
+    (2, 5)
+
+    Raises:
+        UsageError: It is not that, or there is no such fold.
+    """
+    number, _, total = text.partition("/")
+    if all(part.isascii() and part.isdecimal() and len(part) < 5 for part in (number, total)):
+        fold, of = int(number), int(total)
+        if of >= 2 and 1 <= fold <= of:
+            return fold, of
+    raise UsageError(
+        f"{printable(text)!r} is not a fold", found="folds count from 1, and there are at least 2",
+        hint="--fold 2/5 validates on the second of five parts",
+    )  # fmt: skip

@@ -47,6 +47,10 @@ class RunConfig:
     Each field is the key of the same name in config.toml and the flag ``--name`` of ``zoo run``.
     """
 
+    recipe: str | None = _option(
+        None, "a named configuration that the other options change: zoo list recipes", GROUPS[0],
+        type="str",
+    )  # fmt: skip
     model: str = _option("efficientnet-lite0", "network: zoo list models", GROUPS[0])
     weights: str = _option("auto", "auto, none, a name (zoo show model NAME) or a file", GROUPS[0])
     data: str = _option("fashion-mini", "folder of images, or a name: zoo list datasets", GROUPS[0])
@@ -78,10 +82,15 @@ class RunConfig:
     max_minutes: float = _option(
         0.0, "end training after this time and keep the best; 0 has no limit", GROUPS[1], minimum=0
     )
-    monitor: str = _option(
-        "val_accuracy", "what decides which epoch is best", GROUPS[1],
-        choices=("val_accuracy", "val_loss"),
+    metric: str | None = _option(
+        None, "what else is measured in each epoch and on the test split, as f1,auroc: "
+        "zoo list metrics", GROUPS[1], type="str",
     )  # fmt: skip
+    monitor: str = _option(
+        "val_accuracy",
+        "what decides which epoch is best: val_accuracy, val_loss, or any metric",
+        GROUPS[1],
+    )
     patience: int = _option(
         0, "stop a phase after this many epochs without improvement; 0 never", GROUPS[1], minimum=0
     )
@@ -142,6 +151,10 @@ class RunConfig:
     fraction: float = _option(
         1.0, "use this share of the training images, stratified", GROUPS[3], above=0, maximum=1
     )
+    fold: str | None = _option(
+        None, "validate on one part of train and val together, as 2/5: zoo kfold runs them all",
+        GROUPS[3], type="str",
+    )  # fmt: skip
     on_bad: str = _option(
         "fail", "images that cannot be read: name them all and stop, or leave them out", GROUPS[3],
         choices=("fail", "skip"),

@@ -76,6 +76,7 @@ def subset(split: Split, rows_M: NDArray[np.int64]) -> Split:
         labels_N=split.labels_N[rows_M],
         targets_NK=None if split.targets_NK is None else split.targets_NK[rows_M],
         weights_N=None if split.weights_N is None else split.weights_N[rows_M],
+        groups_N=None if split.groups_N is None else split.groups_N[rows_M],
     )
 
 

@@ -256,12 +256,15 @@ class Split:
             label of the image where the data set is ``multi_label``. None: one label each.
         weights_N: How much each image counts in the training loss, float32, not negative. None:
             1 each.
+        groups_N: What must stay together when the split is divided again, int64: the person or
+            the animal on the photo. None: every image is by itself.
     """
 
     images: Images
     labels_N: NDArray[np.int64]
     targets_NK: NDArray[np.float32] | None = None
     weights_N: NDArray[np.float32] | None = None
+    groups_N: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -106,6 +106,7 @@ def read_manifest(
     rows_N = _rows(entries, strata_N, seed=seed, fractions=fractions, notes=notes, where=where)
     soft = bool(used.soft) and not multi_label
     weights_N = np.asarray([entry.weight for entry in entries], dtype=np.float32)
+    groups_N = _group_numbers(entries)
     if used.weight is not None and not weights_N[rows_N["train"]].any():
         raise DataError(f"all training weights in {where} are 0")
     return DataSet(
@@ -117,6 +118,7 @@ def read_manifest(
                 labels_N=targets_NK[part_N].argmax(axis=1).astype(np.int64),
                 targets_NK=targets_NK[part_N].astype(np.float32) if soft or multi_label else None,
                 weights_N=None if used.weight is None else weights_N[part_N],
+                groups_N=None if groups_N is None else groups_N[part_N],
             )
             for split, part_N in rows_N.items()
         },
@@ -194,6 +196,15 @@ def _strata(targets_NK: NDArray[np.float64]) -> NDArray[np.int64]:
     strata_N = (targets_NK + 1e-9 * rarity_K * (targets_NK > 0)).argmax(axis=1)
     strata_N[~targets_NK.any(axis=1)] = targets_NK.shape[1]
     return np.asarray(strata_N, dtype=np.int64)
+
+
+def _group_numbers(entries: Sequence[Entry]) -> NDArray[np.int64] | None:
+    """Returns a number for each group; an image without one is a group of its own."""
+    if all(entry.group is None for entry in entries):
+        return None
+    numbers: dict[str | int, int] = {}
+    keys = [row if entry.group is None else entry.group for row, entry in enumerate(entries)]
+    return np.asarray([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
 
 
 def _rows(

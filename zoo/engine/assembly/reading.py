@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from zoo.config.rules import parse_fold
+from zoo.data.folds import with_fold
 from zoo.data.pixels.damage import without_bad
 from zoo.data.reading.sources import read_path
 from zoo.data.subset import with_fewer_images
@@ -51,7 +53,7 @@ def read_data(
     *,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> DataSet:
-    """Returns the data of a run: read, as much of it as was asked for, bad images dealt with."""
+    """Returns the data of a run: read, as much of it as was asked for, bad images dealt with, folded."""
     data = read_source(
         config.data if source is None else source,
         seed=config.seed, split=config.split, on_bad=cast("OnBad", config.on_bad),
@@ -59,6 +61,9 @@ def read_data(
     data = with_fewer_images(data, limit=config.limit, fraction=config.fraction, seed=config.seed)
     if config.on_bad == "skip":
         data = without_bad(data, num_threads=workers_of(config), progress=progress)
+    if config.fold is not None:
+        number, total = parse_fold(config.fold)
+        data = with_fold(data, number=number, total=total, seed=config.seed)
     return data
 
 

@@ -1,0 +1,118 @@
+"""zoo kfold and zoo sweep: the runs that they make, and what is said of them together."""
+
+from __future__ import annotations
+
+import json
+import statistics
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import zoo
+from zoo.config import RunConfig
+from zoo.errors import UsageError
+from zoo.experiments.trials import fold_trials, grid_trials
+
+FLAGS = ("--model", "mlp-mnist", "--img-size", "16", "--epochs", "1", "--workers", "0",
+         "--batch-size", "8")  # fmt: skip
+
+
+def test_kfold_trains_a_run_for_each_part(zoo_command, shapes_folder, tmp_path):
+    asked = ("kfold", *FLAGS, "--data", shapes_folder, "--runs", tmp_path, "--name", "k")
+    outcome = zoo_command(*asked, "--folds", 4, "--json")
+    assert outcome.code == 0, outcome.err
+    said = json.loads(outcome.out)
+    trials = said["trials"]
+    assert [trial["setting"]["fold"] for trial in trials] == ["1/4", "2/4", "3/4", "4/4"]
+    scores = [trial["best_score"] for trial in trials]
+    (line,) = said["settings"]
+    assert line["score"]["mean"] == pytest.approx(statistics.fmean(scores))
+    assert line["score"]["deviation"] == pytest.approx(statistics.stdev(scores))
+    assert line["score"]["count"] == line["test"]["count"] == 4
+    for trial in trials:
+        config = (tmp_path / "k" / trial["name"] / "config.toml").read_text(encoding="utf-8")
+        assert f'fold = "{trial["setting"]["fold"]}"' in config
+    written = json.loads((tmp_path / "k" / "experiment.json").read_text(encoding="utf-8"))
+    assert (written["kind"], written["trials"]) == ("kfold", trials)
+    # Again: nothing is trained twice, and a run that was cut short goes on.
+    first = tmp_path / "k" / trials[0]["name"]
+    (first / "summary.json").unlink()
+    kept = {name: (tmp_path / "k" / name / "best" / "model.safetensors").stat().st_mtime_ns
+            for name in (trial["name"] for trial in trials[1:])}  # fmt: skip
+    again = json.loads(zoo_command(*asked, "--folds", 4, "--json").out)
+    assert [trial["best_score"] for trial in again["trials"]] == scores
+    assert (first / "summary.json").exists()
+    for name, when in kept.items():
+        assert (tmp_path / "k" / name / "best" / "model.safetensors").stat().st_mtime_ns == when
+
+
+def test_a_sweep_ranks_and_lives_with_a_run_that_fails(zoo_command, shapes_folder, tmp_path):
+    outcome = zoo_command(
+        "sweep", *FLAGS, "--data", shapes_folder, "--runs", tmp_path, "--name", "s",
+        "--optim", "sgd", "--grid", "lr=1e-2,1e30", "--seeds", "0,1",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    assert "1/4  val_accuracy" in outcome.out
+    assert "failed: " in outcome.out
+    table = outcome.out[outcome.out.index("runs  score") :]
+    assert table.index("lr 0.01") < table.index("lr 1e+30")
+    said = json.loads((tmp_path / "s" / "experiment.json").read_text(encoding="utf-8"))
+    assert [line["setting"] for line in said["settings"]] == [{"lr": 0.01}, {"lr": 1e30}]
+    assert said["settings"][0]["score"]["count"] == 2
+    assert said["settings"][1]["score"] is None
+    assert said["settings"][1]["failures"]
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--grid", "lr"], "is not OPTION=VALUE"),
+        (["--grid", "lr=1,,2"], "is not OPTION=VALUE"),
+        (["--grid", "lrr=1,2"], "there is no option"),
+        (["--grid", "lr=1e-3,1e-3"], "a value twice"),
+        (["--grid", "lr=1,-2"], "lr"),
+        (["--grid", "name=a,b"], "cannot vary"),
+        (["--grid", "loss=ce,crossentropie"], "crossentropie"),
+        (["--seeds", "0,x"], "not a list of whole numbers"),
+        ([], "nothing to try"),
+    ],
+)
+def test_what_cannot_be_swept_is_said_before_anything_is_trained(zoo_command, tmp_path, args, said):
+    outcome = zoo_command("sweep", *FLAGS, "--runs", tmp_path / "runs", *args)
+    assert (outcome.code, said in outcome.err) == (2, True), outcome.err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_single_run_is_not_taken_for_an_experiment(zoo_command, shapes_folder, tmp_path):
+    zoo.run(model="mlp-mnist", data=str(shapes_folder), img_size=16, epochs=1, name="one",
+            runs=str(tmp_path), workers=0)  # fmt: skip
+    outcome = zoo_command("kfold", *FLAGS, "--data", shapes_folder, "--runs", tmp_path,
+                          "--name", "one")  # fmt: skip
+    assert (outcome.code, "a single run" in outcome.err) == (2, True)
+
+
+@given(st.integers(1, 40), st.integers(0, 1000))
+def test_a_sample_of_a_grid_is_some_of_its_combinations(count, seed):
+    axes = {"lr": (1e-3, 1e-2, 1e-1), "weight_decay": (0.0, 0.1), "epochs": (1, 2, 3, 4)}
+    whole = grid_trials(RunConfig(seed=seed), axes)
+    some = grid_trials(RunConfig(seed=seed), axes, sample=count)
+    settings = [trial.setting for trial in some]
+    assert len(some) == min(count, 24)
+    assert settings == [trial.setting for trial in whole if trial.setting in settings]
+    assert len({trial.name for trial in whole}) == 24
+
+
+def test_names_tell_trials_of_other_options_apart():
+    (first,) = grid_trials(RunConfig(), {"lr": (0.1,)})
+    (same,) = grid_trials(RunConfig(runs="elsewhere"), {"lr": (0.1,)})
+    (other,) = grid_trials(RunConfig(batch_size=32), {"lr": (0.1,)})
+    assert first.name == same.name != other.name
+    assert first.name.startswith("lr-0.1-")
+    repeated = fold_trials(RunConfig(), folds=2, seeds=(3, 4))
+    assert [dict(trial.setting) for trial in repeated] == [
+        {"seed": 3, "fold": "1/2"}, {"seed": 3, "fold": "2/2"},
+        {"seed": 4, "fold": "1/2"}, {"seed": 4, "fold": "2/2"},
+    ]  # fmt: skip
+    with pytest.raises(UsageError, match="2,000,000 combinations"):
+        grid_trials(RunConfig(), {"seed": range(2_000_000)})

@@ -1,0 +1,31 @@
+"""The Python API. The command line calls nothing else.
+
+import zoo
+
+result = zoo.run(model="efficientnet-lite0", data="clipart10")
+trained = zoo.load(result.path)
+trained.predict(["cat.jpg"])
+"""
+
+from __future__ import annotations
+
+from zoo.api.components import list_components
+from zoo.api.data import preview, read_data
+from zoo.api.evaluation import load
+from zoo.api.experiments import kfold, sweep
+from zoo.api.runs import list_runs, prune_runs
+from zoo.api.training import prepare, resume, run
+
+__all__ = [
+    "kfold",
+    "list_components",
+    "list_runs",
+    "load",
+    "prepare",
+    "preview",
+    "prune_runs",
+    "read_data",
+    "resume",
+    "run",
+    "sweep",
+]

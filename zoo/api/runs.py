@@ -1,0 +1,96 @@
+"""Runs that are there: list, filter, sort, tidy up."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoo.errors import BusyError, printable
+
+if TYPE_CHECKING:
+    from zoo.runs.listing import RunEntry
+    from zoo.runs.pruning import Plan
+
+__all__ = ["list_runs", "option_names", "prune_runs"]
+
+
+def list_runs(
+    folder: str | Path = "runs",
+    *,
+    pattern: str | None = None,
+    where: Sequence[str] = (),
+    sort: str | None = None,
+    reverse: bool = False,
+) -> list[RunEntry]:
+    """Returns the runs below a folder. ``zoo runs``. Imports no torch.
+
+    A folder that is damaged, incomplete or of a newer zoo is an entry that says so.
+
+    Args:
+        folder: The folder of run folders.
+        pattern: A glob such as ``*lenet*``, or a part of the name.
+        where: Conditions such as ``val_accuracy>0.9`` or ``model=lenet`` that must all hold.
+        sort: A metric or an option, best first; by default the newest run first.
+        reverse: The other way round.
+
+    Raises:
+        UsageError: There is no such folder, or a condition or a key cannot be used.
+    """
+    from zoo.runs.listing import list_runs as found_in
+    from zoo.runs.selecting import chosen, ranked
+
+    known = option_names()
+    entries = chosen(found_in(Path(folder)), pattern=pattern, where=where, known=known)
+    ordered = ranked(entries, sort, known=known)
+    return ordered[::-1] if reverse else ordered
+
+
+def prune_runs(
+    names: Sequence[str] = (),
+    *,
+    folder: str | Path = "runs",
+    keep_last: int = 0,
+    everything: bool = False,
+    dry_run: bool = False,
+) -> list[Plan]:
+    """Removes old checkpoints of runs, and returns what went. ``zoo runs prune``.
+
+    The best weights and the record of a run always stay, as does whatever zoo did not write or
+    cannot verify. Of runs that were cut short the newest checkpoint stays.
+
+    Args:
+        names: Names of runs, globs or paths of run folders; none means every run of the folder.
+        folder: The folder of run folders.
+        keep_last: How many of the newest checkpoints of each run stay.
+        everything: Also take the newest checkpoint of a run that was cut short.
+        dry_run: Change nothing.
+
+    Raises:
+        UsageError: A name means no run.
+        BusyError: A run that was named is being written. Nothing was removed.
+        MachineError: Something cannot be removed.
+    """
+    from zoo.runs.pruning import carry_out, plan_for, runs_named
+
+    paths = runs_named(Path(folder), names)
+    plans = [plan_for(path, keep_last=keep_last, everything=everything) for path in paths]
+    if names and (busy := [plan for plan in plans if plan.busy]):
+        raise BusyError(
+            f"the run {printable(busy[0].path)} is being written by another process",
+            kept="everything: nothing was removed", hint="wait for it, or leave it out",
+        )  # fmt: skip
+    if dry_run:
+        return plans
+    return [
+        carry_out(plan.path, keep_last=keep_last, everything=everything) if plan.removals else plan
+        for plan in plans
+    ]
+
+
+def option_names() -> tuple[str, ...]:
+    """Returns the names of all options of a run, which runs can be filtered by."""
+    from zoo.config import RunConfig
+
+    return tuple(field.name for field in dataclasses.fields(RunConfig))

@@ -1,0 +1,231 @@
+"""``zoo kfold`` and ``zoo sweep``: several runs that answer one question."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from zoo.cli.run import Grouped, run_flags, table_of
+from zoo.engine.events import Observer, Observers
+from zoo.errors import UsageError, printable
+from zoo.plugin import Value
+
+if TYPE_CHECKING:
+    from zoo.api.experiments import Experiment
+    from zoo.engine.assembly.phases import Phase
+    from zoo.experiments.running import Outcome
+    from zoo.experiments.tables import Spread
+    from zoo.experiments.trials import Trial
+
+__all__ = ["kfold", "parse_axis", "sweep"]
+
+
+def parse_axis(text: str) -> tuple[str, tuple[Value, ...]]:
+    """Reads ``lr=1e-3,1e-2``, or ``sched=multi-30,80-0.1;cosine`` where values have commas.
+
+    >>> parse_axis("lr=1e-3,1e-2")
+    ('lr', (0.001, 0.01))
+
+    Raises:
+        UsageError: There is no ``=``, no value or no such option.
+    """
+    from zoo.config import parse_setting
+
+    key, equals, values = text.partition("=")
+    parts = [part.strip() for part in values.split(";" if ";" in values else ",")]
+    if not equals or not all(parts):
+        raise UsageError(
+            f"--grid {printable(text)} is not OPTION=VALUE,VALUE",
+            hint="--grid lr=1e-3,1e-2, or --grid 'sched=multi-30,80-0.1;cosine'",
+        )
+    read = [parse_setting(f"{key}={part}") for part in parts]
+    return read[0][0], tuple(value for _, value in read)
+
+
+def _kfold(
+    config_file: str | None, settings: tuple[str, ...], folds: int, seeds: str, as_json: bool,
+    **flags: Value,
+) -> None:  # fmt: skip
+    """Train once for each part of the training and validation images (cross-validation).
+
+    Every image of the two is validated exactly once, and the test split stays unseen. Takes all
+    flags of zoo run. With the same --name it goes on where it was stopped.
+    """
+    from zoo.api.experiments import kfold
+
+    table = table_of(config_file, settings, flags)
+    numbers = _numbers(seeds)
+    with _Display(as_json) as display:
+        found = kfold(
+            table, folds=folds, seeds=numbers, observer=display.observer, started=display.started,
+            ended=display.ended,
+        )  # fmt: skip
+    _show(found, as_json=as_json)
+
+
+def _sweep(
+    config_file: str | None, settings: tuple[str, ...], axes: tuple[str, ...], seeds: str,
+    sample: int | None, as_json: bool, **flags: Value,
+) -> None:  # fmt: skip
+    """Train once for each combination of values, and rank them by the monitored metric.
+
+    Takes all flags of zoo run. What a network's frozen part makes of the images is computed once
+    and shared by all runs. With the same --name it goes on where it was stopped.
+    """
+    from zoo.api.experiments import sweep
+
+    table = table_of(config_file, settings, flags)
+    grid: dict[str, Sequence[object]] = {}
+    for text in axes:
+        key, values = parse_axis(text)
+        if key in grid:
+            raise UsageError(f"--grid {printable(key)} is given twice")
+        grid[key] = values
+    if numbers := _numbers(seeds):
+        grid["seed"] = numbers
+    if not grid:
+        raise UsageError("there is nothing to try", hint="--grid lr=1e-3,1e-2 or --seeds 0,1,2")
+    with _Display(as_json) as display:
+        found = sweep(
+            table, grid=grid, sample=sample, observer=display.observer, started=display.started,
+            ended=display.ended,
+        )  # fmt: skip
+    _show(found, as_json=as_json)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    """Reads ``0,1,2``."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not all(part.isascii() and part.isdecimal() for part in parts):
+        raise UsageError(f"--seeds {printable(text)} is not a list of whole numbers",
+                         hint="--seeds 0,1,2")  # fmt: skip
+    return tuple(int(part) for part in parts)
+
+
+class _Display:
+    """A line for each run, and the bar of the one that trains."""
+
+    def __init__(self, silent: bool) -> None:
+        from zoo.cli.progress import LogFile, RunDisplay
+
+        self._bar = None if silent else RunDisplay()
+        self.observer: Observer = Observers(
+            [LogFile(), *([] if self._bar is None else [_Moving(self._bar)])]
+        )
+
+    def __enter__(self) -> _Display:
+        return self
+
+    def __exit__(self, *stopped: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def started(self, number: int, total: int, trial: Trial) -> None:
+        self._number = f"{number:>{len(str(total))}}/{total}"
+
+    def ended(self, outcome: Outcome) -> None:
+        from zoo.cli.console import echo
+
+        if self._bar is None:
+            return
+        self._bar.close()
+        result = outcome.result
+        if result is None:
+            echo(f"{self._number}  failed: {printable(outcome.failure)}  {outcome.trial.title}")
+            return
+        test = "" if result.test_accuracy is None else f"  test {result.test_accuracy:.1%}"
+        echo(
+            f"{self._number}  {result.monitor} {result.best_score:.4f}{test}  "
+            f"{result.seconds:.0f} s  {printable(outcome.trial.title)}"
+        )
+
+
+class _Moving(Observer):
+    """Moves a display's bar and prints nothing."""
+
+    def __init__(self, bar: Observer) -> None:
+        self._bar = bar
+
+    def preparing(self, what: str, done: int, total: int) -> None:
+        """Moves the bar."""
+        self._bar.preparing(what, done, total)
+
+    def step_ended(
+        self, phase: Phase, *, epoch: int, step: int, num_steps: int, loss: float | None
+    ) -> None:
+        """Moves the bar."""
+        self._bar.step_ended(phase, epoch=epoch, step=step, num_steps=num_steps, loss=loss)
+
+
+def _show(found: Experiment, *, as_json: bool) -> None:
+    """Prints the settings, the best first."""
+    from zoo.cli.console import echo, print_json, print_table
+
+    if as_json:
+        print_json(
+            {
+                "path": str(found.path),
+                "trials": [outcome.as_dict() for outcome in found.outcomes],
+                "settings": [dataclasses.asdict(line) for line in found.lines],
+            }
+        )
+        return
+    echo()
+    print_table(
+        ("runs", "score", "test", "seconds", "setting"),
+        [
+            (
+                len(found.outcomes) if line.score is None else line.score.count,
+                _spread(line.score), _spread(line.test), f"{line.seconds:.0f}",
+                _setting(line.setting) + "".join(f"  failed: {why}" for why in line.failures),
+            )
+            for line in found.lines
+        ],
+    )  # fmt: skip
+    echo(f"\nkept       {printable(found.path)}")
+
+
+def _spread(spread: Spread | None) -> str:
+    if spread is None:
+        return "-"
+    return f"{spread.mean:.4f}" + ("" if spread.deviation is None else f" ± {spread.deviation:.4f}")
+
+
+def _setting(setting: Mapping[str, object]) -> str:
+    return ", ".join(f"{key.replace('_', '-')} {value}" for key, value in setting.items()) or "all"
+
+
+def _flags(*own: click.Option) -> list[click.Parameter]:
+    hidden = {"fold"}
+    return [
+        *own,
+        click.Option(["--seeds"], default="", metavar="LIST", help="Repeat with each: 0,1,2."),
+        click.Option(["--json", "as_json"], is_flag=True, help="Print the result as JSON."),
+        *(flag for flag in run_flags() if flag.name not in hidden),
+    ]
+
+
+kfold = Grouped(
+    "kfold",
+    callback=_kfold,
+    help=_kfold.__doc__,
+    params=_flags(
+        click.Option(["--folds"], type=click.IntRange(min=2), default=5, show_default=True,
+                     help="How many parts.")
+    ),
+)  # fmt: skip
+
+sweep = Grouped(
+    "sweep",
+    callback=_sweep,
+    help=_sweep.__doc__,
+    params=_flags(
+        click.Option(["--grid", "axes"], multiple=True, metavar="OPTION=VALUES",
+                     help="Values to try: lr=1e-3,1e-2. Repeat it for more options."),
+        click.Option(["--sample"], type=click.IntRange(min=1),
+                     help="Try only so many of the combinations."),
+    ),
+)  # fmt: skip

@@ -1,0 +1,131 @@
+"""Cross-validation: training and validation images put together and divided again.
+
+Every image of the two is validated in exactly one fold. The test split is left alone, so it stays
+what no run has seen.
+
+Suffixes: N images, K classes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from zoo.data.splits import stratified_split
+from zoo.data.subset import subset
+from zoo.errors import DataError, printable
+from zoo.protocols import DataSet, Images, PixelImages, SourcedImages, Split
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+__all__ = ["joined", "with_fold"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _JoinedImages:
+    """The images of several splits in a row."""
+
+    parts: tuple[Images, ...]
+    starts: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return self.starts[-1] + len(self.parts[-1])
+
+    def _place(self, index: int) -> tuple[Images, int]:
+        number = int(np.searchsorted(self.starts, index, side="right")) - 1
+        return self.parts[number], index - self.starts[number]
+
+    def read(self, index: int) -> Image:
+        """Returns the image as RGB, upright."""
+        images, row = self._place(index)
+        return images.read(row)
+
+    def source(self, index: int) -> Path | bytes | None:
+        """Returns where the image's encoded content is, None where the images do not say."""
+        images, row = self._place(index)
+        return images.source(row) if isinstance(images, SourcedImages) else None
+
+    def name(self, index: int) -> str:
+        """Returns what a person calls the image."""
+        images, row = self._place(index)
+        return images.name(row)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _JoinedPixels(_JoinedImages):
+    """The images of several splits that are decoded already."""
+
+    pixels: NDArray[np.uint8]
+
+
+def joined(splits: Sequence[Split]) -> Split:
+    """Returns the splits in a row, as one."""
+    parts = tuple(split.images for split in splits)
+    starts = tuple(int(n) for n in np.cumsum([0, *(len(part) for part in parts[:-1])]))
+    images: Images = _JoinedImages(parts, starts)
+    stacked = [part.pixels for part in parts if isinstance(part, PixelImages)]
+    if len(stacked) == len(parts) and len({pixels.shape[1:] for pixels in stacked}) == 1:
+        images = _JoinedPixels(parts, starts, np.concatenate(stacked))
+    sizes = [len(split.labels_N) for split in splits]
+    return Split(
+        images=images,
+        labels_N=np.concatenate([split.labels_N for split in splits]),
+        targets_NK=None
+        if any(split.targets_NK is None for split in splits)
+        else np.concatenate([s.targets_NK for s in splits if s.targets_NK is not None]),
+        weights_N=None
+        if all(split.weights_N is None for split in splits)
+        else np.concatenate(
+            [
+                np.ones(size, np.float32) if split.weights_N is None else split.weights_N
+                for split, size in zip(splits, sizes, strict=True)
+            ]
+        ),
+        groups_N=None
+        if any(split.groups_N is None for split in splits)
+        else np.concatenate([s.groups_N for s in splits if s.groups_N is not None]),
+    )
+
+
+def with_fold(data: DataSet, *, number: int, total: int, seed: int) -> DataSet:
+    """Returns the data with fold ``number`` of ``total`` as its validation split.
+
+    Folds are stratified by class; images of a group stay in one fold.
+
+    Args:
+        data: With ``train`` and ``val``, which are put together.
+        number: From 1.
+        total: How many folds there are.
+        seed: Another seed makes other folds.
+
+    Raises:
+        DataError: There are too few images or groups for so many folds.
+    """
+    whole = joined([data.splits["train"], data.splits["val"]])
+    parts = stratified_split(
+        whole.labels_N, fractions=[1 / total] * total, seed=seed,
+        groups_N=None if whole.groups_N is None else whole.groups_N.tolist(),
+    )  # fmt: skip
+    if smallest := [part for part in parts if not len(part)]:
+        what = "images" if whole.groups_N is None else "groups"
+        raise DataError(
+            f"{printable(data.name)} has too few {what} for {total} folds",
+            found=f"{len(smallest)} folds would be empty", hint="fewer --folds",
+        )  # fmt: skip
+    val_N = parts[number - 1]
+    train_N = np.setdiff1d(np.arange(len(whole.labels_N)), val_N)
+    digest = hashlib.sha256(f"{data.fingerprint} fold {number}/{total} {seed}".encode())
+    return replace(
+        data,
+        splits={**data.splits, "train": subset(whole, train_N), "val": subset(whole, val_N)},
+        fingerprint=digest.hexdigest(),
+        notes=(*data.notes, f"fold {number} of {total}: train and val were divided again"),
+    )

@@ -1,0 +1,161 @@
+"""From a configuration to the list of runs that an experiment is made of.
+
+A trial is a run of its own, with a folder and a config.toml that repeats it. Its name holds a
+digest of its options, so that an experiment that is started again finds what it has done already,
+and never takes a run of other options for its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from zoo.config import RunConfig
+from zoo.errors import UsageError, ZooError, printable
+
+__all__ = ["Trial", "fold_trials", "grid_trials"]
+
+_MOST = 10_000
+"""Trials of one experiment. A grid that is larger was not meant."""
+
+_FIXED = ("runs", "name", "resume", "fold")
+"""Options that a grid cannot vary: they say where a run is, not what it is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One run of an experiment.
+
+    Args:
+        name: Of its folder, within the experiment's.
+        setting: What sets it apart from the others, as config keys and values.
+        config: All of its options.
+    """
+
+    name: str
+    setting: Mapping[str, object]
+    config: RunConfig
+
+    @property
+    def title(self) -> str:
+        """What a person calls it: ``lr 0.01, loss ce``."""
+        return ", ".join(
+            f"{key.replace('_', '-')} {_text(value)}" for key, value in self.setting.items()
+        )
+
+
+def fold_trials(config: RunConfig, *, folds: int, seeds: Sequence[int] = ()) -> list[Trial]:
+    """Returns a run for each of the folds, and for each seed where there are several.
+
+    Each seed divides the images anew: that is repeated cross-validation.
+    """
+    return _trials(
+        config,
+        [
+            {**({"seed": seed} if len(seeds) > 1 else {}), "fold": f"{number}/{folds}"}
+            for seed in (seeds or (config.seed,))
+            for number in range(1, folds + 1)
+        ],
+    )
+
+
+def grid_trials(
+    config: RunConfig, axes: Mapping[str, Sequence[object]], *, sample: int | None = None
+) -> list[Trial]:
+    """Returns a run for each combination of values, the last axis moving fastest.
+
+    Args:
+        config: What all have in common.
+        axes: Values by option.
+        sample: Only so many of the combinations, drawn without repetition as of ``config.seed``.
+
+    Raises:
+        UsageError: An axis cannot vary or has no values, a value is not allowed, or there are too
+            many combinations. All problems together.
+    """
+    problems: list[ZooError] = []
+    for key, values in axes.items():
+        if key.replace("-", "_") in _FIXED:
+            problems.append(UsageError(f"--{printable(key)} cannot vary within an experiment"))
+        elif not values:
+            problems.append(UsageError(f"the axis {printable(key)} has no values"))
+        elif len({json.dumps(value) for value in values}) < len(values):
+            problems.append(UsageError(f"the axis {printable(key)} has a value twice"))
+    total = 1
+    for values in axes.values():
+        total *= max(1, len(values))
+    if total > _MOST and sample is None:
+        problems.append(
+            UsageError(f"the grid has {total:,} combinations", hint="--sample 50 tries 50 of them")
+        )
+    if problems:
+        raise UsageError.together(problems)
+    keys = [key.replace("-", "_") for key in axes]
+    if sample is not None and sample < total:
+        chosen = _drawn(total, count=sample, seed=config.seed)
+        combinations = [_combination(index, list(axes.values())) for index in chosen]
+    else:
+        combinations = list(itertools.product(*axes.values()))
+    return _trials(config, [dict(zip(keys, values, strict=True)) for values in combinations])
+
+
+def _trials(config: RunConfig, settings: Sequence[Mapping[str, object]]) -> list[Trial]:
+    """Returns a trial for each setting; wrong values of all of them are told together."""
+    trials: list[Trial] = []
+    problems: dict[str, ZooError] = {}
+    for setting in settings:
+        try:
+            changed = config.changed(**setting)
+        except UsageError as error:
+            problems[str(error)] = error
+            continue
+        trials.append(
+            Trial(name=f"{_slug(setting)}-{_digest(changed)}", setting=setting, config=changed)
+        )
+    if problems:
+        raise UsageError.together(list(problems.values()))
+    return trials
+
+
+def _drawn(total: int, *, count: int, seed: int) -> list[int]:
+    """Returns ``count`` of the numbers below ``total``, ascending, as of the seed."""
+    if total <= 100 * _MOST:
+        ranked = sorted(range(total), key=lambda n: hashlib.sha256(f"{seed} {n}".encode()).digest())
+        return sorted(ranked[:count])
+    found: dict[int, None] = {}
+    attempt = 0
+    while len(found) < count:  # so many that the same one is hardly ever drawn twice
+        draw = hashlib.sha256(f"{seed} {attempt}".encode()).digest()
+        found.setdefault(int.from_bytes(draw[:16], "big") % total)
+        attempt += 1
+    return sorted(found)
+
+
+def _combination(index: int, axes: Sequence[Sequence[object]]) -> tuple[object, ...]:
+    """Returns the combination of that number, in the order of :func:`itertools.product`."""
+    values: list[object] = []
+    for axis in reversed(axes):
+        index, place = divmod(index, len(axis))
+        values.append(axis[place])
+    return tuple(reversed(values))
+
+
+def _digest(config: RunConfig) -> str:
+    """Returns six hex digits of what a run is, wherever it is kept."""
+    apart = {key: v for key, v in config.as_mapping().items() if key not in ("runs", "name")}
+    return hashlib.sha256(json.dumps(apart, sort_keys=True).encode()).hexdigest()[:6]
+
+
+def _slug(setting: Mapping[str, object]) -> str:
+    words = "-".join(f"{key}-{_text(value)}" for key, value in setting.items())
+    return re.sub(r"[^A-Za-z0-9.]+", "-", words).strip("-.")[:60] or "run"
+
+
+def _text(value: object) -> str:
+    if isinstance(value, tuple | list):
+        return ",".join(map(_text, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
