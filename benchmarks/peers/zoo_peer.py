@@ -1,0 +1,40 @@
+"""zoo itself, through the command line's own function."""
+
+from __future__ import annotations
+
+import tempfile
+
+from peer import Clock, arguments
+
+
+def main() -> None:
+    clock, args = Clock(), arguments()
+    import zoo
+    from zoo.engine.events import Observer
+
+    class Laps(Observer):
+        def phase_started(self, phase: object, **_: object) -> None:
+            self.frozen = getattr(phase, "trainable", "") == "head"
+            if not clock.start:
+                clock.start = clock.lap()
+
+        def epoch_ended(self, row: object) -> None:
+            clock.epoch(frozen=self.frozen)
+
+        def preparing(self, what: str, done: int, total: int) -> None:
+            if not clock.start:  # what is prepared belongs to the phase that needs it
+                clock.started()
+
+    options = {"weights": str(args.weights)} if args.weights else {"weights": "none"}
+    with tempfile.TemporaryDirectory() as runs:
+        result = zoo.run(
+            model=args.model, data=str(args.data), img_size=args.size, batch_size=args.batch,
+            freeze_epochs=args.freeze, epochs=args.finetune, seed=args.seed, runs=runs,
+            observer=Laps(), mean=(0.5,), std=(0.5,), aug="none", lr=3e-3, backbone_lr=0.1,
+            **options,
+        )  # fmt: skip
+    clock.report(result.test_accuracy)
+
+
+if __name__ == "__main__":
+    main()
