@@ -14,7 +14,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from zoo.api import kfold, list_runs, load, prepare, prune_runs, resume, run, sweep
+    from zoo.api import (
+        compare,
+        embed,
+        evaluate,
+        heatmap,
+        kfold,
+        list_runs,
+        load,
+        predict,
+        prepare,
+        prune_runs,
+        report,
+        resume,
+        review,
+        run,
+        sweep,
+    )
     from zoo.api import list_components as list
     from zoo.config import RunConfig
     from zoo.errors import ZooError
@@ -24,13 +40,20 @@ __all__ = [
     "Registry",
     "RunConfig",
     "ZooError",
+    "compare",
+    "embed",
+    "evaluate",
+    "heatmap",
     "kfold",
     "list",
     "list_runs",
     "load",
+    "predict",
     "prepare",
     "prune_runs",
+    "report",
     "resume",
+    "review",
     "run",
     "sweep",
 ]
@@ -39,13 +62,20 @@ _WHERE = {
     "Registry": ("zoo.registry", "Registry"),
     "RunConfig": ("zoo.config", "RunConfig"),
     "ZooError": ("zoo.errors", "ZooError"),
+    "compare": ("zoo.api", "compare"),
+    "embed": ("zoo.api", "embed"),
+    "evaluate": ("zoo.api", "evaluate"),
+    "heatmap": ("zoo.api", "heatmap"),
     "kfold": ("zoo.api", "kfold"),
     "list": ("zoo.api", "list_components"),
     "list_runs": ("zoo.api", "list_runs"),
     "load": ("zoo.api", "load"),
+    "predict": ("zoo.api", "predict"),
     "prepare": ("zoo.api", "prepare"),
     "prune_runs": ("zoo.api", "prune_runs"),
+    "report": ("zoo.api", "report"),
     "resume": ("zoo.api", "resume"),
+    "review": ("zoo.api", "review"),
     "run": ("zoo.api", "run"),
     "sweep": ("zoo.api", "sweep"),
 }

@@ -11,7 +11,8 @@
     ├── MachineError             6   disk, memory, permissions, a lost worker, no network
     ├── NonFiniteError           7   a loss or weight that is NaN or infinite
     ├── BusyError                8   another process owns the run folder
-    └── RefusedError             9   refused for safety
+    ├── RefusedError             9   refused for safety
+    └── CheckFailed             10   a check that was asked for did not hold: --assert-better
 
 A message is at most four lines: what was asked, what was found, what is safe, what to do.
 """
@@ -23,6 +24,7 @@ from collections.abc import Iterable
 __all__ = [
     "AmbiguousName",
     "BusyError",
+    "CheckFailed",
     "CheckpointError",
     "DataError",
     "MachineError",
@@ -136,6 +138,12 @@ class RefusedError(ZooError):
     """Something that zoo refuses for safety."""
 
     exit_code = 9
+
+
+class CheckFailed(ZooError):
+    """A check that the user asked for was made, and it did not hold."""
+
+    exit_code = 10
 
 
 def printable(text: object) -> str:

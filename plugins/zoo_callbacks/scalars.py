@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,6 +32,9 @@ def scalars(row: Mapping[str, Any]) -> dict[str, float]:
 
 
 def final_scalars(result: Result) -> dict[str, float]:
-    """Returns test/loss and test/accuracy, as far as there was a test split."""
-    found = {"test/loss": result.test_loss, "test/accuracy": result.test_accuracy}
-    return {name: value for name, value in found.items() if value is not None}
+    """Returns test/loss, test/accuracy and the other metrics, as far as there was a test split."""
+    found: dict[str, float | None] = {
+        "test/loss": result.test_loss, "test/accuracy": result.test_accuracy,
+        **{f"test/{name}": value for name, value in result.test_metrics.items()},
+    }  # fmt: skip
+    return {name: v for name, v in found.items() if v is not None and not math.isnan(v)}

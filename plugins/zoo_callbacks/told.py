@@ -82,6 +82,11 @@ class Result(Protocol):
         ...
 
     @property
+    def test_metrics(self) -> Mapping[str, float]:
+        """The other metrics on the test split; empty without one."""
+        ...
+
+    @property
     def test_accuracy(self) -> float | None:
         """On the test split, 0..1; None without one."""
         ...
@@ -96,7 +101,7 @@ class Sample(Protocol):
     """Some training images as the network sees them."""
 
     @property
-    def images_BCHW(self) -> Tensor:  # noqa: N802  # the suffix is the shape
+    def images_BCHW(self) -> Tensor:  # the suffix is the shape
         """Float32 in 0..1 on the CPU."""
         ...
 

@@ -20,6 +20,14 @@ _RATES = tuple(
     )
 )
 
+_LAYERS = (
+    Param(name="hidden", type="int list", optional=True, minimum=1, maximum=65_536,
+          summary="widths of the hidden layers; none keeps its own"),
+    Param(name="batch_norm", type="bool", default=True, summary="normalise each hidden layer"),
+    Param(name="dropout", type="float", optional=True, minimum=0, below=1,
+          summary="share of hidden units dropped; none keeps its own"),
+)  # fmt: skip
+
 _COURSE = (
     ("lenet", "LeNet (LeCun 1998) as in Caffe: 20 and 50 5x5 filters, 500 hidden", "cnn"),
     ("cifar-quick", "Caffe's cifar10_quick: 32, 32, 64 5x5 filters, 64 hidden", "cnn"),
@@ -47,6 +55,7 @@ def zoo_components() -> Iterator[Component]:
             target=f"zoo_classics.networks:{name.replace('-', '_')}",
             summary=summary,
             tags=(tag, "small"),
+            params=_LAYERS if tag == "mlp" else (),
         )
     for name in _FROM_TENSORFLOW:
         architecture = "tf_" + name.replace("-", "_")

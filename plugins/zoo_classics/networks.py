@@ -75,13 +75,22 @@ def _cifar_quick(channels: int, image_size: int, num_classes: int) -> Network:
 
 
 def _perceptron(
-    widths: Sequence[int], channels: int, image_size: int, num_classes: int, *, dropout: float
+    widths: Sequence[int],
+    channels: int,
+    image_size: int,
+    num_classes: int,
+    *,
+    batch_norm: bool,
+    dropout: float,
 ) -> Network:
     """A perceptron on the pixels: linear, batch norm, ReLU, dropout for each hidden layer."""
     width = channels * image_size * image_size
     layers: list[nn.Module] = [nn.Flatten()]
     for hidden in widths:
-        layers += [nn.Linear(width, hidden), nn.BatchNorm1d(hidden), nn.ReLU()]
+        layers.append(nn.Linear(width, hidden))
+        if batch_norm:
+            layers.append(nn.BatchNorm1d(hidden))
+        layers.append(nn.ReLU())
         if dropout:
             layers.append(nn.Dropout(dropout))
         width = hidden
@@ -109,8 +118,25 @@ class Classic:
     hidden: tuple[int, ...] = ()
     dropout: float = 0.0
 
-    def __call__(self, *, num_classes: int, channels: int, image_size: int) -> nn.Module:
+    def __call__(
+        self,
+        *,
+        num_classes: int,
+        channels: int,
+        image_size: int,
+        hidden: Sequence[int] | None = None,
+        batch_norm: bool = True,
+        dropout: float | None = None,
+    ) -> nn.Module:
         """Returns the network with random weights.
+
+        Args:
+            num_classes: A fact of the run.
+            channels: A fact of the run.
+            image_size: A fact of the run, pixels.
+            hidden: Of a perceptron: widths of its hidden layers, none for its own.
+            batch_norm: Of a perceptron: whether each hidden layer is normalised.
+            dropout: Of a perceptron: share of hidden units dropped, none for its own.
 
         Raises:
             UsageError: The images are too small for its layers.
@@ -118,7 +144,10 @@ class Classic:
 
         def create(size: int) -> nn.Module:
             if self.hidden:
-                return _perceptron(self.hidden, channels, size, num_classes, dropout=self.dropout)
+                return _perceptron(
+                    self.hidden if hidden is None else hidden, channels, size, num_classes,
+                    batch_norm=batch_norm, dropout=self.dropout if dropout is None else dropout,
+                )  # fmt: skip
             network = _lenet if self.name == "lenet" else _cifar_quick
             return network(channels, size, num_classes)
 

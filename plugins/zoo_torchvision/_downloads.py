@@ -33,6 +33,9 @@ _SECONDS = 30.0
 _MISSING = (RuntimeError, FileNotFoundError, NotADirectoryError)
 """What torchvision raises where files are not there, or are not those it knows."""
 
+_READ_ANYWHERE = ("MNIST", "FashionMNIST", "KMNIST", "CIFAR10", "CIFAR100")
+"""Classes whose files zoo reads from any folder, as they are downloaded or unpacked."""
+
 _T = TypeVar("_T")
 
 
@@ -104,6 +107,8 @@ def _not_there(
     """Returns the error that says how to put the data there by hand."""
     places = listed(known.archives or known.files, most=6)
     unpacked = f", or unpacked {listed(known.files, most=6)}" if known.archives else ""
+    if known.cls in _READ_ANYWHERE:
+        unpacked += "; or name the folder where they are: --data FOLDER"
     return MachineError(
         f"the data set {name} is not in {printable(folder)} and cannot be fetched: {reason}",
         found=f"tried {listed(tried, most=4)}" if tried else "",

@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from pathlib import Path
 
+import click
 import pytest
 
+from zoo.cli.main import cli
 from zoo.config import RunConfig
 from zoo.engine.assembly.phases import PHASE_PARAMS, parse_phases
 from zoo.registry import parse_choices
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("docs/data.md", "docs/training.md", "README.md", "CHANGELOG.md")
-FLAGS = {field.name.replace("_", "-") for field in dataclasses.fields(RunConfig)}
-FLAGS |= {f"no-{field.name.replace('_', '-')}" for field in dataclasses.fields(RunConfig)
-          if field.metadata["param"].type == "bool"}  # fmt: skip
-OTHER = {
-    "config", "set", "dry-run", "json", "help", "debug", "force", "strict", "sheet", "plot", "size",
-    "kills", "version", "logdir", "extra-index-url",
-}  # fmt: skip
+PAGES = (
+    "docs/data.md", "docs/training.md", "docs/evaluation.md", "docs/recipes.md", "docs/lessons.md",
+    "README.md", "CHANGELOG.md",
+)  # fmt: skip
+
+
+def _flags(command: click.Command) -> set[str]:
+    """Every flag of a command and of those below it, without the dashes."""
+    found = {
+        flag.removeprefix("--")
+        for param in command.params
+        for flag in (*param.opts, *param.secondary_opts)
+        if flag.startswith("--")
+    }
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            found |= _flags(command.get_command(context, name))
+    return found
+
+
+FLAGS = _flags(cli) | {"help"}
+OTHER = {"extra-index-url"}  # pip's
 
 
 @pytest.mark.parametrize("page", PAGES)

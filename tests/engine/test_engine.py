@@ -20,7 +20,8 @@ from zoo.data.randomness import Stream, key, order, uniform
 from zoo.engine.assembly.groups import parameter_groups
 from zoo.engine.assembly.phases import plan_of
 from zoo.engine.events import Observer
-from zoo.engine.stopping import Best, greater_is_better
+from zoo.engine.scores import Monitor, Scores
+from zoo.engine.stopping import Best
 
 
 class Watch(Observer):
@@ -194,9 +195,10 @@ def test_the_best_epoch_is_the_best_of_the_monitored_metric(train, monitor):
 
 def test_nan_ranks_below_every_number():
     best = Best(min_delta=0.0)
-    assert best.observe(greater_is_better("val_loss", float("nan")), epoch=1)
-    assert best.observe(greater_is_better("val_loss", 1e30), epoch=2)
-    assert not best.observe(greater_is_better("val_accuracy", float("nan")), epoch=3)
+    lower, upper = Monitor(label="loss", greater_is_better=False), Monitor(label="accuracy")
+    assert best.observe(lower.score(Scores(float("nan"), 0.5, {})), epoch=1)
+    assert best.observe(lower.score(Scores(1e30, 0.5, {})), epoch=2)
+    assert not best.observe(upper.score(Scores(0.5, float("nan"), {})), epoch=3)
     assert best.epoch == 2
 
 

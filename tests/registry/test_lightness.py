@@ -22,7 +22,8 @@ HEAVY = {
 }
 
 FLOORS = {
-    "zoo.errors": 1,
+    "zoo.errors": 0,
+    "zoo.disk": 1,
     "zoo.plugin": 1,
     "zoo.protocols": 1,
     "zoo.registry": 2,
@@ -51,6 +52,19 @@ FLOORS = {
         ["run", "--help"],
         ["lr-find", "--help"],
         ["resume", "--help"],
+        ["evaluate", "--help"],
+        ["predict", "--help"],
+        ["report", "--help"],
+        ["compare", "--help"],
+        ["runs", "--help"],
+        ["heatmap", "--help"],
+        ["embed", "--help"],
+        ["review", "--help"],
+        ["kfold", "--help"],
+        ["sweep", "--help"],
+        ["cache", "--help"],
+        ["list", "explainers"],
+        ["show", "recipe", "lenet-mnist"],
     ],
 )
 def test_light_commands_import_nothing_heavy(args):

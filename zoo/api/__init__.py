@@ -11,21 +11,30 @@ from __future__ import annotations
 
 from zoo.api.components import list_components
 from zoo.api.data import preview, read_data
-from zoo.api.evaluation import load
+from zoo.api.evaluation import evaluate, load, predict
 from zoo.api.experiments import kfold, sweep
-from zoo.api.runs import list_runs, prune_runs
+from zoo.api.interpretation import embed, heatmap, review
+from zoo.api.reporting import report
+from zoo.api.runs import compare, list_runs, prune_runs
 from zoo.api.training import prepare, resume, run
 
 __all__ = [
+    "compare",
+    "embed",
+    "evaluate",
+    "heatmap",
     "kfold",
     "list_components",
     "list_runs",
     "load",
+    "predict",
     "prepare",
     "preview",
     "prune_runs",
     "read_data",
+    "report",
     "resume",
+    "review",
     "run",
     "sweep",
 ]

@@ -122,7 +122,6 @@ def _experiment(
 ) -> Experiment:
     """Checks the names of all trials, trains them and writes what came of them."""
     from zoo.engine.assembly.choices import choose
-    from zoo.engine.stopping import greater_is_better
     from zoo.errors import UsageError
     from zoo.experiments.running import experiment_folder, run_trials, write_outcomes
     from zoo.experiments.tables import ranked, summarised
@@ -142,7 +141,8 @@ def _experiment(
         return run(settings, registry=known, observer=observer)
 
     outcomes = run_trials(trials, folder, train=train, started=started, ended=ended)
-    upwards = greater_is_better(config.monitor, 1.0) > 0
+    ended_well = [outcome.result for outcome in outcomes if outcome.result is not None]
+    upwards = all(result.greater_is_better for result in ended_well)
     write_outcomes(
         folder / "experiment.json",
         {"kind": stem, **summarised(outcomes, greater_is_better=upwards)},

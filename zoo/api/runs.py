@@ -1,19 +1,21 @@
-"""Runs that are there: list, filter, sort, tidy up."""
+"""Runs that are there: list, filter, sort, tidy up, compare."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.errors import BusyError, printable
 
 if TYPE_CHECKING:
+    from zoo.evaluation.comparison.records import Comparison
+    from zoo.registry import Registry
     from zoo.runs.listing import RunEntry
     from zoo.runs.pruning import Plan
 
-__all__ = ["list_runs", "option_names", "prune_runs"]
+__all__ = ["compare", "list_runs", "metric_label", "option_names", "prune_runs"]
 
 
 def list_runs(
@@ -87,6 +89,55 @@ def prune_runs(
         carry_out(plan.path, keep_last=keep_last, everything=everything) if plan.removals else plan
         for plan in plans
     ]
+
+
+def compare(
+    runs: Sequence[str | Path],
+    *,
+    data: str | None = None,
+    split: str | None = None,
+    metrics: str | None = None,
+    alpha: float = 0.05,
+    seed: int = 0,
+    registry: Registry | None = None,
+    progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+) -> Comparison:
+    """Returns how the first run stands against each other one. ``zoo compare``.
+
+    Args:
+        runs: Run folders, two or more.
+        data: As ``--data``: what to compare them on; by default what each was trained on.
+        split: By default test where all of them have one, else val.
+        metrics: Names joined by ``,`` or ``+``, besides loss and accuracy; f1 by default.
+        alpha: Below this corrected p-value a difference is no noise.
+        seed: Of the resamples.
+        registry: The components to choose from; by default all that are installed.
+        progress: Told what is being done.
+
+    Raises:
+        UsageError: There are fewer than two runs, or a metric or a split is unknown.
+        DataError: The data cannot be used, or has no labels.
+        CheckpointError: A run has no weights that can be used.
+    """
+    from zoo.evaluation.comparison.comparing import compare_runs
+    from zoo.registry import Registry
+
+    return compare_runs(
+        [Path(run) for run in runs], registry=registry or Registry.installed(), data=data,
+        split=split, metrics=metrics, alpha=alpha, seed=seed, progress=progress,
+    )  # fmt: skip
+
+
+def metric_label(metric: str, *, registry: Registry | None = None) -> str:
+    """Returns the label under which a comparison has a metric.
+
+    Raises:
+        UsageError: It is unknown, or several.
+    """
+    from zoo.evaluation.comparison.comparing import label_of
+    from zoo.registry import Registry
+
+    return label_of(metric, registry or Registry.installed())
 
 
 def option_names() -> tuple[str, ...]:

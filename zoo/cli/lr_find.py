@@ -139,7 +139,7 @@ def _plot(curve: Curve, found: Mapping[str, float], path: Path) -> None:
     """Draws the curve into a PNG."""
     from matplotlib.figure import Figure
 
-    from zoo.runs.disk import machine_errors
+    from zoo.disk import machine_errors
 
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()

@@ -23,10 +23,19 @@ if TYPE_CHECKING:
 
 __all__ = ["LogFile", "RunDisplay", "summary_lines"]
 
-_HEADER = (
-    f"{'phase':<9} {'epoch':>7} {'lr':>9} {'train loss':>11} {'train acc':>10} "
-    f"{'val loss':>9} {'val acc':>8} {'seconds':>8} {'images/s':>9}"
-)
+
+def _header(job: Job) -> str:
+    return (
+        f"{'phase':<9} {'epoch':>7} {'lr':>9} {'train loss':>11} {'train acc':>10} "
+        f"{'val loss':>9} {'val acc':>8} "
+        + "".join(f"{f'val {m.label}':>{_width(m.label)}} " for m in job.measures)
+        + f"{'seconds':>8} {'images/s':>9}"
+    )
+
+
+def _width(label: str) -> int:
+    """Returns the width of a metric's column."""
+    return max(8, len(f"val {label}"))
 
 
 def summary_lines(job: Job) -> list[str]:
@@ -99,7 +108,8 @@ def _row_text(row: EpochRow, total: int) -> str:
     return (
         f"{row.phase:<9} {f'{row.epoch}/{total}':>7} {row.lr:>9.3g} {row.train_loss:>11.4f} "
         f"{row.train_accuracy:>10.1%} {row.val_loss:>9.4f} {row.val_accuracy:>8.1%} "
-        f"{row.seconds:>8.1f} {row.images_per_second:>9,.0f}{' *' if row.best else ''}"
+        + "".join(f"{value:>{_width(label)}.4f} " for label, value in row.metrics.items())
+        + f"{row.seconds:>8.1f} {row.images_per_second:>9,.0f}{' *' if row.best else ''}"
     )
 
 
@@ -134,9 +144,9 @@ class RunDisplay(Observer):
         self._print("")
         self._total_epochs = sum(phase.epochs for phase in job.phases)
         if self._live:
-            self._console.print(_HEADER, style="bold", markup=False)
+            self._console.print(_header(job), style="bold", markup=False)
         else:
-            self._print(_HEADER)
+            self._print(_header(job))
 
     def preparing(self, what: str, done: int, total: int) -> None:
         """Moves the bar."""
@@ -173,6 +183,9 @@ class RunDisplay(Observer):
                 f"test       accuracy {result.test_accuracy:.1%} "
                 f"on {result.num_test:,} images it has never seen"
             )
+        if result.test_metrics:
+            told = ", ".join(f"{name} {value:.4f}" for name, value in result.test_metrics.items())
+            self._print(f"           {told}")
         self._print(f"time       {result.seconds:.0f} s")
         self._print(f"kept       {printable(result.path)}/best/model.safetensors")
 
@@ -222,7 +235,7 @@ class LogFile(Observer):
         """Opens the log."""
         self._path = path / "log.txt"
         self._total_epochs = sum(phase.epochs for phase in job.phases)
-        self._write("resumed" if resumed_epoch else "started", *summary_lines(job), _HEADER)
+        self._write("resumed" if resumed_epoch else "started", *summary_lines(job), _header(job))
 
     def phase_started(self, phase: Phase, *, trainable: int, total: int, cached: bool) -> None:
         """Logs what trains in a phase."""

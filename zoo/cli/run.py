@@ -80,7 +80,10 @@ def run_flags() -> list[click.Option]:
 def table_of(
     config_file: str | None, settings: Sequence[str], flags: Mapping[str, Value]
 ) -> dict[str, object]:
-    """Returns the keys and values that were given: flags win over --set, --set over --config."""
+    """Returns the keys and values that were given: flags win over --set, --set over --config.
+
+    What a recipe says comes under all of them, when the run is prepared.
+    """
     table: dict[str, object] = load_config(Path(config_file)) if config_file else {}
     RunConfig.from_mapping(table, source=printable(config_file or ""))  # errors name the file
     table |= dict(parse_setting(text) for text in settings)
@@ -93,7 +96,7 @@ def _run(
     """Train a classifier: the head on the frozen backbone first, then the whole network.
 
     Without options it trains on the data set that zoo brings along. Flags win over --set, --set
-    over --config.
+    over --config, --config over --recipe.
     """
     table = table_of(config_file, settings, flags)
     if dry_run:
@@ -144,5 +147,5 @@ def with_display(train: Callable[[Observer], RunResult], *, as_json: bool) -> No
         if display is not None:
             display.close()
     if as_json:
-        values = dataclasses.asdict(result)
-        print_json({**values, "path": str(result.path)})
+        rows = [row.as_dict() for row in result.rows]
+        print_json({**result.summary(), "rows": rows, "path": str(result.path)})

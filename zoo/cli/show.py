@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import click
 
 from zoo.cli.console import echo, print_json, print_table, rewrap
 from zoo.cli.list import kind_named
+from zoo.errors import printable
 from zoo.plugin import Component
 from zoo.registry import Choice, Registry, parse_choice
 from zoo.registry.specs import format_value
@@ -25,6 +27,8 @@ def show(kind: str, name: str, as_json: bool) -> None:
     facts = _facts(choice)
     if choice.entry.component.kind == "model":
         facts |= _model_facts(choice)
+    if choice.entry.component.kind == "recipe":
+        facts |= _recipe_facts(choice, name)
     if as_json:
         print_json(facts)
         return
@@ -55,6 +59,8 @@ def show(kind: str, name: str, as_json: bool) -> None:
         )
     for form in _forms(component):
         echo(f"\n  {form}" if form.startswith("short") else f"  {form}")
+    if facts.get("settings"):
+        _print_recipe(facts)
     if facts.get("weights"):
         echo()
         print_table(
@@ -100,6 +106,37 @@ def _model_facts(choice: Choice) -> dict[str, Any]:
             for w, here in described.weights
         ],
     }  # fmt: skip
+
+
+def _recipe_facts(choice: Choice, name: str) -> dict[str, Any]:
+    """Returns the options that a recipe stands for, and the two commands that say them."""
+    from zoo.config.recipes import as_flags, read_recipe
+    from zoo.config.run_config import option_of
+
+    recipe = read_recipe(choice)
+    needed = [word for key in recipe.needs for word in (f"--{key.replace('_', '-')}", "...")]
+    given = shlex.join(["zoo", "run", *as_flags(recipe.settings)])
+    return {
+        "settings": [
+            {"option": key, "value": value, "summary": option_of(key).summary}
+            for key, value in recipe.settings.items()
+        ],
+        "needs": [{"option": key, "summary": option_of(key).summary} for key in recipe.needs],
+        "command": " ".join([shlex.join(["zoo", "run", "--recipe", name]), *needed]),
+        "same_as": " ".join([given, *needed]),
+    }
+
+
+def _print_recipe(facts: dict[str, Any]) -> None:
+    echo()
+    print_table(
+        ("option", "value", "what"),
+        [
+            *((s["option"], format_value(s["value"]), s["summary"]) for s in facts["settings"]),
+            *((n["option"], "(yours)", n["summary"]) for n in facts["needs"]),
+        ],
+    )
+    echo(f"\n  {printable(facts['command'])}\n  is the same as\n  {printable(facts['same_as'])}")
 
 
 def _forms(component: Component) -> list[str]:

@@ -62,6 +62,19 @@ def check_options(config: RunConfig) -> list[ZooError]:
             "--repeats and --balance sampler both decide how often an image is drawn",
             hint="--balance loss",
         ))  # fmt: skip
+    if config.freeze_aug and config.freeze_views > 1:
+        problems.append(UsageError(
+            "--freeze-aug augments anew in each frozen epoch, and --freeze-views repeats views",
+            hint=f"--freeze-views {config.freeze_views} alone",
+        ))  # fmt: skip
+    if config.engine == "onnx":
+        from zoo.network.inference import onnx_missing
+
+        if missing := onnx_missing():
+            problems.append(UsageError(
+                f"--engine onnx needs what is not installed: {', '.join(missing)}",
+                hint="pip install 'classifier-zoo[onnx]', or --engine folded",
+            ))  # fmt: skip
     if config.accumulate > config.batch_size:
         problems.append(UsageError(
             f"a batch of {config.batch_size} cannot be computed in {config.accumulate} parts",
@@ -134,7 +147,7 @@ def check_combination(
         notes.append("images are not mixed: no phase augments (--freeze-aug)")
     if config.balance == "loss" and mixes:
         notes.append("classes are weighed in the shares in which images are mixed")
-    if multi_label and config.monitor == "val_accuracy":
+    if multi_label and config.monitor.replace("-", "_").lower() in ("val_accuracy", "accuracy"):
         notes.append("accuracy is the share of images whose labels are all right")
     notes += _idle_schedule(config, phases, schedules)
     return problems, notes

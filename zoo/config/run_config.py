@@ -168,6 +168,10 @@ class RunConfig:
         minimum=1,
     )  # fmt: skip
     freeze_aug: bool = _option(False, "augment while frozen too (no feature cache then)", GROUPS[3])
+    freeze_views: int = _option(
+        1, "augmented views of each image that frozen phases go through, computed once; 1 is plain",
+        GROUPS[3], minimum=1,
+    )  # fmt: skip
     ram: int = _option(4096, "MiB for decoded images and features", GROUPS[3], minimum=0)
     keep_decoded: bool = _option(
         False, "keep decoded images on disk, for later epochs and runs", GROUPS[3]
@@ -250,6 +254,17 @@ class RunConfig:
         True, "memory format of images; faster for convolutions", GROUPS[5]
     )
     cache: bool = _option(True, "compute frozen features once and train on them", GROUPS[5])
+    keep_features: bool = _option(
+        True, "keep frozen features on disk for later runs (zoo cache list)", GROUPS[5]
+    )
+    feature_dtype: str = _option(
+        "fp32", "how frozen features are stored; bf16 takes half the room", GROUPS[5],
+        choices=("fp32", "bf16"),
+    )  # fmt: skip
+    engine: str = _option(
+        "auto", "what computes frozen features; auto takes the fastest of this machine", GROUPS[5],
+        choices=("auto", "torch", "folded", "onnx"),
+    )  # fmt: skip
     fast_depthwise: bool = _option(
         True, "own gradient for depthwise convolutions on the CPU where it is faster", GROUPS[5]
     )

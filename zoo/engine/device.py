@@ -86,6 +86,27 @@ class Device:
         """Whether this process writes files and talks to the user."""
         return bool(self.accelerator.is_main_process)
 
+    def seed(self, number: int) -> None:
+        """Seeds the generators that computing on this device draws from.
+
+        ``torch.manual_seed`` seeds those of every kind of device, and for each kind that is not in
+        use it writes down where it was called from: 0.7 ms, as much as a step on kept features.
+        """
+        if self.torch_device.type == "cpu":
+            torch.default_generator.manual_seed(number)
+        else:
+            torch.manual_seed(number)
+
+    def prepared(self, optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+        """Returns the optimizer as it steps: itself, or scaled and shared among processes.
+
+        accelerate's wrapper looks for other packages on the disk in each step: 0.4 ms.
+        """
+        if self.world == 1 and self.accelerator.scaler is None:
+            return optimizer
+        wrapped: torch.optim.Optimizer = self.accelerator.prepare_optimizer(optimizer)
+        return wrapped
+
     def autocast(self) -> AbstractContextManager[Any]:
         """Mixed precision for the forward pass, where it is on."""
         context: AbstractContextManager[Any] = self.accelerator.autocast()

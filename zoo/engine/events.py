@@ -7,8 +7,9 @@ Shapes: B batch, C channels, H height, W width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,8 @@ class EpochRow:
             computing the frozen features.
         images_per_second: Training images over that time without validation.
         best: Whether it is the best epoch so far.
+        metrics: What else was asked for, of the validation split, by label: ``{"f1": 0.9}``; NaN
+            where a metric is not defined.
     """
 
     phase: str
@@ -50,10 +53,22 @@ class EpochRow:
     seconds: float
     images_per_second: float
     best: bool
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns the row as plain data."""
-        return asdict(self)
+        """Returns the row as plain data, each metric as ``val_LABEL``; None where it is NaN."""
+        table: dict[str, Any] = {}
+        for name in (f.name for f in fields(self) if f.name != "metrics"):
+            table[name] = getattr(self, name)
+            if name == "val_accuracy":
+                table |= _flat(self.metrics, "val_")
+        return table
+
+    @classmethod
+    def from_dict(cls, table: Mapping[str, Any]) -> EpochRow:
+        """Returns the row that :meth:`as_dict` turned into this."""
+        own, metrics = _parted(table, [f.name for f in fields(cls)], "val_")
+        return cls(**own, metrics=metrics)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +85,8 @@ class RunResult:
         test_loss: Likewise.
         num_test: Images in the test split.
         seconds: Wall time of the whole run, over all its resumes.
+        greater_is_better: Direction of the monitored metric.
+        test_metrics: What else was asked for, of the final weights on the test split, by label.
     """
 
     path: Path
@@ -81,6 +98,42 @@ class RunResult:
     test_loss: float | None
     num_test: int
     seconds: float
+    greater_is_better: bool = True
+    test_metrics: Mapping[str, float] = field(default_factory=dict)
+
+    def summary(self) -> dict[str, Any]:
+        """Returns what summary.json has: no rows, each metric as ``test_LABEL``."""
+        apart = ("path", "rows", "test_metrics")
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in apart}
+        best = None if math.isnan(self.best_score) else self.best_score
+        return {**own, "best_score": best, **_flat(self.test_metrics, "test_")}
+
+    @classmethod
+    def from_summary(
+        cls, table: Mapping[str, Any], *, path: Path, rows: Sequence[EpochRow]
+    ) -> RunResult:
+        """Returns the result that :meth:`summary` turned into this."""
+        names = [f.name for f in fields(cls) if f.name != "test_metrics"]
+        own, metrics = _parted(table, names, "test_")
+        if own["best_score"] is None:
+            own["best_score"] = math.nan
+        return cls(**own, path=path, rows=rows, test_metrics=metrics)
+
+
+def _flat(metrics: Mapping[str, float], prefix: str) -> dict[str, float | None]:
+    """Returns metrics for a file: JSON has no NaN."""
+    return {
+        f"{prefix}{label}": None if math.isnan(value) else value for label, value in metrics.items()
+    }
+
+
+def _parted(
+    table: Mapping[str, Any], names: Sequence[str], prefix: str
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """Returns (fields, metrics): what has the prefix and is no field is a metric."""
+    own = {k: v for k, v in table.items() if k in names or not k.startswith(prefix)}
+    metrics = {k.removeprefix(prefix): v for k, v in table.items() if k not in own}
+    return own, {label: math.nan if v is None else float(v) for label, v in metrics.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,24 +1,24 @@
-"""Batches for the loop: images that are augmented and normalised on the device, or cached features.
+"""Batches for the loop: images that are augmented and normalised on the device.
 
-Shapes: N samples, B batch, C channels, S side, D features, K classes.
+Shapes: N samples, B batch, C channels, S side, K classes.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from zoo.data.batches import Part, cut, split_evenly
 from zoo.data.pixels.normalise import as_floats, normalise_
 from zoo.data.pixels.store import Store
 from zoo.data.randomness import Stream, uniform
-from zoo.network.head import head_input
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Batch",
-    "FeatureFeed",
+    "CyclingFeed",
     "Feed",
     "ImageFeed",
     "Labels",
+    "OpenStore",
     "Teach",
-    "features_of",
     "in_order",
 ]
 
@@ -42,13 +42,16 @@ _BELOW_ONE = np.float32(1 - 2**-24)
 Teach: TypeAlias = Callable[[Tensor], Tensor]
 """A teacher: normalised images_BCSS to logits_BK."""
 
+OpenStore: TypeAlias = Callable[[bool], Store]
+"""Opens images, told whether to hold them in memory."""
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Inputs with what they should become, on the device.
 
     Args:
-        inputs: Images (B, C, S, S), or features (B, D).
+        inputs: Images (B, C, S, S), or features (B, ...).
         target: Class indices_B, or targets_BK where images are mixed or have several labels.
         weights_B: How much each sample counts in the training loss; None: 1 each.
         teacher_BK: A teacher's logits; None without one.
@@ -117,7 +120,8 @@ class ImageFeed:
     """Images from a store.
 
     Args:
-        store: Where the images come from, uint8 (B, C, S, S).
+        store: Where the images come from, uint8 (B, C, S, S), or what opens them when the first is
+            asked for, told whether to hold them in memory.
         labels: What they are.
         preprocessing: Mean and standard deviation.
         transforms: Augmentations in order, used when an epoch is given.
@@ -125,11 +129,12 @@ class ImageFeed:
         seed: Of both.
         channels_last: Memory format of the batches.
         teach: A teacher of the same classes, given the images as the network sees them.
+        hold: Whether the images will be asked for again and again.
     """
 
     def __init__(
         self,
-        store: Store,
+        store: Store | OpenStore,
         *,
         labels: Labels,
         preprocessing: Preprocessing,
@@ -138,14 +143,43 @@ class ImageFeed:
         seed: int = 0,
         channels_last: bool = True,
         teach: Teach | None = None,
+        hold: bool = True,
     ) -> None:
-        self._store, self._labels, self._seed, self._teach = store, labels, seed, teach
+        self._source = _Source(store, hold=hold)
+        self._labels, self._seed, self._teach = labels, seed, teach
         self._transforms, self._mixers = tuple(transforms), tuple(mixers)
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         self._preprocessing = preprocessing
 
     def __len__(self) -> int:
-        return len(self._store)
+        return len(self._labels)
+
+    @property
+    def is_taught(self) -> bool:
+        """Whether a teacher answers, too."""
+        return self._teach is not None
+
+    def hold(self) -> None:
+        """Opens the images to stay: they will be asked for again and again."""
+        self._source.hold()
+
+    def unmixed(self) -> ImageFeed:
+        """Returns the same images, never mixed."""
+        twin = copy.copy(self)
+        twin._mixers = ()
+        return twin
+
+    def plain(self) -> ImageFeed:
+        """Returns the same images, never mixed and without a teacher."""
+        twin = self.unmixed()
+        twin._teach = None
+        return twin
+
+    def example(self, *, count: int = 128) -> Tensor:
+        """Returns the first images as the network is given them, without augmentation."""
+        first = np.arange(min(count, len(self)))
+        (batch,) = self.plain().batches([cut(first, num_parts=1)[0]], epoch=None)
+        return batch.inputs
 
     def answers(
         self, draws: NDArray[np.int64], *, epoch: int | None
@@ -171,7 +205,7 @@ class ImageFeed:
         def samples_of(part: Part) -> NDArray[np.int64]:
             return _wanted(part, mixing) % len(self)
 
-        for part, bytes_BCSS in self._store.stream(plan, samples_of):
+        for part, bytes_BCSS in self._source.store.stream(plan, samples_of):
             target, _ = self.answers(part.draws_B, epoch=epoch)
             wanted = _wanted(part, mixing)
             images_BCSS = self._augmented(bytes_BCSS, wanted, epoch)
@@ -234,6 +268,57 @@ class ImageFeed:
         return list(torch.split(torch.from_numpy(single_BN).to(self._labels.device), counts, dim=1))
 
 
+class _Source:
+    """A store that is opened when it is needed. Copies of a feed share it."""
+
+    def __init__(self, store: Store | OpenStore, *, hold: bool) -> None:
+        self._open, self._hold = store, hold
+        self._store = store if isinstance(store, Store) else None
+
+    @property
+    def store(self) -> Store:
+        if self._store is None:
+            assert not isinstance(self._open, Store)
+            self._store = self._open(self._hold)
+        return self._store
+
+    def hold(self) -> None:
+        if not self._hold:
+            self._hold = True
+            if not isinstance(self._open, Store):
+                self._store = None
+        _ = self.store
+
+
+class CyclingFeed:
+    """Images in a few augmented views, which the epochs go through in turn.
+
+    View v of a sample is the augmentation that epoch v would give it.
+
+    Args:
+        images: The images, never mixed.
+        views: How many views there are.
+    """
+
+    def __init__(self, images: ImageFeed, views: int) -> None:
+        self._images, self._views = images.unmixed(), views
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def answers(
+        self, draws: NDArray[np.int64], *, epoch: int | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Returns target and weights of draws."""
+        return self._images.answers(draws, epoch=None)
+
+    def batches(self, plan: Sequence[Part], *, epoch: int | None) -> Iterator[Batch]:
+        """Yields a batch for each part, of the epoch's view."""
+        total = len(self)
+        same = [Part(part.draws_B % total, part.partners_B % total) for part in plan]
+        return self._images.batches(same, epoch=None if epoch is None else epoch % self._views)
+
+
 def _wanted(part: Part, mixing: bool) -> NDArray[np.int64]:
     """Returns the draws whose images a part needs: its own, and with mixing their partners."""
     if not mixing:
@@ -241,72 +326,7 @@ def _wanted(part: Part, mixing: bool) -> NDArray[np.int64]:
     return np.unique(np.concatenate((part.draws_B, part.partners_B)))
 
 
-class FeatureFeed:
-    """What the frozen part of the network makes of the samples, computed once and kept.
-
-    Args:
-        features_ND: The head's input for each sample.
-        labels: What the samples are.
-        teacher_NK: A teacher's logits for each sample.
-    """
-
-    def __init__(
-        self, features_ND: Tensor, labels: Labels, teacher_NK: Tensor | None = None
-    ) -> None:
-        self._features_ND, self._labels, self._teacher_NK = features_ND, labels, teacher_NK
-
-    def __len__(self) -> int:
-        return len(self._features_ND)
-
-    def answers(
-        self, draws: NDArray[np.int64], *, epoch: int | None
-    ) -> tuple[Tensor, Tensor | None]:
-        """Returns target and weights of draws."""
-        return self._labels.target(draws, soft=False), self._labels.weights(draws)
-
-    def batches(self, plan: Sequence[Part], *, epoch: int | None) -> Iterator[Batch]:
-        """Yields batches; features are not augmented, whatever the epoch."""
-        for part in plan:
-            index_B = self._labels.index(part.draws_B)
-            target, weights_B = self.answers(part.draws_B, epoch=None)
-            teacher_BK = None if self._teacher_NK is None else self._teacher_NK[index_B]
-            yield Batch(self._features_ND[index_B], target, weights_B, teacher_BK)
-
-
 def in_order(num_samples: int, batch_size: int, *, rank: int = 0, world: int = 1) -> list[Part]:
     """Returns the parts in which one process visits its share of the samples, each once."""
     mine = np.arange(num_samples)[rank::world]
     return [cut(b, num_parts=1)[0] for b in split_evenly(mine, batch_size) if len(b)]
-
-
-@torch.inference_mode()
-def features_of(
-    model: nn.Module,
-    head: str,
-    feed: Feed,
-    *,
-    labels: Labels,
-    batch_size: int,
-    budget_bytes: int,
-    progress: Callable[[int, int], None],
-) -> FeatureFeed | None:
-    """Returns a feed of the head's input for every sample, or None when it exceeds the budget.
-
-    Leaves the model in evaluation mode.
-    """
-    model.eval()
-    features: list[Tensor] = []
-    taught: list[Tensor] = []
-    total = len(feed)
-    done = 0
-    for batch in feed.batches(in_order(total, batch_size), epoch=None):
-        features.append(head_input(model, head, batch.inputs))
-        if batch.teacher_BK is not None:
-            taught.append(batch.teacher_BK)
-        done += len(batch.inputs)
-        if features[0][0].nbytes * total > budget_bytes:
-            return None
-        progress(done, total)
-    # What is made outside inference mode may take part in training.
-    with torch.inference_mode(mode=False):
-        return FeatureFeed(torch.cat(features), labels, torch.cat(taught) if taught else None)

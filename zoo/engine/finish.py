@@ -11,18 +11,15 @@ from torch import Tensor
 
 from zoo.data.batches import cut, split_evenly
 from zoo.data.randomness import order
-from zoo.engine.loop import evaluate
-from zoo.engine.stage import EVALUATION_BATCH
 from zoo.engine.step.averaging import greedy_soup
-from zoo.engine.stopping import greater_is_better
 from zoo.network.freeze import set_modes, trainable_modules
 from zoo.network.statistics import recalibrate
 from zoo.runs.candidates import read_candidates
 
 if TYPE_CHECKING:
     from zoo.engine.assembly.job import Job
-    from zoo.engine.device import Device
     from zoo.engine.events import Observer
+    from zoo.engine.features.evaluation import Evaluation
     from zoo.engine.feeds import Feed
     from zoo.engine.records.state import RunState
     from zoo.runs.folder import RunFolder
@@ -51,7 +48,7 @@ def final_averages(
     folder: RunFolder,
     feeds: Mapping[str, Feed],
     *,
-    device: Device,
+    evaluation: Evaluation,
     observer: Observer,
 ) -> Iterator[Average]:
     """Yields each average that the configuration asks for, validated. Leaves it in the network."""
@@ -62,15 +59,12 @@ def final_averages(
             job.model.load_state_dict(weights)
         if mixed:
             _recalibrate(job, feeds["train"])
-        loss, accuracy = evaluate(
-            job.model, feeds["val"], loss=job.loss, device=device, batch_size=EVALUATION_BATCH,
-            multi_label=job.data.multi_label,
-        )  # fmt: skip
-        monitor = job.config.monitor
-        return greater_is_better(monitor, loss if monitor == "val_loss" else accuracy)
+        monitored = [m for m in job.measures if m.label == job.monitor.label]
+        return job.monitor.score(evaluation.scores("val", measures=monitored))
 
     def made(name: str, score: float) -> Average:
-        observer.noted(f"{name}: {job.config.monitor} {abs(score):.4f} on the validation split")
+        value = job.monitor.value(score)
+        observer.noted(f"{name}: {job.monitor.name} {value:.4f} on the validation split")
         weights = {key: value.clone() for key, value in job.model.state_dict().items()}
         return Average(name=name, weights=weights, score=score)
 

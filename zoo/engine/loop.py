@@ -19,6 +19,7 @@ from zoo.data.randomness import Stream, key
 from zoo.engine.device import Device
 from zoo.engine.feeds import Batch, in_order
 from zoo.engine.meters import Meter
+from zoo.engine.scores import Collector, Measure, Scores
 from zoo.engine.step.distillation import distillation_loss, multi_label_distillation_loss
 from zoo.engine.step.memory import (
     is_out_of_memory,
@@ -154,10 +155,13 @@ def _gradient(
 ) -> list[tuple[Tensor, Tensor]]:
     """Adds the gradient of a step's mean loss, and returns (loss, logits_BK) of each part."""
     config, device, update = training.config, training.device, training.update
-    total = training.mass(*training.feed.answers(draws, epoch=epoch if training.augment else None))
+    total: Tensor | None = None
+    if len(batches) * device.world > 1:
+        told = training.feed.answers(draws, epoch=epoch if training.augment else None)
+        total = training.mass(*told)
     answers = []
     for number, batch in enumerate(batches):
-        torch.manual_seed(key(Stream.STEP, config.seed, epoch, step, number, device.rank))
+        device.seed(key(Stream.STEP, config.seed, epoch, step, number, device.rank))
         last = number == len(batches) - 1
         with nullcontext() if last else device.unsynchronised(training.module):
             with device.autocast():
@@ -173,10 +177,11 @@ def _gradient(
                     sample_weight_B=batch.weights_B,
                 )  # fmt: skip
                 loss = (1 - config.distill_weight) * loss + config.distill_weight * taught
-            # Parts and processes add up to the gradient of the whole batch's mean. With one of
-            # each the share is 1.0 to the bit.
-            share = training.mass(batch.target, batch.weights_B) / total * device.world
-            update.backward(loss * share)
+            # Parts and processes add up to the gradient of the whole batch's mean.
+            if total is not None:
+                share = training.mass(batch.target, batch.weights_B) / total * device.world
+                loss = loss * share
+            update.backward(loss)
     update.penalise()
     return answers
 
@@ -218,13 +223,19 @@ def evaluate(
     device: Device,
     batch_size: int,
     multi_label: bool = False,
-) -> tuple[float, float]:
-    """Returns mean loss and accuracy (0..1); each sample counts once on any number of processes."""
+    measures: Sequence[Measure] = (),
+) -> Scores:
+    """Returns mean loss, accuracy and the metrics that are asked for.
+
+    Each sample counts once on any number of processes.
+    """
     module.eval()
     meter = Meter(device.torch_device, multi_label=multi_label)
+    kept = Collector(measures, num_samples=len(feed), multi_label=multi_label)
     plan = in_order(len(feed), batch_size, rank=device.rank, world=device.world)
-    for batch in feed.batches(plan, epoch=None):
+    for part, batch in zip(plan, feed.batches(plan, epoch=None), strict=True):
         with device.autocast():
             logits_BK = module(batch.inputs)
         meter.add(loss(logits_BK, batch.target), logits_BK, batch.target)
-    return meter.read(device.sum)
+        kept.add(part.draws_B, logits_BK, batch.target)
+    return Scores(*meter.read(device.sum), kept.read(device))

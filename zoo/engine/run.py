@@ -13,15 +13,18 @@ import torch
 from zoo.engine.assembly.job import Job
 from zoo.engine.device import Device, torch_settings
 from zoo.engine.events import EpochRow, Observer, RunResult, WeightsView
+from zoo.engine.features.evaluation import Evaluation
+from zoo.engine.features.frozen import Wanted
+from zoo.engine.features.views import frozen_views
 from zoo.engine.feeds import ImageFeed
 from zoo.engine.finish import final_averages
 from zoo.engine.interrupts import Interrupted, Interrupts, interrupts
-from zoo.engine.loop import evaluate, train_epoch
+from zoo.engine.loop import train_epoch
 from zoo.engine.meters import Meter
 from zoo.engine.records.state import RunState, resume_stage
 from zoo.engine.sample import sample_of
-from zoo.engine.stage import EVALUATION_BATCH, Stage, image_feed
-from zoo.engine.stopping import greater_is_better
+from zoo.engine.scores import Scores
+from zoo.engine.stage import EVALUATION_BATCH, Stage, image_feed, labels_of
 from zoo.errors import ZooError
 from zoo.network.depthwise import accelerate_depthwise
 from zoo.protocols import ReactiveSchedule
@@ -106,9 +109,12 @@ class _Run:
         self.observer.run_started(job, self.folder.path, resumed_epoch=position.epochs_done)
         if self.state.rows:
             self.observer.resumed(tuple(self.state.rows))
+        # With the frozen features of every phase kept, each image is looked at once or never.
+        views = [frozen_views(job, phase) for phase in job.phases[position.phase :]]
+        hold = not job.config.cache or any(number is None or number > 1 for number in views)
         feeds = {
             name: image_feed(
-                job, name, device=self.device, progress=self.preparing, teach=self.teach
+                job, name, device=self.device, progress=self.preparing, teach=self.teach, hold=hold
             )
             for name in ("train", "val")
         }
@@ -127,8 +133,11 @@ class _Run:
         stage = Stage.open(
             self.job, phase, feeds, device=self.device, accumulation=self.state.accumulation,
             average=self.state.average, last_epochs=self.state.last_epochs,
+            record=self.state.frozen.get(str(position.phase)),
             observer=self.observer, progress=self.preparing,
         )  # fmt: skip
+        if stage.record is not None:
+            self.state.frozen[str(position.phase)] = stage.record
         meter = self.new_meter()
         if self.saved is not None:
             resume_stage(stage, meter, self.saved)
@@ -172,21 +181,20 @@ class _Run:
         job, position = self.job, self.state.position
         stage.to_train()
         try:
-            train_epoch(
-                stage.training, epoch=position.epochs_done, first_step=position.step, meter=meter,
-                lr_factor=self.lr_factor,
-                step_ended=lambda *step: self.step_ended(stage, meter, *step),
-            )  # fmt: skip
+            with stage.threads():
+                train_epoch(
+                    stage.training, epoch=position.epochs_done, first_step=position.step,
+                    meter=meter, lr_factor=self.lr_factor,
+                    step_ended=lambda *step: self.step_ended(stage, meter, *step),
+                )  # fmt: skip
         except _OutOfTime:
             self.state.out_of_time = True
             self.observer.noted(f"{job.config.max_minutes:g} minutes are over")
         trained = time.monotonic()
         train_loss, train_accuracy = meter.read(self.device.sum)
         with stage.averaged():
-            val_loss, val_accuracy = stage.validate()
-            score = greater_is_better(
-                job.config.monitor, val_loss if job.config.monitor == "val_loss" else val_accuracy
-            )
+            scores = stage.validate(job.measures)
+            score = job.monitor.score(scores)
             best = self.keep_weights(score)
         if self.state.last_epochs is not None and self.is_among_the_last():
             self.state.last_epochs.update()
@@ -197,8 +205,8 @@ class _Run:
         return EpochRow(
             phase=stage.phase.name, epoch=position.epochs_done + 1,
             lr=(job.config.lr or 0.0) * stage.phase.lr * schedule(self.schedule_epoch()),
-            train_loss=train_loss, train_accuracy=train_accuracy, val_loss=val_loss,
-            val_accuracy=val_accuracy, seconds=now - began, best=best,
+            train_loss=train_loss, train_accuracy=train_accuracy, val_loss=scores.loss,
+            val_accuracy=scores.accuracy, metrics=scores.metrics, seconds=now - began, best=best,
             images_per_second=len(stage.training.feed) / max(trained - began, 1e-9),
         )  # fmt: skip
 
@@ -234,7 +242,7 @@ class _Run:
         epoch = self.state.position.epochs_done
         sample = partial(
             sample_of, feed, stage.training.draws(epoch)[:_SHOWN],
-            classes=self.job.data.classes, epoch=epoch if stage.phase.augment else None,
+            classes=self.job.data.classes, epoch=epoch if stage.training.augment else None,
         )  # fmt: skip
         self.observer.sampled(stage.phase, sample, epoch=epoch + 1)
 
@@ -305,34 +313,47 @@ class _Run:
         """Tries the averages that were asked for, tests the best weights, writes the summary."""
         job, best = self.job, self.state.best
         self.device.wait()
+        evaluation = self.evaluation(feeds)
         for average in final_averages(
-            job, self.state, self.folder, feeds, device=self.device, observer=self.observer
+            job, self.state, self.folder, feeds, evaluation=evaluation, observer=self.observer
         ):
             if best.observe(average.score, epoch=best.epoch) and self.device.is_main:
                 self.folder.write_best(average.weights, self.description(best.epoch, average.name))
         if job.config.restore_best:
             self.device.wait()
             job.model.load_state_dict(self.folder.read_best()[0])
-        test_loss = test_accuracy = None
+        tested: Scores | None = None
         if "test" in job.data.splits:
-            feed = image_feed(job, "test", device=self.device, progress=self.preparing)
-            test_loss, test_accuracy = evaluate(
-                job.model, feed, loss=job.loss, device=self.device, batch_size=EVALUATION_BATCH,
-                multi_label=job.data.multi_label,
-            )  # fmt: skip
+            tested = evaluation.scores("test", measures=job.measures)
         result = RunResult(
             path=self.folder.path, rows=tuple(self.state.rows), best_epoch=best.epoch,
-            best_score=abs(best.score), monitor=job.config.monitor, test_accuracy=test_accuracy,
-            test_loss=test_loss, seconds=self.seconds(),
+            best_score=job.monitor.value(best.score), monitor=job.monitor.name,
+            greater_is_better=job.monitor.greater_is_better,
+            test_accuracy=None if tested is None else tested.accuracy,
+            test_loss=None if tested is None else tested.loss,
+            test_metrics={} if tested is None else tested.metrics, seconds=self.seconds(),
             num_test=len(job.data.splits["test"].images) if "test" in job.data.splits else 0,
         )  # fmt: skip
         if self.device.is_main:
             # Again: a kill between the last checkpoint and the table leaves the table a row short.
             self.folder.write_rows(row.as_dict() for row in self.state.rows)
-            summary = {k: v for k, v in asdict(result).items() if k not in ("rows", "path")}
-            self.folder.write_json("summary.json", summary)
+            self.folder.write_json("summary.json", result.summary())
         self.observer.run_ended(result)
         return result
+
+    def evaluation(self, feeds: Mapping[str, ImageFeed]) -> Evaluation:
+        """Returns what evaluates the network at the end."""
+
+        def wanted(split: str) -> Wanted:
+            images = feeds.get(split) or image_feed(
+                self.job, split, device=self.device, progress=self.preparing, hold=False
+            )
+            return Wanted(images=images, labels=labels_of(self.job, split, device=self.device))
+
+        return Evaluation(
+            self.job, self.state.frozen, wanted=wanted, device=self.device,
+            batch_size=EVALUATION_BATCH, observer=self.observer, progress=self.preparing,
+        )  # fmt: skip
 
     def description(self, epoch: int, average: str = "") -> dict[str, Any]:
         """Returns what makes the weights usable: classes, preprocessing, components."""

@@ -5,7 +5,7 @@ Job + Phase -> Stage (module, feeds, optimizer) -> loop
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -21,8 +21,12 @@ from zoo.engine.assembly.job import Job
 from zoo.engine.assembly.phases import Phase
 from zoo.engine.device import Device
 from zoo.engine.events import Observer
-from zoo.engine.feeds import FeatureFeed, Feed, ImageFeed, Labels, Teach, features_of
+from zoo.engine.features.frozen import FrozenPart, FrozenRecord, Wanted
+from zoo.engine.features.threads import threads_for
+from zoo.engine.features.views import frozen_views
+from zoo.engine.feeds import CyclingFeed, Feed, ImageFeed, Labels, Teach
 from zoo.engine.loop import Accumulation, Training, evaluate
+from zoo.engine.scores import Measure, Scores
 from zoo.engine.step.averaging import WeightAverage
 from zoo.engine.step.update import Update
 from zoo.network.freeze import digest, frozen_tensors, set_modes, set_trainable, trainable_modules
@@ -38,6 +42,7 @@ __all__ = [
     "Stage",
     "epoch_draws",
     "image_feed",
+    "labels_of",
     "load_optimizer_state",
 ]
 
@@ -60,6 +65,7 @@ class Stage:
         average: The moving average that is validated instead of the weights; None without one.
         frozen_statistics_move: Whether batch norms of the frozen part go on counting.
         frozen_digest: SHA-256 of all tensors that must not change; empty when all may.
+        record: What the run's state says of the frozen features; None without them.
     """
 
     phase: Phase
@@ -70,27 +76,27 @@ class Stage:
     average: WeightAverage | None
     frozen_statistics_move: bool
     frozen_digest: str
+    record: FrozenRecord | None
 
     @classmethod
     def open(
-        cls, job: Job, phase: Phase, feeds: Mapping[str, Feed], *, device: Device,
+        cls, job: Job, phase: Phase, feeds: Mapping[str, ImageFeed], *, device: Device,
         accumulation: Accumulation, average: WeightAverage | None = None,
-        last_epochs: WeightAverage | None = None, observer: Observer, progress: Progress,
+        last_epochs: WeightAverage | None = None, record: FrozenRecord | None = None,
+        observer: Observer, progress: Progress,
     ) -> Stage:  # fmt: skip
         """Freezes what the phase freezes, computes the frozen features, builds the optimizer."""
         model, config = job.model, job.config
         trained = trainable_modules(model, head=job.head, trainable=phase.trainable)
         set_trainable(model, trained)
         moving = config.frozen_norm == "train"
-        module, train_feed, val_feed = model, feeds["train"], feeds["val"]
-        if (
-            config.cache and job.cacheable and trained == job.head
-            and not phase.augment and not moving
-        ):  # fmt: skip
-            cached = _cached(job, feeds, device, observer, progress)
-            if cached is not None:
-                train_feed, val_feed = cached
-                module = model.get_submodule(job.head[0])
+        set_modes(
+            model, trained, hold_statistics=phase.hold_statistics, frozen_statistics_move=moving
+        )
+        module, train_feed, val_feed, record = _fed(
+            job, phase, trained, feeds, device=device, record=record, observer=observer,
+            progress=progress,
+        )  # fmt: skip
         optimizer = _optimizer(job, phase)
         observer.phase_started(
             phase, cached=module is not model, total=sum(p.numel() for p in model.parameters()),
@@ -99,17 +105,18 @@ class Stage:
         training = Training(
             module=device.wrap(module), feed=train_feed, draws=epoch_draws(job), loss=job.loss,
             mass=job.mass, accumulation=accumulation, device=device, config=config,
-            augment=phase.augment, multi_label=job.data.multi_label, noted=observer.noted,
+            augment=phase.augment and frozen_views(job, phase) != 0,
+            multi_label=job.data.multi_label, noted=observer.noted,
             update=Update(
-                optimizer=device.accelerator.prepare_optimizer(optimizer), model=model,
-                head=job.head, device=device, config=config, average=average,
+                optimizer=device.prepared(optimizer), model=model, head=job.head, device=device,
+                config=config, average=average,
             ),
         )  # fmt: skip
         frozen = frozen_tensors(model, trained, statistics_move=moving)
         stage = cls(
             phase=phase, training=training, val_feed=val_feed, model=model, trained=trained,
             average=average, frozen_statistics_move=moving,
-            frozen_digest=digest(frozen) if frozen else "",
+            frozen_digest=digest(frozen) if frozen else "", record=record,
         )  # fmt: skip
         stage.to_train()
         for follower in (average, last_epochs):
@@ -128,13 +135,22 @@ class Stage:
         """Has the moving average in the network inside the block, where there is one."""
         return nullcontext() if self.average is None else self.average.swapped()
 
-    def validate(self) -> tuple[float, float]:
-        """Returns loss and accuracy on the validation split."""
+    def threads(self) -> AbstractContextManager[None]:
+        """Computes inside the block with as many threads as the stage's steps gain from."""
         training = self.training
-        return evaluate(
-            training.module, self.val_feed, loss=training.loss, device=training.device,
-            batch_size=EVALUATION_BATCH, multi_label=training.multi_label,
-        )  # fmt: skip
+        at_head = self.record is not None and self.record.trained == tuple(training.update.head)
+        return threads_for(
+            training.module, batch_size=training.config.batch_size, whole=not at_head
+        )
+
+    def validate(self, measures: Sequence[Measure] = ()) -> Scores:
+        """Returns loss, accuracy and the metrics that are asked for on the validation split."""
+        training = self.training
+        with self.threads():
+            return evaluate(
+                training.module, self.val_feed, loss=training.loss, device=training.device,
+                batch_size=EVALUATION_BATCH, multi_label=training.multi_label, measures=measures,
+            )  # fmt: skip
 
     def kept_still(self) -> bool:
         """Whether every frozen tensor is what it was when the phase began."""
@@ -170,45 +186,71 @@ def epoch_draws(job: Job) -> Callable[[int], NDArray[np.int64]]:
     )
 
 
-def _cached(
-    job: Job, feeds: Mapping[str, Feed], device: Device, observer: Observer, progress: Progress
-) -> tuple[FeatureFeed, FeatureFeed] | None:
-    """Returns the head's inputs for training and validation; None if they exceed the budget."""
-    budget_bytes = job.config.ram * 2**20 // 4
-    found = []
-    for name in ("train", "val"):
-        features = features_of(
-            job.model, job.head[0], feeds[name], labels=_labels(job, name, device),
-            batch_size=EVALUATION_BATCH, budget_bytes=budget_bytes,
-            progress=partial(progress, f"frozen features, {name}"),
-        )  # fmt: skip
-        if features is None:
-            observer.noted("the frozen features exceed --ram; the frozen part runs in every epoch")
-            return None
-        found.append(features)
-    return found[0], found[1]
+def _fed(
+    job: Job, phase: Phase, trained: Sequence[str], feeds: Mapping[str, ImageFeed], *,
+    device: Device, record: FrozenRecord | None, observer: Observer, progress: Progress,
+) -> tuple[nn.Module, Feed, Feed, FrozenRecord | None]:  # fmt: skip
+    """Returns what trains, what feeds it, what validates it, and the record of frozen features."""
+    views = frozen_views(job, phase)
+    if views is not None and job.config.cache:
+        part = FrozenPart.open(job, trained, device=device, noted=observer.noted, progress=progress)
+        wanted = {
+            name: Wanted(
+                images=feeds[name], labels=labels_of(job, name, device=device),
+                views=views if name == "train" else 0,
+            )
+            for name in ("train", "val")
+        }  # fmt: skip
+        found = part.feeds(wanted, engine=record.engine if record else None) if part else None
+        if part is not None and found is not None:
+            cached, now = found
+            if record is not None and (record.checksums, record.weights) != (
+                now.checksums, now.weights
+            ):  # fmt: skip
+                observer.noted(
+                    "the frozen features are not to the bit those that the run began with, so its "
+                    "last digits may differ"
+                )
+            return part.frontier.rest, cached["train"], cached["val"], now
+    for feed in feeds.values():
+        feed.hold()
+    train_feed = CyclingFeed(feeds["train"], views) if views else feeds["train"]
+    return job.model, train_feed, feeds["val"], None
 
 
-def _labels(job: Job, split: str, device: Device) -> Labels:
+def labels_of(job: Job, split: str, *, device: Device) -> Labels:
+    """Returns what the samples of a split are."""
     return Labels(
         job.data.splits[split], num_classes=len(job.data.classes), device=device.torch_device
     )
 
 
 def image_feed(
-    job: Job, split: str, *, device: Device, progress: Progress, teach: Teach | None = None
-) -> ImageFeed:
-    """Opens the images of a split."""
+    job: Job, split: str, *, device: Device, progress: Progress, teach: Teach | None = None,
+    hold: bool = True,
+) -> ImageFeed:  # fmt: skip
+    """Returns the images of a split, which are opened when the first is asked for.
+
+    Args:
+        job: The job.
+        split: Its name.
+        device: Where batches go.
+        progress: Told how many are decoded.
+        teach: A teacher.
+        hold: Whether the images will be asked for again and again.
+    """
     trains = split == "train"
+    told = partial(progress, f"images, {split}")
     return ImageFeed(
-        job.store(split, progress=partial(progress, f"images, {split}")),
-        labels=_labels(job, split, device),
+        lambda holds: job.store(split, hold=holds, progress=told),
+        labels=labels_of(job, split, device=device),
         preprocessing=job.preprocessing,
         transforms=job.transforms if trains else (),
         mixers=job.mixers if trains else (),
         seed=job.config.seed,
         channels_last=job.config.channels_last,
         teach=teach if trains else None,
+        hold=hold,
     )
 
 

@@ -5,13 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-__all__ = ["Best", "greater_is_better"]
-
-
-def greater_is_better(monitor: str, value: float) -> float:
-    """Returns the metric as a score to maximise; NaN ranks below every number."""
-    score = -value if monitor.endswith("loss") else value
-    return -math.inf if math.isnan(score) else score
+__all__ = ["Best"]
 
 
 class Best:

@@ -1,19 +1,33 @@
 """What a classifier says about the images of one split, beside what they are.
 
-Everything after training reads this one record: metrics, reports, comparisons, reviews.
+Everything after training reads this one record: metrics, reports, comparisons, reviews. A run
+keeps it:
+
+    predictions/<split>.safetensors   logits_NK, labels_N, targets_NK where there are any
+    predictions/<split>.json          names, classes, facts, and the digests of both files
 
 Shapes: N images, K classes.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as from_bytes
 from torch import Tensor
 
-__all__ = ["Predictions"]
+from zoo.disk import atomic_file, machine_errors, make_folder
+from zoo.runs.checkpoint import digest_of, file_digest, write_tensors
+
+__all__ = ["Predictions", "read_predictions", "write_predictions"]
+
+_FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -84,3 +98,60 @@ class Predictions:
                 scaled_NK, self.targets_NK, reduction="none"
             ).mean(1)
         return torch.nn.functional.cross_entropy(scaled_NK, self.labels_N, reduction="none")
+
+
+def write_predictions(stem: Path, predictions: Predictions) -> None:
+    """Keeps predictions in two files, the one that makes them whole written last.
+
+    Args:
+        stem: Path of both without their suffix. Its folder is made.
+        predictions: What to keep; the temperature is not.
+
+    Raises:
+        MachineError: They cannot be written.
+    """
+    tensors = {"logits_NK": predictions.logits_NK, "labels_N": predictions.labels_N}
+    if predictions.targets_NK is not None:
+        tensors["targets_NK"] = predictions.targets_NK
+    numbers, words = stem.with_name(f"{stem.name}.safetensors"), stem.with_name(f"{stem.name}.json")
+    with machine_errors("writing", stem.parent):
+        make_folder(stem.parent)
+        atomic_file(numbers, lambda path: write_tensors(path, tensors))
+        body: dict[str, Any] = {
+            "format": _FORMAT,
+            "facts": dict(predictions.facts),
+            "classes": list(predictions.classes),
+            "names": list(predictions.names),
+            "sha256": file_digest(numbers),
+        }
+        body["digest"] = digest_of(body)
+        # ASCII, since a file name may hold bytes that are no UTF-8.
+        text = json.dumps(body, ensure_ascii=True, indent=1) + "\n"
+        atomic_file(words, lambda path: path.write_text(text, encoding="ascii"))
+
+
+def read_predictions(stem: Path) -> Predictions | None:
+    """Returns what :func:`write_predictions` kept; None where it is absent, damaged or foreign.
+
+    Args:
+        stem: Path of both files without their suffix.
+    """
+    numbers, words = stem.with_name(f"{stem.name}.safetensors"), stem.with_name(f"{stem.name}.json")
+    try:
+        body = json.loads(words.read_bytes())
+        if body["format"] != _FORMAT or body["digest"] != digest_of(body):
+            return None
+        if file_digest(numbers) != body["sha256"]:
+            return None
+        tensors = from_bytes(numbers.read_bytes())
+        kept = Predictions(
+            names=tuple(body["names"]), classes=tuple(body["classes"]), facts=dict(body["facts"]),
+            logits_NK=tensors["logits_NK"], labels_N=tensors["labels_N"],
+            targets_NK=tensors.get("targets_NK"),
+        )  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError):
+        return None
+    shapes = {tuple(kept.logits_NK.shape), (len(kept), len(kept.classes))}
+    if kept.targets_NK is not None:
+        shapes.add(tuple(kept.targets_NK.shape))
+    return kept if len(shapes) == 1 and len(kept.labels_N) == len(kept) else None

@@ -11,8 +11,7 @@ import torch
 from torch import nn
 
 from zoo.data.pixels.decode import open_image
-from zoo.data.pixels.resize import needed_sides, to_bytes
-from zoo.errors import CheckpointError, UnknownName
+from zoo.errors import CheckpointError, PluginError, UnknownName, printable
 from zoo.protocols import Preprocessing
 from zoo.registry import Registry, build, parse_choice
 from zoo.runs.folder import RunFolder
@@ -20,7 +19,10 @@ from zoo.runs.folder import RunFolder
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["Trained", "load_trained"]
+__all__ = ["FORMAT", "Trained", "load_trained"]
+
+FORMAT = 1
+"""The newest form of ``best/model.json`` that is read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +36,7 @@ class Trained:
         channels: 3 for colour, 1 for grey.
         preprocessing: How pictures become its input.
         multi_label: Whether a picture can have any number of labels.
+        digest: SHA-256 of the weights file; empty where they come from no run.
     """
 
     path: Path
@@ -42,69 +45,128 @@ class Trained:
     channels: int
     preprocessing: Preprocessing
     multi_label: bool = False
+    digest: str = ""
 
-    def probabilities(self, images: Sequence[Image | Path | str]) -> torch.Tensor:
+    def probabilities(
+        self,
+        images: Sequence[Image | Path | str],
+        *,
+        tta: str | None = None,
+        engine: str = "auto",
+    ) -> torch.Tensor:
         """Returns the probability of each class for each picture, float32 of shape (N, K).
 
         Rows sum to one, unless a picture can have several labels.
 
+        Args:
+            images: Files or decoded pictures, any number: a few are decoded at a time.
+            tta: Test-time augmentation, as ``zoo predict --tta``.
+            engine: ``auto``, ``torch``, ``folded`` or ``onnx``.
+
         Raises:
             DataError: A file is not a readable image. The message names it.
         """
-        sides = needed_sides(self.preprocessing)
-        opened = [
-            open_image(Path(i), name=str(i), at_least=sides) if isinstance(i, str | Path) else i
-            for i in images
-        ]
-        bytes_NCSS = torch.stack(
-            [to_bytes(image, self.preprocessing, self.channels) for image in opened]
-        )
-        mean, std = (
-            torch.tensor(values if len(values) == self.channels else [sum(values) / len(values)])
-            for values in (self.preprocessing.mean, self.preprocessing.std)
-        )
-        images_NCSS = (bytes_NCSS.float() / 255 - mean.view(1, -1, 1, 1)) / std.view(1, -1, 1, 1)
-        with torch.inference_mode():
-            logits_NK: torch.Tensor = self.model(images_NCSS)
-            return logits_NK.float().sigmoid() if self.multi_label else logits_NK.float().softmax(1)
+        from zoo.data.threads import num_cores
+        from zoo.evaluation.predict.pictures import pictures_of
+        from zoo.evaluation.predict.predictor import Predictor, probabilities_of
+
+        predictor = Predictor.of([self], tta=tta, engine=engine, num_images=len(images))
+        given, logits = _Given(images), [torch.zeros(0, len(self.classes))]
+        for pictures in pictures_of(given, predictor.geometries, num_threads=num_cores()):
+            for row in pictures.bad:
+                given.read(row)  # says why not, by name
+            logits.append(predictor.logits(pictures.squares))
+        return probabilities_of(torch.cat(logits), multi_label=self.multi_label)
 
     def predict(self, images: Sequence[Image | Path | str]) -> list[str]:
         """Returns the most probable class of each picture, even where several may hold."""
+        if not images:
+            return []
         return [self.classes[int(index)] for index in self.probabilities(images).argmax(1)]
+
+
+class _Given:
+    """Pictures from a caller: files, and such as are decoded already."""
+
+    def __init__(self, images: Sequence[Image | Path | str]) -> None:
+        self._images = images
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def name(self, index: int) -> str:
+        image = self._images[index]
+        return str(image) if isinstance(image, str | Path) else f"picture {index + 1}"
+
+    def source(self, index: int) -> Path | None:
+        image = self._images[index]
+        return Path(image) if isinstance(image, str | Path) else None
+
+    def read(self, index: int) -> Image:
+        image = self._images[index]
+        if not isinstance(image, str | Path):
+            return image
+        return open_image(Path(image), name=str(image))
 
 
 def load_trained(path: Path, *, registry: Registry) -> Trained:
     """Returns the best weights of a run as a classifier.
 
     Raises:
-        CheckpointError: There are none, they do not belong together, or the plugin is missing.
+        UsageError: It is no run folder.
+        CheckpointError: There are no weights, they do not belong together, or they were written by
+            a newer zoo.
+        PluginError: The plugin of the model is missing.
     """
     folder = RunFolder.open(path)
+    _refuse_newer(folder)
     weights, description = folder.read_best()
-    component: dict[str, Any] = description["components"]["model"]
     try:
-        choice = parse_choice(registry, "model", component["spec"])
-    except UnknownName as error:
+        component: dict[str, Any] = description["components"]["model"]
+        spec, package = str(component["spec"]), str(component["package"])
+        classes = tuple(map(str, description["classes"]))
+        channels = int(description["channels"])
+        preprocessing = Preprocessing.from_mapping(description["preprocessing"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(
-            f"the run {path} was made with {component['spec']}, which is not installed",
-            found=error.found,
-            hint=f"pip install '{component['package'].replace(' ', '==')}'",
+            f"the run {printable(path)} does not say what its weights are of",
+            found=f"best/model.json: {type(error).__name__} {printable(error)}",
+            hint="it was written by another version of zoo, or changed by hand",
         ) from None
-    preprocessing = Preprocessing.from_mapping(description["preprocessing"])
+    try:
+        choice = parse_choice(registry, "model", spec)
+    except UnknownName as error:
+        raise PluginError(
+            f"the run {printable(path)} was made with {printable(spec)}, which is not installed",
+            found=error.found, hint=f"pip install '{printable(package).replace(' ', '==')}'",
+        ) from None  # fmt: skip
     model: nn.Module = build(
-        choice, num_classes=len(description["classes"]), channels=description["channels"],
-        image_size=preprocessing.image_size,
-    )  # fmt: skip
+        choice, num_classes=len(classes), channels=channels, image_size=preprocessing.image_size
+    )
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise CheckpointError(
-            f"the weights of {path} do not fit {component['spec']} as it is now",
-            found=" ".join(str(error).split())[:200],
-            hint=f"they were made with {component['package']}",
+            f"the weights of {printable(path)} do not fit {printable(spec)} as it is now",
+            found=printable(" ".join(str(error).split())[:200]),
+            hint=f"they were made with {printable(package)}",
         ) from None
     return Trained(
-        path=path, model=model.eval(), classes=tuple(description["classes"]),
-        channels=description["channels"], preprocessing=preprocessing,
-        multi_label=description.get("multi_label", False),
+        path=path, model=model.eval(), classes=classes, channels=channels,
+        preprocessing=preprocessing, multi_label=bool(description.get("multi_label", False)),
+        digest=str(description["sha256"]),
     )  # fmt: skip
+
+
+def _refuse_newer(folder: RunFolder) -> None:
+    """Refuses a run that a newer zoo wrote, before anything else in it is read."""
+    if not (folder.path / "best" / "model.json").is_file():
+        return
+    description = folder.read_json("best/model.json")
+    written = description.get("format", FORMAT) if isinstance(description, dict) else FORMAT
+    if isinstance(written, int) and written > FORMAT:
+        raise CheckpointError(
+            f"the run {printable(folder.path)} was made by a newer zoo",
+            found=f"made by format {written}, this zoo reads {FORMAT}",
+            hint="pip install -U classifier-zoo",
+        )

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.disk import atomic_file, machine_errors, make_folder
 from zoo.errors import NonFiniteError, UsageError, printable
-from zoo.runs.disk import atomic_file, machine_errors, make_folder
 
 if TYPE_CHECKING:
     from zoo.config import RunConfig

@@ -10,9 +10,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from zoo.disk import atomic_file, machine_errors, make_folder, remove_leftovers
 from zoo.errors import CheckpointError, printable
 from zoo.runs.checkpoint import file_digest, write_tensors
-from zoo.runs.disk import atomic_file, machine_errors, make_folder, remove_leftovers
 
 __all__ = ["Candidate", "keep_candidate", "read_candidates"]
 

@@ -22,9 +22,9 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
+from zoo.disk import atomic_folder, machine_errors, make_folder, remove_leftovers
 from zoo.errors import CheckpointError, printable
 from zoo.runs import tree
-from zoo.runs.disk import atomic_folder, machine_errors, make_folder, remove_leftovers
 
 __all__ = [
     "FORMAT",

@@ -10,19 +10,18 @@ import errno
 import json
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from zoo.errors import BusyError, CheckpointError, UsageError, printable
-from zoo.runs.checkpoint import digest_of, file_digest, write_tensors
-from zoo.runs.disk import (
+from zoo.disk import (
     TEMPORARY,
     atomic_file,
     machine_errors,
@@ -30,6 +29,8 @@ from zoo.runs.disk import (
     remove_leftovers,
     sync_folder,
 )
+from zoo.errors import BusyError, CheckpointError, RefusedError, UsageError, printable
+from zoo.runs.checkpoint import digest_of, file_digest, write_tensors
 
 __all__ = ["RunFolder"]
 
@@ -85,7 +86,7 @@ class RunFolder:
                 )  # fmt: skip
             raise UsageError(
                 f"{printable(path)} is not a run folder", found="no config.toml there",
-                hint="zoo resume runs/NAME",
+                hint="a folder such as runs/NAME; zoo runs lists them",
             )  # fmt: skip
         return cls(path)
 
@@ -103,11 +104,10 @@ class RunFolder:
             MachineError: Nothing can be written there.
         """
         with machine_errors("opening", self.path):
-            file = (self.path / ".lock").open("a+")
+            file = _open_lock(self.path / ".lock")
         with file:
             with machine_errors("opening", self.path):
-                if not _lock(file.fileno()):
-                    file.seek(0)
+                if not _locked_soon(file.fileno()):
                     raise BusyError(
                         f"the run {printable(self.path)} is being written by another process",
                         found=f"process {file.read().strip() or 'unknown'}",
@@ -227,6 +227,33 @@ def _left_empty(path: Path) -> bool:
     """Whether a folder holds no more than a process writes before the configuration."""
     names = {file.name for file in path.iterdir()} - {".lock", "environment.json"}
     return all(name.startswith(TEMPORARY) for name in names)
+
+
+def _open_lock(path: Path) -> IO[str]:
+    """Opens the lock file to read and write, and makes it where there is none.
+
+    Raises:
+        RefusedError: It is a link: whatever it points at would be overwritten.
+    """
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+    try:
+        return os.fdopen(os.open(path, flags, 0o644), "r+")
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise RefusedError(
+            f"{printable(path)} is a link to another file", found="a run's lock is a plain file",
+            hint=f"remove {printable(path)}",
+        ) from None
+
+
+def _locked_soon(descriptor: int) -> bool:
+    """Takes the lock, or gives up after a tenth of a second: lists of runs hold it that short."""
+    for pause in (0.0, 0.01, 0.03, 0.06):
+        time.sleep(pause)
+        if _lock(descriptor):
+            return True
+    return False
 
 
 def _lock(descriptor: int) -> bool:

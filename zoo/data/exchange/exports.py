@@ -123,7 +123,13 @@ def export_table(data: DataSet, path: Path, *, size: int | None, progress: Progr
         try:
             with beside.open("w", encoding="utf-8", newline="") as file:
                 delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-                csv.writer(file, delimiter=delimiter, lineterminator="\n").writerows(rows)
+                writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
+                if any("\r" in cell for row in rows for cell in row):
+                    # Python 3.11 leaves a carriage return unquoted, which would break the row.
+                    writer = csv.writer(
+                        file, delimiter=delimiter, lineterminator="\n", quoting=csv.QUOTE_ALL
+                    )
+                writer.writerows(rows)
         except UnicodeEncodeError as error:
             raise UsageError(
                 f"{printable(data.name)} holds names that are not UTF-8, which a table cannot hold",

@@ -31,6 +31,7 @@ import numpy as np
 import PIL
 import torch
 
+from zoo.data.cache import cache_folder
 from zoo.data.pixels.resize import fill_colour, needed_sides
 from zoo.errors import MachineError, printable
 
@@ -48,15 +49,6 @@ _RESERVE_BYTES = 2**28
 _RACY_NS = 2 * 10**9
 # A file that was written this shortly before may be written again within one tick of the file
 # system's clock, unseen. Its row serves this process and is not recorded.
-
-
-def cache_folder() -> Path:
-    """Returns where zoo keeps what it can make again: ``ZOO_CACHE``, else the user's cache."""
-    if named := os.environ.get("ZOO_CACHE"):
-        return Path(named)
-    from platformdirs import user_cache_path
-
-    return user_cache_path("zoo")
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.config.compatibility import check_options
+from zoo.engine.assembly.measures import choose_metrics, choose_monitor
 from zoo.engine.assembly.phases import parse_phases
 from zoo.errors import UsageError, ZooError
 from zoo.protocols import Preprocessing
@@ -31,7 +32,11 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choices:
-    """The components that a configuration names. ``data`` is None when it names a path."""
+    """The components that a configuration names.
+
+    ``data`` is None when it names a path. ``metrics`` are by label, the one that ``monitor`` names
+    among them, unless it is ``loss`` or ``accuracy``.
+    """
 
     model: Choice
     loss: Choice
@@ -40,6 +45,8 @@ class Choices:
     transforms: tuple[Choice, ...]
     callbacks: tuple[Choice, ...]
     data: Choice | None
+    metrics: Mapping[str, Choice] = field(default_factory=dict)
+    monitor: str = "accuracy"
 
     def described(self) -> dict[str, dict[str, str]]:
         """Returns full spec and package of each component, as runs store them."""
@@ -59,6 +66,7 @@ class Choices:
             "scheduler": self.scheduler, "data": self.data,
             **{f"transform-{i}": choice for i, choice in enumerate(self.transforms)},
             **{f"callback-{i}": choice for i, choice in enumerate(self.callbacks)},
+            **{f"metric-{label}": choice for label, choice in self.metrics.items()},
         }  # fmt: skip
         return {key: choice for key, choice in named.items() if choice is not None}
 
@@ -86,6 +94,16 @@ def choose(config: RunConfig, registry: Registry) -> Choices:
         "callbacks": pick("callback", config.callback, parse_choices) if config.callback else (),
         "data": None,
     }
+    try:
+        picked["metrics"] = choose_metrics(config.metric, registry)
+    except UsageError as error:
+        problems.append(error)
+    try:
+        picked["monitor"], monitored = choose_monitor(config.monitor, registry)
+        if monitored is not None:
+            picked["metrics"] = {picked["monitor"]: monitored, **picked.get("metrics", {})}
+    except UsageError as error:
+        problems.append(error)
     try:
         if not names_a_path(config.data, registry):
             picked["data"] = pick("dataset", config.data)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,8 +16,10 @@ from zoo.data.pixels.store import Store
 from zoo.data.randomness import Stream, key
 from zoo.data.statistics import channel_statistics
 from zoo.engine.assembly.choices import Choices, choose, offered_weights, preprocessing_of
+from zoo.engine.assembly.measures import build_measures, monitor_of
 from zoo.engine.assembly.phases import Phase, plan_of
 from zoo.engine.assembly.reading import read_data, workers_of
+from zoo.engine.scores import Measure, Monitor
 from zoo.engine.step.distillation import class_columns
 from zoo.errors import PluginError, UsageError, ZooError, printable
 from zoo.network.dropout import override_dropout
@@ -59,6 +61,8 @@ class Job:
         mixers: What mixes images with each other after that.
         phases: The plan.
         notes: What the user should know.
+        measures: The metrics besides loss and accuracy, the monitored one among them.
+        monitor: What decides which epoch is the best.
     """
 
     config: RunConfig
@@ -76,14 +80,25 @@ class Job:
     mixers: tuple[MixTransform, ...]
     phases: tuple[Phase, ...]
     notes: tuple[str, ...]
+    measures: tuple[Measure, ...] = ()
+    monitor: Monitor = field(default_factory=Monitor)
 
-    def store(self, split: str, *, progress: Any = lambda done, total: None) -> Store:
-        """Opens the images of a split at the network's input size."""
+    def store(
+        self, split: str, *, hold: bool = True, progress: Any = lambda done, total: None
+    ) -> Store:
+        """Opens the images of a split at the network's input size.
+
+        Args:
+            split: Its name.
+            hold: Hold them decoded in memory, as far as the budget allows.
+            progress: Told how many are decoded.
+        """
+        half_bytes = self.config.ram * 2**20 // 2  # the other half is for features
         return Store.open(
             self.data.splits[split].images,
             preprocessing=self.preprocessing,
             channels=self.config.channels,
-            budget_bytes=self.config.ram * 2**20 // 2,  # the other half is for features
+            budget_bytes=half_bytes if hold else 0,
             num_threads=workers_of(self.config),
             keep_decoded=cache_folder() if self.config.keep_decoded else None,
             progress=progress,
@@ -127,7 +142,8 @@ def assemble(
         config = config.changed(loss="bce")
         choices = replace(choices, loss=parse_choice(registry, "loss", "bce"))
     problems = check_data(config, data, sigmoid="sigmoid" in choices.loss.entry.component.tags)
-    if problems := [*problems, *_check_teacher(config, data)]:
+    measures, failed = build_measures(choices.metrics, data)
+    if problems := [*problems, *failed, *_check_teacher(config, data)]:
         raise UsageError.together(problems)
     if resumed:
         taken = Chosen(kind="random", reason="from the run's checkpoint")
@@ -174,6 +190,7 @@ def assemble(
         ),
         schedules=schedules, mixers=mixers, phases=phases, notes=(*notes, *more),
         transforms=tuple(part for part in augmentation if not isinstance(part, MixTransform)),
+        measures=measures, monitor=monitor_of(choices.monitor, measures),
     )  # fmt: skip
 
 

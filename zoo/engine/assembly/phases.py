@@ -77,7 +77,7 @@ def freeze_then_finetune(config: RunConfig) -> tuple[Phase, ...]:
     freeze_epochs, hold = config.freeze_epochs or 0, config.norm == "hold"
     restarts = config.sched_scope == "phase"
     freeze = Phase(
-        name="freeze", epochs=freeze_epochs, trainable="head", augment=config.freeze_aug,
+        name="freeze", epochs=freeze_epochs, trainable="head", augment=_frozen_aug(config),
         hold_statistics=True, patience=config.patience, restarts=restarts,
     )  # fmt: skip
     finetune = Phase(
@@ -86,6 +86,11 @@ def freeze_then_finetune(config: RunConfig) -> tuple[Phase, ...]:
         layer_decay=config.layer_decay, patience=config.patience, restarts=restarts,
     )  # fmt: skip
     return tuple(phase for phase in (freeze, finetune) if phase.epochs)
+
+
+def _frozen_aug(config: RunConfig) -> bool:
+    """Whether images are augmented while the head trains alone: anew, or in a few views."""
+    return config.freeze_aug or config.freeze_views > 1
 
 
 def parse_phases(text: str, config: RunConfig) -> tuple[Phase, ...]:
@@ -131,7 +136,7 @@ def _phase(text: str, config: RunConfig) -> Phase:
         name=name,
         epochs=int(given["epochs"]),  # type: ignore[arg-type]  # coerced
         trainable=int(last[1]) if last else name,
-        augment=bool(said("aug", config.freeze_aug if head_only else True)),
+        augment=bool(said("aug", _frozen_aug(config) if head_only else True)),
         hold_statistics=head_only or said("norm", config.norm) == "hold",
         warmup=float(said("warmup", 0.0 if head_only else config.warmup) or 0.0),  # type: ignore[arg-type]  # coerced
         lr=float(given["lr"]),  # type: ignore[arg-type]  # coerced

@@ -53,7 +53,7 @@ def read_data(
     *,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> DataSet:
-    """Returns the data of a run: read, as much of it as was asked for, bad images dealt with, folded."""
+    """Returns the data of a run: read, cut to what was asked for, without bad images, folded."""
     data = read_source(
         config.data if source is None else source,
         seed=config.seed, split=config.split, on_bad=cast("OnBad", config.on_bad),

@@ -71,5 +71,5 @@ def result_of(folder: RunFolder) -> RunResult | None:
     """Returns how a run ended, None if it has not."""
     if not (folder.path / "summary.json").exists():
         return None
-    rows = tuple(EpochRow(**row) for row in folder.rows())
-    return RunResult(path=folder.path, rows=rows, **folder.read_json("summary.json"))
+    rows = tuple(EpochRow.from_dict(row) for row in folder.rows())
+    return RunResult.from_summary(folder.read_json("summary.json"), path=folder.path, rows=rows)

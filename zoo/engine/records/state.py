@@ -8,6 +8,7 @@ from typing import Any
 
 from zoo.engine.assembly.job import Job
 from zoo.engine.events import EpochRow
+from zoo.engine.features.frozen import FrozenRecord
 from zoo.engine.loop import Accumulation
 from zoo.engine.meters import Meter
 from zoo.engine.stage import Stage, load_optimizer_state
@@ -52,6 +53,7 @@ class RunState:
         position: Where the run stands.
         rows: One row an epoch that is done.
         candidates: The best epochs, whose weights are kept for a soup.
+        frozen: What computed the features of each frozen phase, by its index.
         seconds: Wall time before this process.
         out_of_time: Whether the time that the user allows is over.
     """
@@ -63,6 +65,7 @@ class RunState:
     position: Position = field(default_factory=Position)
     rows: list[EpochRow] = field(default_factory=list)
     candidates: list[Candidate] = field(default_factory=list)
+    frozen: dict[str, FrozenRecord] = field(default_factory=dict)
     seconds: float = 0.0
     out_of_time: bool = False
 
@@ -87,6 +90,7 @@ class RunState:
             "best": self.best.state_dict(),
             "rows": [row.as_dict() for row in self.rows],
             "candidates": [asdict(candidate) for candidate in self.candidates],
+            "frozen": {phase: asdict(record) for phase, record in self.frozen.items()},
             "seconds": seconds,
             "out_of_time": self.out_of_time,
             "num_parts": self.accumulation.num_parts,
@@ -130,8 +134,12 @@ class RunState:
         state = cls.fresh(job)
         state.best.load_state_dict(saved["best"])
         state.position = Position(**saved["position"])
-        state.rows = [EpochRow(**row) for row in saved["rows"]]
+        state.rows = [EpochRow.from_dict(row) for row in saved["rows"]]
         state.candidates = [Candidate(**candidate) for candidate in saved["candidates"]]
+        state.frozen = {
+            phase: FrozenRecord.from_dict(record)
+            for phase, record in saved.get("frozen", {}).items()
+        }
         state.seconds, state.out_of_time = saved["seconds"], saved["out_of_time"]
         state.accumulation.num_parts = saved["num_parts"]
         schedule = job.schedules[state.position.phase]

@@ -1,0 +1,105 @@
+"""`zoo evaluate` as a person uses it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+import zoo
+from zoo.runs.checkpoint import digest_of
+
+TINY = {"model": "lenet", "img_size": 16, "batch_size": 8, "threads": 1, "lr": 5e-3, "workers": 1}
+
+
+@pytest.fixture(scope="module")
+def result(shapes_folder, tmp_path_factory, registry):
+    place = str(tmp_path_factory.mktemp("runs"))
+    return zoo.run(
+        name="shapes", data=str(shapes_folder), epochs=6, runs=place, registry=registry, **TINY
+    )
+
+
+@pytest.fixture
+def here(result, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(result.path, "run", ignore=shutil.ignore_patterns("predictions"))
+    return tmp_path
+
+
+def test_tables_and_what_is_kept(here, zoo_command, result):
+    outcome = zoo_command("evaluate", "run", "--resamples", 50)
+    assert outcome.code == 0, outcome.err
+    assert "test: 8 images of 2 classes" in outcome.out
+    (line,) = (line for line in outcome.out.splitlines() if line.startswith("accuracy"))
+    assert line.split()[1] == f"{result.test_accuracy:.4f}"
+    assert " to " in line
+    assert "calibration error" in outcome.out
+    assert "fitted on val" in outcome.out
+    assert Path("run/evaluation/test.json").is_file()
+    assert Path("run/predictions/val.safetensors").is_file()
+    rows = [line.split()[:2] for line in outcome.out.splitlines()]
+    assert ["bar", "4"] in rows
+    assert ["dot", "4"] in rows
+
+
+def test_json_metrics_and_splits(here, zoo_command, result):
+    outcome = zoo_command("evaluate", "run", "--split", "all", "--metric", "f1,auroc", "--metric",
+                          "accuracy", "--resamples", 0, "--json")  # fmt: skip
+    found = json.loads(outcome.out)
+    assert [metric["label"] for metric in found["metrics"]] == ["f1", "auroc", "accuracy"]
+    assert found["metrics"][0]["low"] is None
+    assert (found["split"], found["num_images"]) == ("all", 40)
+    assert zoo_command("evaluate", "run", "--metric", "f2").code == 2
+
+
+def test_other_data(here, zoo_command, shapes_folder):
+    shutil.copytree(shapes_folder / "test" / "dot", "more/dot")
+    outcome = zoo_command("evaluate", "run", "--data", "more", "--resamples", 0, "--json")
+    found = json.loads(outcome.out)
+    assert outcome.code == 0, outcome.err
+    assert {row["name"]: row["support"] for row in found["classes"]} == {"bar": 0, "dot": 4}
+    assert {m["label"]: m["value"] for m in found["metrics"]}["auroc"] is None  # one class only
+    (kept,) = Path("run/evaluation").iterdir()
+    assert kept.name.startswith("more-")
+    shutil.move("more/dot", "more/eel")
+    unknown = zoo_command("evaluate", "run", "--data", "more")
+    assert unknown.code == 3
+    assert "does not know: eel" in unknown.err
+    for file in Path("more/eel").iterdir():
+        shutil.move(file, "more")
+    Path("more/eel").rmdir()
+    unlabelled = zoo_command("evaluate", "run", "--data", "more")
+    assert unlabelled.code == 3
+    assert "4 of 4 images have no label" in unlabelled.err
+    assert "zoo predict run more" in unlabelled.err
+
+
+def test_runs_that_are_not_whole(here, zoo_command):
+    shutil.copytree("run", "new")
+    body = json.loads(Path("new/best/model.json").read_text())
+    body.pop("previous", None)
+    body["format"] = 3
+    body["digest"] = digest_of(body)
+    Path("new/best/model.json").write_text(json.dumps(body))
+    shutil.copytree("run", "cut")
+    shutil.rmtree("cut/best")
+    for name, code, words in (
+        ("new", 4, "made by format 3, this zoo reads 1"), ("cut", 4, "no best weights yet"),
+        ("gone", 2, "is not a run folder"),
+    ):  # fmt: skip
+        outcome = zoo_command("evaluate", name)
+        assert (outcome.code, words in outcome.err) == (code, True), outcome.err
+
+
+def test_data_that_is_gone_is_no_reason_not_to_look_at_other_data(here, zoo_command, shapes_folder):
+    config = Path("run/config.toml")
+    config.write_text(config.read_text().replace(str(shapes_folder), "/nowhere/at/all"))
+    assert zoo_command("evaluate", "run").code == 3
+    outcome = zoo_command(
+        "evaluate", "run", "--data", shapes_folder, "--split", "test", "--resamples", 0
+    )
+    assert outcome.code == 0, outcome.err
+    assert "no temperature was fitted" in outcome.err

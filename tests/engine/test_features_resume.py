@@ -1,0 +1,99 @@
+"""A run stopped in a frozen phase goes on to the same bits, whatever became of the cache."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from safetensors.torch import load_file
+
+import zoo
+from zoo.engine.events import Observer
+from zoo.evaluation.sameness import compare_runs
+from zoo.runs import checkpoint
+
+OPTIONS = {
+    "phases": "head:epochs=2+last-2:epochs=2+all:epochs=1", "epochs": None, "aug": "none",
+    "model": "timm/mobilenetv3_small_050", "img_size": 32, "save_steps": 1, "lr": 0.01,
+}  # fmt: skip
+
+
+class Stop(Exception):
+    pass
+
+
+class Stopping(Observer):
+    def __init__(self, after):
+        self.left, self.notes = after, []
+
+    def step_ended(self, phase, *, epoch, step, num_steps, loss):
+        self.left -= 1
+        if not self.left:
+            raise Stop
+
+    def noted(self, text):
+        self.notes.append(text)
+
+
+def stopped(train, runs, after, **options):
+    with pytest.raises(Stop):
+        train(**{**OPTIONS, **options}, runs=str(runs), name="one", observer=Stopping(after))
+    return runs / "one"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"model": "mlp-cifar", "keep_features": False}, {"model": "mlp-cifar", "ram": 0}],
+    ids=["kept", "not kept", "mapped"],
+)
+def test_the_cache_may_be_there_or_gone(train, registry, tmp_path, options):
+    straight = train(**{**OPTIONS, **options})
+    for after, gone in ((2, True), (8, False), (14, True)):
+        path = stopped(train, tmp_path / f"stopped-{after}", after, **options)
+        if gone:
+            shutil.rmtree(tmp_path / "cache", ignore_errors=True)
+        zoo.resume(path, registry=registry)
+        assert compare_runs(straight.path, path).verdict.startswith("bit-identical")
+
+
+def test_the_engine_is_that_of_the_beginning(train, registry, tmp_path, monkeypatch):
+    """``auto`` chose by measurement once; on the resume it is not asked again."""
+    monkeypatch.setattr("zoo.engine.features.engines._FEW_IMAGES", 0)
+    from zoo.engine.features import engines
+
+    real, asked = engines.fast_forward, []
+
+    def choosing(model, *, engine, **rest):
+        asked.append(engine)
+        return real(model, engine="folded" if engine == "auto" else engine, **rest)
+
+    monkeypatch.setattr(engines, "fast_forward", choosing)
+    straight = train(**OPTIONS)
+    path = stopped(train, tmp_path / "stopped", 8)
+    record = checkpoint.load(checkpoint.latest(path / "checkpoints")[0]).state["frozen"]
+    assert {phase: saved["engine"] for phase, saved in record.items()} == {
+        "0": "folded", "1": "folded",
+    }  # fmt: skip
+    shutil.rmtree(tmp_path / "cache")
+    asked.clear()
+    zoo.resume(path, registry=registry)
+    assert set(asked) == {"folded"}
+    assert compare_runs(straight.path, path).identical
+
+
+def test_features_with_other_bits_are_told(train, registry, tmp_path, monkeypatch):
+    """As if another version of the engine had computed them anew."""
+    path = stopped(train, tmp_path / "stopped", 2)
+    shutil.rmtree(tmp_path / "cache")
+    from zoo.engine.features import collect
+
+    real = collect.computed
+
+    def computed(*args, **rest):
+        return (activation * 1.0000002 for activation in real(*args, **rest))
+
+    monkeypatch.setattr(collect, "computed", computed)
+    watch = Stopping(10**9)
+    zoo.resume(path, registry=registry, observer=watch)
+    assert any("not to the bit those that the run began with" in note for note in watch.notes)
+    assert load_file(path / "best/model.safetensors")

@@ -1,0 +1,336 @@
+"""A run and data brought together: kept predictions, classes by name, splits, damaged runs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import zoo
+from zoo.errors import CheckpointError, DataError, UsageError
+from zoo.evaluation.evaluated import evaluate
+from zoo.evaluation.examined import examine
+from zoo.evaluation.predictions import Predictions, read_predictions, write_predictions
+from zoo.runs.checkpoint import digest_of
+
+TINY = {"model": "lenet", "img_size": 16, "batch_size": 8, "threads": 1, "lr": 5e-3, "workers": 1}
+
+
+@pytest.fixture(scope="module")
+def trained_run(shapes_folder, tmp_path_factory, registry):
+    """A run on bars and dots; never changed."""
+    place = tmp_path_factory.mktemp("runs")
+    options = {**TINY, "data": str(shapes_folder), "runs": str(place), "registry": registry}
+    return zoo.run(name="shapes", epochs=4, **options)
+
+
+@pytest.fixture
+def run(trained_run, tmp_path):
+    """A copy of it without predictions."""
+    copy = shutil.copytree(trained_run.path, tmp_path / "run")
+    shutil.rmtree(copy / "predictions", ignore_errors=True)
+    return copy
+
+
+def computed(run, registry, **options):
+    """Returns what is examined, and whether predictions were computed for it."""
+    told = []
+    found = examine(run, registry=registry, progress=lambda *one: told.append(one), **options)
+    return found, any(what.startswith("predictions") for what, _, _ in told)
+
+
+def test_what_a_run_says_is_what_it_was_tested_with(run, trained_run, registry):
+    found, fresh = computed(run, registry)
+    assert fresh
+    assert (found.split, found.own, found.notes, found.stem) == ("test", True, (), "test")
+    assert float(found.predictions.right_N.double().mean()) == trained_run.test_accuracy
+    files = [found.config.data + "/" + name for name in found.predictions.names]
+    scores_NK = found.trained.probabilities(files)
+    torch.testing.assert_close(found.predictions.probabilities_NK, scores_NK, atol=1e-5, rtol=0)
+    assert found.picture(0).size == (24, 24)
+    val = examine(run, split="val", registry=registry).predictions
+    best = trained_run.rows[trained_run.best_epoch - 1]
+    assert float(val.right_N.double().mean()) == best.val_accuracy
+    whole = examine(run, split="all", registry=registry)
+    assert len(whole.predictions) == 40
+    assert torch.equal(whole.predictions.logits_NK[-8:], found.predictions.logits_NK)
+    assert np.array_equal(whole.picture(39), found.picture(7))
+
+
+def test_predictions_are_kept_and_taken_up(run, registry):
+    first, _ = computed(run, registry)
+    assert sorted(p.name for p in (run / "predictions").iterdir()) == [
+        "test.json", "test.safetensors",
+    ]  # fmt: skip
+    again, fresh = computed(run, registry)
+    assert not fresh
+    assert torch.equal(first.predictions.logits_NK, again.predictions.logits_NK)
+    assert first.predictions.facts == again.predictions.facts
+    assert first.predictions.names == again.predictions.names
+    assert computed(run, registry, fresh=True)[1]
+    assert not computed(run, registry, engine="torch")[1]
+    assert computed(run, registry, engine="folded")[1]
+    warm = examine(run, registry=registry, temperature=2.0).predictions
+    torch.testing.assert_close(
+        warm.probabilities_NK, (first.predictions.logits_NK / 2).softmax(1), atol=1e-4, rtol=0
+    )
+
+
+def change_words(run, change):
+    """Changes what the JSON file says, and makes its digest right again."""
+    path = run / "predictions" / "test.json"
+    body = json.loads(path.read_text())
+    change(body)
+    body["digest"] = digest_of(body)
+    path.write_text(json.dumps(body))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda run: (run / "predictions/test.json").unlink(),
+        lambda run: (run / "predictions/test.safetensors").unlink(),
+        lambda run: (run / "predictions/test.json").write_text("{"),
+        lambda run: (run / "predictions/test.json").write_text("[" * 100_000),
+        lambda run: (run / "predictions/test.safetensors").write_bytes(b"\0" * 99),
+        lambda run: change_words(run, lambda body: body.update(format=2)),
+        lambda run: change_words(run, lambda body: body.update(classes=["dot", "bar"])),
+        lambda run: change_words(run, lambda body: body["names"].reverse()),
+        lambda run: change_words(run, lambda body: body["names"].pop()),
+        lambda run: change_words(run, lambda body: body["facts"].update(weights="0" * 64)),
+        lambda run: change_words(run, lambda body: body["facts"].update(torch="1.0")),
+        lambda run: change_words(run, lambda body: body["facts"].update(preprocessing="{}")),
+    ],
+)
+def test_damaged_and_foreign_predictions_are_computed_again(run, registry, damage):
+    first, _ = computed(run, registry)
+    damage(run)
+    again, fresh = computed(run, registry)
+    assert fresh
+    assert torch.equal(first.predictions.logits_NK, again.predictions.logits_NK)
+    assert not computed(run, registry)[1]
+
+
+def test_a_flipped_bit_is_found(run, registry):
+    computed(run, registry)
+    path = run / "predictions/test.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 16
+    path.write_bytes(content)
+    assert computed(run, registry)[1]
+
+
+def test_other_weights_and_other_data_are_computed_again(run, shapes_folder, registry, tmp_path):
+    data = shutil.copytree(shapes_folder, tmp_path / "data")
+    config = (run / "config.toml").read_text()
+    (run / "config.toml").write_text(config.replace(str(shapes_folder), str(data)))
+    computed(run, registry)
+    assert not computed(run, registry)[1]
+    (data / "test/bar/bar-0.png").unlink()
+    found, fresh = computed(run, registry)
+    assert fresh
+    assert len(found.predictions) == 7
+    assert "has changed since the run was trained" in found.notes[0]
+
+
+def test_a_run_whose_predictions_cannot_be_written(run, registry):
+    (run / "predictions").write_text("a file where a folder should be")
+    (run / "evaluation").write_text("likewise")
+    found, _ = computed(run, registry)
+    assert "the predictions were not kept" in found.notes[-1]
+    notes = evaluate(run, registry=registry, resamples=0).notes
+    assert any("the evaluation was not kept" in note for note in notes)
+
+
+@pytest.fixture
+def other(tmp_path):
+    """Makes a folder of images: names with slashes to brightness."""
+
+    def make(*names):
+        root = tmp_path / "other <data>"
+        for number, name in enumerate(names):
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (20, 20), (number, 0, 0)).save(root / name)
+        return str(root)
+
+    return make
+
+
+def test_classes_of_other_data_are_matched_by_name(run, registry, other):
+    found = examine(run, data=other("dot/1.png", "dot/2.png"), registry=registry)
+    assert (found.split, found.own) == ("all", False)
+    assert found.predictions.labels_N.tolist() == [1, 1]  # bar, dot: as the run has them
+    assert found.stem.startswith("other-data-")
+    assert (run / "predictions" / f"{found.stem}.json").is_file()
+    assert not computed(run, registry, data=other())[1]
+    assert computed(run, registry, data=other("dot/3.png"))[1]
+
+
+def test_other_data_with_splits_of_its_own(run, registry, other):
+    data = other("test/dot/1.png", "test/bar/2.png", "valid/bar/3.png", "loose.png")
+    found = examine(run, data=data, registry=registry)
+    assert (found.split, found.predictions.labels_N.tolist()) == ("test", [0, 1])
+    assert any("1 images in no split" in note for note in found.data.notes)
+    assert examine(run, data=data, split="val", registry=registry).split == "val"
+    assert len(examine(run, data=data, split="all", registry=registry).predictions) == 3
+    with pytest.raises(UsageError, match="no split 'train'"):
+        examine(run, data=data, split="train", registry=registry)
+
+
+def test_a_table_without_splits_is_examined_whole(run, registry, other, tmp_path):
+    other("a.png", "b.png", "c.png", "d.png", "e.png", "f.png")
+    table = tmp_path / "other <data>" / "labels.csv"
+    rows = [f"{name}.png,{'bar' if name < 'd' else 'dot'}" for name in "abcdef"]
+    table.write_text("path,label\n" + "\n".join(rows) + "\n")
+    found = examine(run, data=str(table), registry=registry)
+    assert (found.split, len(found.predictions)) == ("all", 6)
+    by_name = dict(zip(found.predictions.names, found.predictions.labels_N.tolist(), strict=True))
+    assert by_name == {f"{name}.png": int(name >= "d") for name in "abcdef"}
+
+
+def test_unknown_classes_are_named(run, registry, other):
+    data = other("dot/1.png", "<b>cat\x1b[31m/2.png", "eel/3.png")
+    with pytest.raises(DataError) as caught:
+        examine(run, data=data, registry=registry)
+    assert "2 classes that the run does not know: <b>cat\\x1b[31m, eel" in caught.value.what
+    assert "the run knows 2: bar, dot" in caught.value.found
+
+
+def test_images_without_labels_are_predicted_and_not_evaluated(run, registry, other, tmp_path):
+    data = other("test/1.png", "test/dot/2.png")
+    found = examine(run, data=data, registry=registry)
+    assert sorted(found.predictions.labels_N.tolist()) == [-1, 1]
+    with pytest.raises(DataError) as caught:
+        evaluate(run, data=data, registry=registry)
+    assert "1 of 2 images have no label" in caught.value.found
+    assert "zoo predict" in caught.value.hint
+    (tmp_path / "paths.csv").write_text("path\nother/1.png\n")
+    with pytest.raises(DataError, match="has no labels to compare with") as caught:
+        evaluate(run, data=str(tmp_path / "paths.csv"), registry=registry)
+    assert "zoo predict" in caught.value.hint
+
+
+def test_a_class_named_train_is_no_split(tmp_path, registry):
+    for label in ("plane", "train"):
+        for number in range(8):
+            path = tmp_path / "vehicles" / "train" / label / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (16, 16), (9 * number, 99, 0)).save(path)
+    flat = shutil.copytree(tmp_path / "vehicles" / "train", tmp_path / "flat")
+    result = zoo.run(
+        data=str(tmp_path / "vehicles"), epochs=1, name="v", runs=str(tmp_path), registry=registry,
+        **TINY,
+    )  # fmt: skip
+    found = examine(result.path, data=str(flat), registry=registry)
+    assert (found.split, len(found.predictions)) == ("all", 16)
+
+
+@pytest.mark.parametrize(
+    ("damage", "error", "words"),
+    [
+        (lambda run: (run / "config.toml").unlink(), UsageError, "is not a run folder"),
+        (lambda run: shutil.rmtree(run / "best"), CheckpointError, "no best weights yet"),
+        (lambda run: (run / "best/model.json").unlink(), CheckpointError, "cannot be read"),
+        (lambda run: (run / "best/model.json").write_text("[]"), CheckpointError, "digest"),
+        (lambda run: (run / "best/model.safetensors").write_bytes(b"x"), CheckpointError, "digest"),
+    ],
+)
+def test_a_run_that_is_not_whole(run, registry, damage, error, words):
+    damage(run)
+    with pytest.raises(error) as caught:
+        examine(run, registry=registry)
+    assert words in str(caught.value)
+    assert caught.value.exit_code in (2, 4)
+
+
+def describe(run, **changes):
+    path = run / "best/model.json"
+    body = {**json.loads(path.read_text()), **changes}
+    body.pop("previous", None)
+    body["digest"] = digest_of(body)
+    path.write_text(json.dumps(body))
+
+
+def test_a_run_of_a_newer_zoo(run, registry):
+    describe(run, format=3, classes={"new": "form"})
+    with pytest.raises(CheckpointError) as caught:
+        zoo.load(run, registry=registry)
+    assert "made by format 3, this zoo reads 1" in caught.value.found
+    assert "pip install -U" in caught.value.hint
+
+
+@pytest.mark.parametrize("changes", [{"classes": None}, {"components": {}}, {"channels": "x"},
+                                     {"preprocessing": {"image_size": 16, "new": 1}}])  # fmt: skip
+def test_a_description_that_says_too_little(run, registry, changes):
+    describe(run, **changes)
+    with pytest.raises(CheckpointError, match="does not say what its weights are of"):
+        zoo.load(run, registry=registry)
+
+
+@pytest.mark.parametrize("targets", [False, True])
+def test_predictions_survive_being_written(tmp_path, targets):
+    names = ("a\udce9.png", "<b>", "") if sys.platform != "win32" else ("a", "b", "c")
+    kept = Predictions(
+        names=names, classes=("x", "=y\n"), logits_NK=torch.randn(3, 2),
+        labels_N=torch.tensor([0, 1, -1]), facts={"data": "d"},
+        targets_NK=torch.tensor([[0.0, 1], [1, 1], [0, 0]]) if targets else None,
+    )  # fmt: skip
+    write_predictions(tmp_path / "new" / "x.y", kept)
+    found = read_predictions(tmp_path / "new" / "x.y")
+    assert (found.names, found.classes, found.facts) == (kept.names, kept.classes, kept.facts)
+    assert torch.equal(found.logits_NK, kept.logits_NK)
+    assert torch.equal(found.labels_N, kept.labels_N)
+    assert (found.targets_NK is None) == (not targets)
+    assert not [p for p in (tmp_path / "new").iterdir() if p.name.startswith(".")]
+
+
+def test_a_whole_evaluation(run, trained_run, registry):
+    found = zoo.evaluate(run, registry=registry)
+    assert found["accuracy"] == pytest.approx(trained_run.test_accuracy)
+    (accuracy,) = (one for one in found.metrics if one.label == "accuracy")
+    assert accuracy.low <= accuracy.value <= accuracy.high
+    assert [row.support for row in found.classes] == [4, 4]
+    assert found.calibrated_on == "val"
+    assert sum(c.count for c in found.confused) == round(8 * (1 - found["accuracy"]))
+    kept = json.loads((run / "evaluation/test.json").read_text())
+    assert kept["run"] == "run"
+    assert kept["facts"]["split"] == "test"
+    assert {m["label"]: m["value"] for m in kept["metrics"]}["f1"] == pytest.approx(found["f1"])
+    assert str(run.parent) not in json.dumps(kept)  # a run folder says nothing of where it lies
+    on_val = zoo.evaluate(run, split="val", metrics="f1", resamples=0, registry=registry)
+    assert [one.label for one in on_val.metrics] == ["f1"]
+    assert any("fitted on the images that it is tried on" in note for note in on_val.notes)
+    json.dumps(on_val.as_dict(), allow_nan=False)
+
+
+def test_several_labels_are_matched_by_name(tmp_path, registry):
+    generator = np.random.default_rng(0)
+    rows = ["path,labels,split"]
+    for number in range(40):
+        pixels = generator.integers(0, 40, (16, 16, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+        labels = ("a", "a|b", "b|c", "c")[number % 4]
+        rows.append(f"{number}.png,{labels},{'train' if number < 32 else 'val'}")
+    (tmp_path / "labels.csv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "more.csv").write_text(
+        "path,labels\n0.png,b|c\n1.png,c\n2.png,c\n3.png,b\n4.png,c\n"
+    )
+    result = zoo.run(
+        data=f"manifest:path={tmp_path / 'labels.csv'},separator=|", epochs=1, name="tags",
+        runs=str(tmp_path), registry=registry, **TINY,
+    )  # fmt: skip
+    more = f"manifest:path={tmp_path / 'more.csv'},separator=|"
+    found = examine(result.path, data=more, registry=registry).predictions
+    assert found.classes == ("a", "b", "c")
+    by_name = dict(zip(found.names, found.targets_NK.tolist(), strict=True))
+    assert (by_name["0.png"], by_name["3.png"]) == ([0, 1, 1], [0, 1, 0])
+    kept = examine(result.path, data=more, registry=registry).predictions
+    assert torch.equal(kept.targets_NK, found.targets_NK)
+    assert zoo.evaluate(result.path, registry=registry, resamples=0).confused == ()
+    with pytest.raises(DataError, match="several labels in the run, one in the data"):
+        examine(result.path, data=str(tmp_path / "more.csv"), registry=registry)

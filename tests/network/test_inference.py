@@ -1,0 +1,310 @@
+"""A finished network as a fast function: the outputs of the network, by every engine."""
+
+from __future__ import annotations
+
+import copy
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import pytest
+import timm
+import torch
+import torchvision
+from torch import nn
+from torch.nn import functional
+
+from zoo.errors import UsageError
+from zoo.network.depthwise import accelerate_depthwise, restore_depthwise
+from zoo.network.head import find_head, head_input, proves_out
+from zoo.network.inference import fast_forward, forwards, prefix_of
+from zoo.network.inference.forwards import images_at_once
+from zoo.network.inference.proof import apart, proof_batches
+from zoo_classics import networks as classics
+
+WITH_ONNX = all(find_spec(package) for package in ("onnx", "onnxruntime", "onnxscript"))
+needs_onnx = pytest.mark.skipif(not WITH_ONNX, reason="needs the packages of the extra onnx")
+REAL = [pytest.param(e, marks=needs_onnx if e == "onnx" else ()) for e in ("folded", "onnx")]
+
+
+def images(number: int, size: int = 32) -> torch.Tensor:
+    return torch.randn(number, 3, size, size, generator=torch.Generator().manual_seed(3))
+
+
+NETWORKS = {
+    "mobilenetv3": lambda: timm.create_model("mobilenetv3_small_050", num_classes=5),
+    "lite0": lambda: timm.create_model("tf_efficientnet_lite0", num_classes=5),
+    "resnet18": lambda: timm.create_model("resnet18", num_classes=5),
+    "convnext": lambda: timm.create_model("convnext_atto", num_classes=5),
+    "torchvision": lambda: torchvision.models.mobilenet_v3_small(num_classes=5),
+    "cifar-quick": lambda: classics.cifar_quick(num_classes=5, channels=3, image_size=32),
+    "mlp": lambda: classics.mlp_cifar(num_classes=5, channels=3, image_size=32),
+}
+VIT = {
+    "vit": lambda: timm.create_model("vit_tiny_patch16_224", num_classes=5, img_size=32, depth=1)
+}
+
+
+def trained(create) -> nn.Module:
+    """Returns a network that stands in the middle of training, with the statistics of images."""
+    torch.manual_seed(0)
+    model = create().train()
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.weight.uniform_(0.5, 1.5)
+                module.bias.normal_(0, 0.2)
+                module.momentum = 1.0
+        model(images(16))
+    return model
+
+
+def plain(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """Returns the outputs in double precision."""
+    with torch.no_grad():
+        return copy.deepcopy(model).double().eval()(x.double()).float()
+
+
+def same(found: torch.Tensor, expected: torch.Tensor) -> bool:
+    return bool((found - expected).abs().max() <= 1e-4 * expected.abs().max())
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("engine", REAL)
+def test_every_engine_gives_the_outputs_of_the_network(engine, name, monkeypatch):
+    monkeypatch.setattr(forwards, "PIXELS_AT_ONCE", 5 * 32 * 32 // torch.get_num_threads())
+    model = trained(NETWORKS[name])
+    accelerate_depthwise(model)
+    patched = sum(any(k in vars(m) for k in ("forward", "_conv_forward")) for m in model.modules())
+    before = copy.deepcopy(model.state_dict())
+    expected = plain(model, images(17))
+    assert expected.std(0).max() > 0.02 * expected.abs().max()  # hangs on the images
+    random_state = torch.get_rng_state()
+    notes: list[str] = []
+    forward = fast_forward(
+        model, example=images(8), num_images=100, engine=engine, noted=notes.append
+    )
+    assert (forward.name, notes) == (engine, [f"inference engine {engine}"])
+    for number in (1, 3, 17):
+        assert same(forward(images(number)), plain(model, images(number)))
+    assert forward(images(3)[:0]).shape == (0, 5)
+    assert torch.equal(torch.get_rng_state(), random_state)
+    assert all(module.training for module in model.modules())
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert restore_depthwise(model) == patched
+    with torch.no_grad():  # a snapshot
+        next(model.parameters()).zero_()
+    assert same(forward(images(17)), expected)
+    assert not same(forward(images(17)), plain(model, images(17)))
+    forward.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        forward(images(1))
+
+
+@needs_onnx
+def test_a_network_whose_recording_is_in_doubt_is_proved_instead():
+    model = trained(VIT["vit"])
+    forward = fast_forward(model, example=images(4), num_images=100, engine="onnx")
+    assert forward.name == "onnx"
+    assert same(forward(images(9)), plain(model, images(9)))
+
+
+def test_torch_is_the_network_itself():
+    model = trained(NETWORKS["resnet18"])
+    forward = fast_forward(model, example=images(8), num_images=10**9, engine="torch")
+    assert forward.name == "torch"
+    assert forward.version == f"torch {torch.__version__}"
+    with torch.no_grad():
+        expected = copy.deepcopy(model).eval()(images(5))
+    assert torch.equal(forward(images(5)), expected)
+    assert all(module.training for module in model.modules())
+
+
+@pytest.mark.parametrize("engine", ["torch", *REAL])
+def test_outputs_may_take_part_in_training_whatever_the_mode(engine):
+    model = trained(NETWORKS["cifar-quick"])
+    with torch.inference_mode():
+        example = images(4) + 0
+        forward = fast_forward(model, example=example, num_images=9, engine=engine)
+        features = forward(example)
+    assert forward.name == engine
+    assert not features.is_inference()
+    assert not features.requires_grad
+    weight = torch.ones(2, 5, requires_grad=True)
+    functional.linear(features, weight).sum().backward()
+    assert torch.allclose(weight.grad[0], features.sum(0), atol=1e-6)
+
+
+@needs_onnx
+def test_auto_takes_the_fastest_and_says_so():
+    model = trained(NETWORKS["mobilenetv3"])
+    notes: list[str] = []
+    forward = fast_forward(model, example=images(16), num_images=10**6, noted=notes.append)
+    (note,) = notes
+    told = re.fullmatch(
+        r"inference engine (\w+) \(([\d,]+) images/s; (.+); exported in [\d.]+ s\)", note
+    )
+    assert told, note
+    rates = {told[1]: told[2]} | dict(other.split() for other in told[3].split(", "))
+    numbers = {engine: int(rate.replace(",", "")) for engine, rate in rates.items()}
+    assert set(numbers) == {"torch", "folded", "onnx"}
+    # The loser of the first round was timed in it only, on a machine that others load.
+    assert numbers[told[1]] == max(numbers[told[1]], numbers["onnx"])
+    assert forward.name == told[1]
+    assert same(forward(images(20)), plain(model, images(20)))
+
+
+def test_auto_pays_for_nothing_that_does_not_repay():
+    model = trained(NETWORKS["mobilenetv3"])
+    notes: list[str] = []
+    few = fast_forward(model, example=images(8), num_images=1, noted=notes.append)
+    assert few.name == "torch"
+    assert notes == ["inference engine torch (1 images are too few to choose)"]
+    code = (
+        "import sys, torch\n"
+        "from torch import nn\n"
+        "from zoo.network.inference import fast_forward\n"
+        "model = nn.Sequential(*(nn.Conv2d(3, 3, 3, padding=1) for _ in range(1000)))\n"
+        "x = torch.zeros(4, 3, 8, 8)\n"
+        "fast_forward(model, example=x, num_images=200)\n"
+        "assert not {'onnx', 'onnxruntime', 'onnxscript'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_auto_without_the_packages_says_what_they_are(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    model = trained(NETWORKS["cifar-quick"])
+    notes: list[str] = []
+    forward = fast_forward(model, example=images(8), num_images=10**6, noted=notes.append)
+    assert forward.name in ("torch", "folded")
+    assert notes[0].endswith("; onnx may be faster: pip install 'classifier-zoo[onnx]')")
+    with pytest.raises(UsageError, match="--engine onnx needs the package onnxruntime") as caught:
+        fast_forward(model, example=images(8), num_images=9, engine="onnx")
+    assert caught.value.exit_code == 2
+
+
+def test_an_engine_that_is_none():
+    with pytest.raises(UsageError, match=r"--engine fast\\x1b: no such engine") as caught:
+        fast_forward(nn.Flatten(), example=images(1), num_images=1, engine="fast\x1b")
+    assert "auto, torch, folded, onnx" in caught.value.hint
+
+
+class Residual(nn.Module):
+    """A convolution whose output its norm has not alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3)
+        self.norm = nn.BatchNorm2d(3, eps=2.0)
+
+    def forward(self, x):
+        h = self.conv(x)
+        return (h + self.norm(h)).flatten(1)
+
+
+class Decides(nn.Module):
+    """Takes another way for bright images."""
+
+    def forward(self, x):
+        return x.flatten(1) if x.mean() > 0 else -2 * x.flatten(1)
+
+
+class Rolls(nn.Module):
+    """Is never twice the same."""
+
+    def forward(self, x):
+        return functional.dropout(x, 0.5, training=True)
+
+
+class Uncopied(nn.Module):
+    """Refuses to be copied, and writes into its input."""
+
+    def __deepcopy__(self, memo):
+        raise TypeError("no copies\x1b")
+
+    def forward(self, x):
+        return x.add_(1)
+
+
+REFUSED = [
+    (Residual, "folded", "torch", "folded gives other outputs than the network"),
+    (Rolls, "folded", "torch", "folded gives other outputs than the network"),
+    (Uncopied, "folded", "torch", r"folded: no copies\x1b"),
+    pytest.param(Decides, "onnx", "folded", "Decides cannot be exported to ONNX", marks=needs_onnx),
+    pytest.param(Rolls, "onnx", "torch", "onnx gives other outputs", marks=needs_onnx),
+]
+
+
+@pytest.mark.parametrize(("kind", "engine", "instead", "reason"), REFUSED)
+def test_what_differs_or_fails_is_refused_and_the_next_best_is_taken(kind, engine, instead, reason):
+    notes: list[str] = []
+    example = images(4, size=8)
+    kept = example.clone()
+    forward = fast_forward(kind(), example=example, num_images=9, engine=engine, noted=notes.append)
+    assert forward.name == instead
+    assert notes[0].startswith(f"inference engine {instead}; ")
+    assert reason in notes[0]
+    assert torch.equal(example, kept)
+
+
+@pytest.mark.parametrize("name", ["mobilenetv3", "resnet18", "torchvision", "cifar-quick", "vit"])
+def test_the_prefix_is_what_the_head_is_given(name):
+    model = trained((NETWORKS | VIT)[name]).eval()
+    (head,) = find_head(model, num_classes=5)
+    assert proves_out(model, head, images(4))
+    prefix = prefix_of(model, head)
+    with torch.no_grad():
+        expected = head_input(model, head, images(4))
+        assert torch.equal(prefix(images(4)), expected)
+        assert torch.equal(model.get_submodule(head)(expected), model(images(4)))
+    own = {parameter.data_ptr() for parameter in model.parameters()}
+    assert {parameter.data_ptr() for parameter in prefix.parameters()} < own
+    folded = fast_forward(prefix, example=images(4), num_images=9, engine="folded")
+    assert folded.name == "folded"
+    assert same(folded(images(9)), plain(prefix, images(9)))
+
+
+def test_apart():
+    def distance(found: list[float], expected: list[float]) -> float:
+        batch = images(1, size=1)
+        return apart(lambda x: torch.tensor(found), [batch], [torch.tensor(expected)])
+
+    nan, inf = float("nan"), float("inf")
+    assert distance([1.0, -10.0], [1.0, -10.1]) == pytest.approx(0.1 / 10.1, rel=1e-5)
+    assert distance([0.0], [0.0]) == 0
+    assert distance([1e-3], [0.0]) == pytest.approx(1e-3)
+    for odd in ([nan], [inf], [1.0, 1.0]):
+        assert distance(odd, [1.0]) == distance([1.0], odd) == inf
+    assert distance([inf], [inf]) == inf
+    assert distance([1.0, nan], [1.0, nan]) == inf
+    assert apart(lambda x: x.add_(1), [kept := images(1)], [images(1) + 1]) == 0
+    assert torch.equal(kept, images(1))
+    assert apart(lambda x: x.double(), [kept], [kept]) == inf
+    # The worst batch counts.
+    assert apart(lambda x: x, [kept, kept], [kept, 2 * kept]) == pytest.approx(0.5)
+
+
+def test_the_proof_has_batches_of_two_sizes():
+    for number in (1, 2, 3, 40):
+        first, second = proof_batches(images(number, size=4))
+        assert len(first) != len(second)
+        assert min(len(first), len(second)) >= 1
+        assert first.shape[1:] == second.shape[1:] == (3, 4, 4)
+
+
+def test_images_at_once():
+    def at_once(number: int, size: int, device: str = "cpu") -> int:
+        empty = torch.empty(number, 3, size, size, device="meta")
+        return images_at_once(empty, torch.device(device))
+
+    threads = torch.get_num_threads()
+    assert at_once(1000, 224) == 5 * threads
+    assert at_once(65 * threads, 64) == -(-65 * threads // 2)  # two equal parts, not 64 and 1
+    assert at_once(3, 224) == 3
+    assert at_once(5, 5000) == 1
+    assert at_once(0, 64) == 1
+    assert at_once(1000, 224, "cuda") == 1000

@@ -1,0 +1,165 @@
+"""Batch norms folded into convolutions, against the network in double precision."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+
+import pytest
+import timm
+import torch
+import torchvision
+from torch import nn
+from torch.nn import functional
+
+from zoo.network.depthwise import accelerate_depthwise, restore_depthwise
+from zoo.network.inference.folding import adjacent_pairs, fold, folded_copy
+
+
+def lived(model: nn.Module) -> nn.Module:
+    """Gives norms statistics and weights that are not those of a new network."""
+    generator = torch.Generator().manual_seed(1)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None:
+            module.running_mean.normal_(0, 0.3, generator=generator)
+            module.running_var.uniform_(0.5, 2, generator=generator)
+            if module.affine:
+                with torch.no_grad():
+                    module.weight.uniform_(0.5, 1.5, generator=generator)
+                    module.bias.normal_(0, 0.2, generator=generator)
+    return model
+
+
+def images(number: int = 3, size: int = 32, channels: int = 3) -> torch.Tensor:
+    return torch.randn(number, channels, size, size, generator=torch.Generator().manual_seed(2))
+
+
+def same(found: torch.Tensor, expected: torch.Tensor) -> bool:
+    return bool((found - expected).abs().max() <= 1e-5 * expected.abs().max())
+
+
+def outputs(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        return copy.deepcopy(model).double().eval()(x.double()).float()
+
+
+NETWORKS = {
+    "mobilenetv3": lambda: timm.create_model("mobilenetv3_small_050", num_classes=5),
+    "lite0": lambda: timm.create_model("tf_efficientnet_lite0", num_classes=5),
+    "resnet18": lambda: timm.create_model("resnet18", num_classes=5),
+    "torchvision": lambda: torchvision.models.mobilenet_v3_small(num_classes=5),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_norm_of_a_network_is_folded(name):
+    torch.manual_seed(0)
+    model = lived(NETWORKS[name]()).train()
+    before = copy.deepcopy(model.state_dict())
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    x = images()
+    twin, number = folded_copy(model, x)
+    assert number == len(norms) >= 20
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in twin.modules())
+    assert not any(module.training for module in twin.modules())
+    assert not any(parameter.requires_grad for parameter in twin.parameters())
+    with torch.no_grad():
+        assert same(twin(x), outputs(model, x))
+        assert same(twin(images(7)), outputs(model, images(7)))
+    # The network itself is as it was.
+    assert all(module.training for module in model.modules())
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+    after = model.state_dict()
+    assert list(after) == list(before)
+    assert all(torch.equal(after[key], before[key]) for key in before)
+    owned = {tensor.data_ptr() for tensor in after.values()}
+    assert not owned & {tensor.data_ptr() for tensor in twin.parameters()}
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "groups", "bias", "affine"),
+    list(itertools.product((1, 3), (1, 2), (1, 4), (False, True), (False, True))),
+)
+def test_one_pair(kernel, stride, groups, bias, affine):
+    torch.manual_seed(0)
+    model = lived(
+        nn.Sequential(
+            nn.Conv2d(4, 8, kernel, stride, padding=kernel // 2, groups=groups, bias=bias),
+            nn.BatchNorm2d(8, eps=1e-3, affine=affine),
+            nn.ReLU(inplace=True),
+        )
+    ).eval()
+    x = images(channels=4, size=9)
+    expected = outputs(model, x)
+    (pair,) = adjacent_pairs(model, x)
+    fold(model, pair)
+    assert isinstance(model[1], nn.Identity)
+    with torch.no_grad():
+        assert same(model(x), expected)
+
+
+class Net(nn.Module):
+    """A convolution and a norm, put together in one way or another."""
+
+    def __init__(self, way) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+        self.norm = nn.BatchNorm2d(3)
+        self.other = nn.BatchNorm2d(3)
+        self.way = way
+
+    def forward(self, x):
+        return self.way(self, x)
+
+
+NO_PAIRS = {
+    "something between": lambda net, x: net.norm(net.conv(x) * 2),
+    "written into between": lambda net, x: net.norm(net.conv(x).relu_()),
+    "the convolution runs twice": lambda net, x: net.norm(net.conv(net.conv(x))),
+    "the norm runs twice": lambda net, x: net.norm(net.norm(net.conv(x))),
+    "two norms": lambda net, x: net.norm(h := net.conv(x)) + net.other(h),
+    "the norm comes first": lambda net, x: net.conv(net.norm(x)),
+}
+
+
+@pytest.mark.parametrize("way", NO_PAIRS)
+def test_what_is_no_pair(way):
+    model = lived(Net(NO_PAIRS[way])).eval()
+    assert adjacent_pairs(model, images(size=8)) == []
+
+
+def test_the_one_pair_is_found():
+    model = lived(Net(lambda net, x: net.norm(net.conv(x)))).eval()
+    (pair,) = adjacent_pairs(model, images(size=8))
+    assert (pair.convolution, pair.norm) == (model.conv, model.norm)
+
+
+class Doubled(nn.Conv2d):
+    """Computes its weight."""
+
+    def forward(self, x):
+        return functional.conv2d(x, 2 * self.weight, self.bias, padding=1)
+
+
+def test_computed_weights_hooks_and_moving_statistics_are_left_alone():
+    x = images(size=8)
+    hooked = nn.Conv2d(3, 3, 1)
+    hooked.register_forward_hook(lambda module, args, output: 2 * output)
+    parametrized = nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 3, 1))
+    for convolution in (Doubled(3, 3, 3), hooked, parametrized):
+        model = lived(nn.Sequential(convolution, nn.BatchNorm2d(3))).eval()
+        assert adjacent_pairs(model, x) == []
+    of_the_batch = nn.BatchNorm2d(3, track_running_stats=False)
+    assert adjacent_pairs(nn.Sequential(nn.Conv2d(3, 3, 1), of_the_batch).eval(), x) == []
+
+
+def test_the_fast_depthwise_gradient_stays_with_the_network_and_not_with_the_copy():
+    model = lived(timm.create_model("mobilenetv3_small_050", num_classes=5))
+    patched = accelerate_depthwise(model)
+    assert patched > 5
+    twin, _ = folded_copy(model, images())
+    assert restore_depthwise(twin) == 0
+    with torch.no_grad():
+        assert same(twin(images()), outputs(model, images()))
+    assert restore_depthwise(model) == patched

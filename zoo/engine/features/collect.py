@@ -1,0 +1,145 @@
+"""Features of one split: taken from the shelf as far as they are there, the others computed.
+
+Shapes: N samples of the split, M of them computed, B batch.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zoo.data.cache import make_room
+from zoo.engine.features.compute import computed
+from zoo.engine.features.identity import ID_BYTES
+from zoo.engine.features.rows import HeldRows, Layout, MappedRows, Rows, as_numpy, gather
+from zoo.errors import MachineError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from zoo.engine.features.engines import Engine
+    from zoo.engine.feeds import ImageFeed
+
+__all__ = ["SplitView", "collect"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SplitView:
+    """A split's images, as they are or in one augmented view.
+
+    Args:
+        name: Of the split.
+        images: The images, neither mixed nor taught.
+        view: The epoch as of which they are augmented; None for the images as they are.
+        ids_N: What each is; None where that is not known, and then nothing is kept.
+    """
+
+    name: str
+    images: ImageFeed
+    view: int | None
+    ids_N: NDArray[np.uint8] | None
+
+
+def collect(
+    split: SplitView,
+    engine: Engine,
+    *,
+    layout: Layout,
+    in_memory: bool,
+    device: torch.device,
+    noted: Callable[[str], None],
+    progress: Callable[[int, int], None],
+) -> Rows:
+    """Returns the features of a split's view, and keeps those that had to be computed.
+
+    Args:
+        split: The images.
+        engine: What computes, and the shelf of what it has computed.
+        layout: How features are stored.
+        in_memory: Whether they are held in memory, or mapped from the disk.
+        device: Where batches go.
+        noted: Told when they cannot be kept.
+        progress: Told how many are computed. May raise to stop.
+
+    Raises:
+        MachineError: They are to be mapped, and the disk has no room for them.
+    """
+    shelf, keep = engine.shelf, split.ids_N is not None
+    ids_N = _made_up_ids(len(split.images)) if split.ids_N is None else split.ids_N
+    missing_M = _first_of_each(ids_N, np.flatnonzero(shelf.find(ids_N) < 0))
+
+    def batches() -> Iterator[Tensor]:
+        assert engine.forward is not None
+        for activation in computed(
+            engine.forward, split.images, missing_M, epoch=split.view, progress=progress
+        ):
+            yield layout.store(activation)
+
+    new_bytes = len(missing_M) * (ID_BYTES + layout.row_bytes)
+    keep = keep and bool(len(missing_M)) and make_room(shelf.root, new_bytes, keep=shelf.key)
+    if in_memory:
+        fresh_M = torch.empty((len(missing_M), *layout.stored_shape), dtype=layout.dtype)
+        done = 0
+        for rows_B in batches() if len(missing_M) else ():
+            fresh_M[done : done + len(rows_B)] = rows_B
+            done += len(rows_B)
+        held_N = _in_order(fresh_M, ids_N, missing_M, shelf.find(ids_N), shelf.arrays)
+        if keep:
+            try:
+                with shelf.write(ids_N[missing_M], layout, keep=True) as writing:
+                    writing.add(fresh_M)
+                    writing.finish()
+            except MachineError as error:
+                noted(f"{error.what}, so a later run computes them anew: {error.found}")
+        return HeldRows(held_N.to(device), layout)
+    if len(missing_M):
+        with shelf.write(ids_N[missing_M], layout, keep=keep) as writing:
+            for rows_B in batches():
+                writing.add(rows_B)
+            writing.finish()
+    return MappedRows(shelf.arrays, shelf.find(ids_N), layout, device)
+
+
+def _in_order(
+    fresh_M: Tensor,
+    ids_N: NDArray[np.uint8],
+    missing_M: NDArray[np.int64],
+    places_N: NDArray[np.int64],
+    files: list[NDArray[np.generic]],
+) -> Tensor:
+    """Returns the rows of all samples, of those that were computed and those that were found."""
+    if np.array_equal(missing_M, np.arange(len(ids_N))):
+        return fresh_M
+    held_N = torch.empty((len(ids_N), *fresh_M.shape[1:]), dtype=fresh_M.dtype)
+    into, fresh = as_numpy(held_N), as_numpy(fresh_M)
+    found = np.flatnonzero(places_N >= 0)
+    for some_B in np.array_split(found, max(1, len(found) // 256)):
+        block_B = np.empty((len(some_B), *into.shape[1:]), dtype=into.dtype)
+        gather(files, places_N[some_B], block_B)
+        into[some_B] = block_B
+    made = {ids_N[sample].tobytes(): row for row, sample in enumerate(missing_M)}
+    for sample in np.flatnonzero(places_N < 0):
+        into[sample] = fresh[made[ids_N[sample].tobytes()]]
+    return held_N
+
+
+def _first_of_each(ids_N: NDArray[np.uint8], samples: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Returns the first of these samples of each content, ascending: twins are computed once."""
+    first: dict[bytes, int] = {}
+    for sample in samples.tolist():
+        first.setdefault(ids_N[sample].tobytes(), sample)
+    return np.fromiter(first.values(), dtype=np.int64, count=len(first))
+
+
+def _made_up_ids(count: int) -> NDArray[np.uint8]:
+    """Returns ids that nothing else has: the sample's number, and random bytes."""
+    ids_N = np.empty((count, ID_BYTES), dtype=np.uint8)
+    ids_N[:, :8] = np.arange(count, dtype=np.int64)[:, None].view(np.uint8)
+    ids_N[:, 8:] = np.frombuffer(os.urandom(8), np.uint8)
+    return ids_N

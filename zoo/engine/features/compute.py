@@ -1,0 +1,87 @@
+"""One pass of the frozen part over images.
+
+Every batch of every pass has the same size, the last one filled up. A kernel that is chosen by the
+size of a batch is then the same for every image, so an image's features have the same bits
+whichever others are computed with it: what was found on disk changes nothing about the rest.
+
+Shapes: M images that are computed, B batch, C channels, S side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from zoo.data.batches import cut
+from zoo.errors import PluginError
+from zoo.network.inference.forwards import images_at_once
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from zoo.engine.feeds import ImageFeed
+
+__all__ = ["batch_size", "computed"]
+
+_MOST = 64
+
+
+def computed(
+    forward: Callable[[Tensor], Tensor],
+    feed: ImageFeed,
+    samples_M: NDArray[np.int64],
+    *,
+    epoch: int | None,
+    progress: Callable[[int, int], None],
+) -> Iterator[Tensor]:
+    """Yields what the frozen part makes of some images, batch by batch, in their order.
+
+    Args:
+        forward: The frozen part.
+        feed: The images.
+        samples_M: Which.
+        epoch: Augmented as of this epoch, or not.
+        progress: Told how many are computed.
+
+    Raises:
+        PluginError: The frozen part does not return a row for each image.
+    """
+    size = batch_size(feed.example(count=1))
+    plan = [samples_M[first : first + size] for first in range(0, len(samples_M), size)]
+    done = 0
+    parts = [cut(samples_B, num_parts=1)[0] for samples_B in plan]
+    for batch in feed.batches(parts, epoch=epoch):
+        with torch.inference_mode():
+            activation = forward(_filled(batch.inputs, size))
+        if len(activation) != size:
+            raise PluginError(
+                f"the frozen part of the network makes {len(activation)} rows of {size} images",
+                hint="--no-cache",
+            )
+        done += len(batch.inputs)
+        progress(done, len(samples_M))
+        yield activation[: len(batch.inputs)]
+
+
+def batch_size(images_BCSS: Tensor) -> int:
+    """Returns how many images like these are computed at once: a function of their size alone.
+
+    So many that what passes between two layers stays in the processor's cache. More of them gain
+    nothing, and as many more would be computed to fill up a small data set's last batch.
+    """
+    one = images_BCSS[:1].expand(_MOST, *images_BCSS.shape[1:])
+    return images_at_once(one, images_BCSS.device)
+
+
+def _filled(inputs: Tensor, size: int) -> Tensor:
+    """Returns a batch that is filled up to a size with copies of its first image."""
+    missing = size - len(inputs)
+    if not missing:
+        return inputs
+    more = torch.cat([inputs, inputs[:1].expand(missing, *inputs.shape[1:])])
+    last = inputs.is_contiguous(memory_format=torch.channels_last)
+    return more.contiguous(memory_format=torch.channels_last) if last else more

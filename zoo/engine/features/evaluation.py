@@ -1,0 +1,79 @@
+"""A network evaluated at the end of a run: from kept features, where its frozen part is still that.
+
+Whether it is hangs on the weights and on what the run's state says, so a run that was resumed after
+its frozen phases evaluates as one that was not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from zoo.engine.features.frozen import FrozenPart, FrozenRecord, Wanted
+from zoo.engine.features.key import frozen_digest
+from zoo.engine.loop import evaluate
+from zoo.network.freeze import set_modes, set_trainable
+
+if TYPE_CHECKING:
+    from zoo.engine.assembly.job import Job
+    from zoo.engine.device import Device
+    from zoo.engine.events import Observer
+    from zoo.engine.features.feed import FeatureFeed
+    from zoo.engine.scores import Measure, Scores
+
+__all__ = ["Evaluation"]
+
+
+class Evaluation:
+    """Evaluates the job's network, as it is at the time, on its splits.
+
+    Args:
+        job: The job.
+        records: Of the run's frozen phases, in their order.
+        wanted: Opens the images of a split.
+        device: Where it computes.
+        batch_size: Of evaluation.
+        observer: Hears notes.
+        progress: Told what is done, how much, of how much. May raise to stop.
+    """
+
+    def __init__(
+        self, job: Job, records: Mapping[str, FrozenRecord], *, wanted: Callable[[str], Wanted],
+        device: Device, batch_size: int, observer: Observer,
+        progress: Callable[[str, int, int], None],
+    ) -> None:  # fmt: skip
+        self._job, self._records, self._wanted = job, tuple(records.values()), wanted
+        self._device, self._batch_size = device, batch_size
+        self._observer, self._progress = observer, progress
+        self._found: dict[tuple[str, tuple[str, ...], str], FeatureFeed] = {}
+
+    def scores(self, split: str, *, measures: Sequence[Measure] = ()) -> Scores:
+        """Returns loss, accuracy and metrics on a split."""
+        job = self._job
+        record = next(
+            (r for r in self._records if frozen_digest(job.model, r.trained) == r.weights), None
+        )
+        module, feed = job.model, None
+        if record is not None:
+            set_trainable(job.model, record.trained)
+            set_modes(job.model, record.trained, hold_statistics=True)
+            part = FrozenPart.open(
+                job, record.trained, device=self._device, noted=self._observer.noted,
+                progress=self._progress,
+            )  # fmt: skip
+            if part is not None and (feed := self._features(part, record, split)) is not None:
+                module = part.frontier.rest
+        return evaluate(
+            module, self._wanted(split).images if feed is None else feed, loss=job.loss,
+            device=self._device, batch_size=self._batch_size, multi_label=job.data.multi_label,
+            measures=measures,
+        )  # fmt: skip
+
+    def _features(self, part: FrozenPart, record: FrozenRecord, split: str) -> FeatureFeed | None:
+        key = (record.weights, record.trained, split)
+        if key not in self._found:
+            made = part.feeds({split: self._wanted(split)}, engine=record.engine)
+            if made is None:
+                return None
+            self._found[key] = made[0][split]
+        return self._found[key]

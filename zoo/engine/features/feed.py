@@ -1,0 +1,70 @@
+"""Batches of kept features for the loop.
+
+Shapes: N samples, B batch, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from zoo.data.batches import Part
+from zoo.data.pixels.store import ahead
+from zoo.engine.features.rows import Rows
+from zoo.engine.feeds import Batch, Labels
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+__all__ = ["FeatureFeed"]
+
+
+class FeatureFeed:
+    """What the frozen part of the network makes of the samples, computed once and kept.
+
+    Args:
+        views: Features of every sample; several where it is augmented in several ways, which the
+            epochs go through in turn.
+        labels: What the samples are.
+        taught: A teacher's logits_NK for each view; empty without one.
+    """
+
+    def __init__(
+        self, views: Sequence[Rows], labels: Labels, taught: Sequence[Tensor] = ()
+    ) -> None:
+        self._views, self._labels, self._taught = tuple(views), labels, tuple(taught)
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    @property
+    def checksums(self) -> list[int]:
+        """32 bits a view, others when any bit of its features is."""
+        return [rows.checksum() for rows in self._views]
+
+    def answers(
+        self, draws: NDArray[np.int64], *, epoch: int | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Returns target and weights of draws."""
+        return self._labels.target(draws, soft=False), self._labels.weights(draws)
+
+    def batches(self, plan: Sequence[Part], *, epoch: int | None) -> Iterator[Batch]:
+        """Yields a batch for each part, of the epoch's view."""
+        view = (epoch or 0) % len(self._views)
+        rows, total = self._views[view], len(self)
+
+        def take(part: Part) -> Tensor:
+            return rows.take(part.draws_B % total)
+
+        if rows.ready:
+            pairs: Iterator[tuple[Part, Tensor]] = ((part, take(part)) for part in plan)
+        else:
+            pairs = ahead(plan, take)
+        for part, inputs in pairs:
+            target, weights_B = self.answers(part.draws_B, epoch=None)
+            teacher_BK = None
+            if self._taught:
+                teacher_BK = self._taught[view][self._labels.index(part.draws_B)]
+            yield Batch(inputs, target, weights_B, teacher_BK)

@@ -1,0 +1,255 @@
+"""The frozen part of a network in a run: cut, proved, computed once, kept; the rest is fed with it.
+
+    FrozenPart.open -> the network cut where it begins to train, and the cut proved
+    FrozenPart.feeds -> found on the shelf, what is missing computed -> a FeatureFeed a split
+
+Shapes: N samples of a split, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from zoo.data.cache import cache_folder, cache_limit_bytes
+from zoo.engine.assembly.reading import workers_of
+from zoo.engine.features.collect import SplitView, collect
+from zoo.engine.features.engines import Engine, choose_engine
+from zoo.engine.features.feed import FeatureFeed
+from zoo.engine.features.identity import image_ids, view_ids
+from zoo.engine.features.key import about_features, augmentation_spec, frozen_digest, probe_images
+from zoo.engine.features.rows import Layout
+from zoo.engine.features.shelf import Shelf
+from zoo.engine.feeds import ImageFeed, Labels, in_order
+from zoo.errors import MachineError
+from zoo.network.frontier import Frontier, NoFrontier, find_frontier
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from zoo.engine.assembly.job import Job
+    from zoo.engine.device import Device
+
+__all__ = ["FrozenPart", "FrozenRecord", "Wanted"]
+
+_KEPT_SHARE = 8
+# What one phase may add to the cache is its limit over this: 1.25 of 10 GB.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrozenRecord:
+    """What a run's state says of a frozen part, so that a resume has the same bits.
+
+    Args:
+        trained: Names of the modules that train.
+        engine: What computed the features.
+        weights: Digest of the frozen tensors.
+        checksums: Of the training features, one a view.
+    """
+
+    trained: tuple[str, ...]
+    engine: str
+    weights: str
+    checksums: tuple[int, ...] = ()
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any]) -> FrozenRecord:
+        """Returns the record that :func:`dataclasses.asdict` made plain."""
+        return cls(
+            trained=tuple(saved["trained"]), engine=saved["engine"], weights=saved["weights"],
+            checksums=tuple(saved["checksums"]),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Features that are asked for.
+
+    Args:
+        images: The images.
+        labels: What they are.
+        views: In how many augmented views; 0 is the image as it is.
+    """
+
+    images: ImageFeed
+    labels: Labels
+    views: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FrozenPart:
+    """A network cut where it begins to train.
+
+    Args:
+        job: The job.
+        device: Where it computes.
+        trained: Names of the modules that train.
+        frontier: The cut.
+        weights: Digest of the frozen tensors.
+        probe: What the frozen part makes of two made-up images.
+        noted: Told what the user should know.
+        progress: Told what is done, how much, of how much. May raise to stop.
+    """
+
+    job: Job
+    device: Device
+    trained: tuple[str, ...]
+    frontier: Frontier
+    weights: str
+    probe: Tensor
+    noted: Callable[[str], None]
+    progress: Callable[[str, int, int], None]
+
+    @classmethod
+    def open(
+        cls, job: Job, trained: Sequence[str], *, device: Device, noted: Callable[[str], None],
+        progress: Callable[[str, int, int], None],
+    ) -> FrozenPart | None:  # fmt: skip
+        """Cuts the network, and proves the cut; None, and a note, where that cannot be done.
+
+        The network's modes and gradients are set for the phase already.
+        """
+        images = probe_images(job, device.torch_device)
+        try:
+            frontier = find_frontier(
+                job.model, head=job.head, trained=trained, head_is_last=job.cacheable
+            )
+            if not frontier.at_head and not frontier.proves_out(job.model, images):
+                raise NoFrontier("the parts do not give what the whole network gives")
+        except NoFrontier as why:
+            noted(f"the frozen part runs in every epoch: {why}")
+            return None
+        with torch.inference_mode():
+            probe = frontier.features(job.model, images)
+        return cls(
+            job=job, device=device, trained=tuple(trained), frontier=frontier, probe=probe,
+            weights=frozen_digest(job.model, trained), noted=noted, progress=progress,
+        )  # fmt: skip
+
+    @property
+    def layout(self) -> Layout:
+        """How features are stored."""
+        dtype = torch.bfloat16 if self.job.config.feature_dtype == "bf16" else torch.float32
+        return Layout.of(self.probe, dtype)
+
+    def feeds(
+        self, wanted: Mapping[str, Wanted], *, engine: str | None = None
+    ) -> tuple[dict[str, FeatureFeed], FrozenRecord] | None:
+        """Returns the features of some splits; None, and a note, where there is no room for them.
+
+        On several processes the first one computes, and the others find what it has kept.
+
+        Args:
+            wanted: By name of the split; ``train`` is the one that the record is of.
+            engine: What computed them when the run began; None chooses.
+        """
+        device = self.device
+        made = self._collected(wanted, engine) if device.is_main else None
+        chosen = device.from_main(lambda: None if made is None else made[1])
+        if chosen is None:
+            return None
+        if made is None:
+            made = self._collected(wanted, chosen)
+        device.wait()
+        if made is None:
+            raise MachineError("one process has no room for the frozen features", hint="--no-cache")
+        feeds, name = made
+        checksums = tuple(feeds["train"].checksums) if "train" in feeds else ()
+        record = FrozenRecord(
+            trained=self.trained, engine=name, weights=self.weights, checksums=checksums
+        )
+        return feeds, record
+
+    def _collected(
+        self, wanted: Mapping[str, Wanted], fixed: str | None
+    ) -> tuple[dict[str, FeatureFeed], str] | None:
+        """Returns the features of some splits and the engine's name."""
+        config, layout = self.job.config, self.layout
+        total = (
+            sum(len(one.images) * max(1, one.views) for one in wanted.values()) * layout.row_bytes
+        )
+        keeps = config.keep_features and total <= cache_limit_bytes() // _KEPT_SHARE
+        splits = [part for name in wanted for part in self._views(name, wanted[name], keeps)]
+        engine = self._engine(splits, fixed)
+        try:
+            if engine.forward is not None and not self.frontier.proves_out(
+                self.job.model, splits[0].images.example(count=2)
+            ):
+                raise NoFrontier("the parts do not give what the whole network gives")
+            rows = [
+                collect(
+                    split, engine, layout=layout, in_memory=total <= config.ram * 2**20 // 2,
+                    device=self.device.torch_device, noted=self.noted,
+                    progress=partial(self.progress, f"frozen features, {split.name}"),
+                )
+                for split in splits
+            ]  # fmt: skip
+        except (NoFrontier, MachineError) as error:
+            why = f"{error.what}: {error.found}" if isinstance(error, MachineError) else error
+            self.noted(f"the frozen part runs in every epoch: {why}")
+            return None
+        finally:
+            engine.close()
+        pairs = list(zip(splits, rows, strict=True))
+        feeds = {
+            name: FeatureFeed(
+                [found for split, found in pairs if split.name == name], one.labels,
+                self._taught(one),
+            )
+            for name, one in wanted.items()
+        }  # fmt: skip
+        return feeds, engine.name
+
+    def _views(self, name: str, wanted: Wanted, keeps: bool) -> list[SplitView]:
+        """Returns the views of a split, with what each of its images is if they are to be kept."""
+        ids_N: NDArray[np.uint8] | None = None
+        if keeps:
+            ids_N = image_ids(
+                self.job.data.splits[name].images, num_threads=workers_of(self.job.config),
+                progress=partial(self.progress, f"looking for kept features, {name}"),
+            )  # fmt: skip
+        images = wanted.images.plain()
+        if not wanted.views:
+            return [SplitView(name=name, images=images, view=None, ids_N=ids_N)]
+        spec = augmentation_spec(self.job)
+        return [
+            SplitView(
+                name=name, images=images, view=view,
+                ids_N=None if ids_N is None else view_ids(ids_N, spec=spec, view=view),
+            )
+            for view in range(wanted.views)
+        ]  # fmt: skip
+
+    def _engine(self, splits: Sequence[SplitView], fixed: str | None) -> Engine:
+        """Returns what computes. The shelf that it brings may have everything already."""
+
+        def shelf_of(engine: str) -> Shelf:
+            about = about_features(
+                self.job, self.frontier, weights=self.weights, probe=self.probe, engine=engine,
+                dtype=self.job.config.feature_dtype, device=self.device.torch_device,
+            )  # fmt: skip
+            return Shelf.open(cache_folder(), about=about, layout=self.layout)
+
+        return choose_engine(
+            self.job.model, self.frontier, engine=self.job.config.engine, fixed=fixed,
+            shelf_of=shelf_of, ids=[split.ids_N for split in splits],
+            num_images=sum(len(split.images) for split in splits),
+            example=splits[0].images.example, noted=self.noted,
+        )  # fmt: skip
+
+    def _taught(self, wanted: Wanted) -> list[Tensor]:
+        """Returns a teacher's logits_NK of each view; none without a teacher."""
+        if not wanted.images.is_taught:
+            return []
+        found = []
+        for epoch in range(wanted.views) if wanted.views else (None,):
+            parts = in_order(len(wanted.images), 128)
+            batches = wanted.images.unmixed().batches(parts, epoch=epoch)
+            found.append(torch.cat([b.teacher_BK for b in batches if b.teacher_BK is not None]))
+        return found

@@ -1,0 +1,122 @@
+"""What decides features besides the image: network, weights, preprocessing, engine, machine.
+
+Whoever changes one of these gets another key, so nothing stale is ever read. Names and versions
+alone would not do: a plugin's code changes without them. So the key also holds what the frozen part
+made of two made-up images just now.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from zoo.data.pixels import decode
+from zoo.network.blocks import within
+from zoo.network.freeze import digest
+from zoo.runs.provenance import code_digests
+
+if TYPE_CHECKING:
+    from zoo.engine.assembly.job import Job
+    from zoo.network.frontier import Frontier
+
+__all__ = ["about_features", "augmentation_spec", "frozen_digest", "probe_images"]
+
+_FORMAT = 1
+_PACKAGES = ("classifier-zoo", "torch", "torchvision", "timm", "numpy", "pillow")
+_ENGINE_PACKAGES = {"onnx": ("onnxruntime", "onnx")}
+
+
+def about_features(
+    job: Job,
+    frontier: Frontier,
+    *,
+    weights: str,
+    probe: Tensor,
+    engine: str,
+    dtype: str,
+    device: torch.device,
+) -> dict[str, Any]:
+    """Returns all that decides features besides the image, as plain data.
+
+    Args:
+        job: Model, preprocessing, channels, threads.
+        frontier: Where the network is cut.
+        weights: Digest of the frozen tensors.
+        probe: What the frozen part makes of :func:`probe_images`.
+        engine: What computes it.
+        dtype: How it is stored.
+        device: Where it computes.
+    """
+    config, model = job.config, job.choices.model
+    cut = frontier.prefix.graph if isinstance(frontier.prefix, fx.GraphModule) else "head input"
+    side = job.preprocessing.image_size
+    shape = "x".join(str(number) for number in probe.shape[1:])
+    return {
+        "what": f"{model.entry.component.name} at {side} px, {shape} before {frontier.name}, "
+        f"{engine} {dtype}",
+        "format": _FORMAT,
+        "model": {"spec": model.spec, "package": model.entry.origin},
+        "network": _digest_of_text(f"{job.model!r}\0{cut}"),
+        "frontier": frontier.name,
+        "weights": weights,
+        "probe": digest({"probe": probe}),
+        "preprocessing": {key: str(value) for key, value in asdict(job.preprocessing).items()},
+        "pixels": _digest_of_code(Path(decode.__file__).parent),
+        "channels": config.channels,
+        "channels_last": config.channels_last,
+        "engine": [engine, *(_version(name) for name in _ENGINE_PACKAGES.get(engine, ()))],
+        "dtype": dtype,
+        "machine": [
+            device.type, torch.get_num_threads(), torch.backends.cpu.get_cpu_capability(),
+            torch.cuda.get_device_name(device) if device.type == "cuda" else "",
+        ],
+        "packages": {name: _version(name) for name in _PACKAGES},
+    }  # fmt: skip
+
+
+def augmentation_spec(job: Job) -> str:
+    """Returns all that decides how views are augmented: what, its code, and the seed."""
+    choices = job.choices.transforms
+    packages = [choice.entry.component.target.partition(":")[0].partition(".")[0]
+                for choice in choices]  # fmt: skip
+    specs = [(choice.spec, choice.entry.origin) for choice in choices]
+    return f"{specs} {code_digests(['zoo', *packages])} seed {job.config.seed}"
+
+
+def frozen_digest(model: nn.Module, trained: Collection[str]) -> str:
+    """Returns the SHA-256 of every parameter and buffer that does not train, computed ones too."""
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    return digest({name: t for name, t in tensors.items() if not within(name, trained)})
+
+
+def probe_images(job: Job, device: torch.device) -> Tensor:
+    """Returns two made-up images as the network is given them, the same each time."""
+    side = job.preprocessing.image_size
+    numbers = torch.Generator().manual_seed(0)
+    made = torch.randn(2, job.config.channels, side, side, generator=numbers)
+    layout = torch.channels_last if job.config.channels_last else torch.contiguous_format
+    return made.to(device).contiguous(memory_format=layout)
+
+
+def _digest_of_code(folder: Path) -> str:
+    """Returns the SHA-256 of a room's files: how a file becomes pixels is in no version."""
+    texts = [path.read_bytes() for path in sorted(folder.glob("*.py"))]
+    return hashlib.sha256(b"\0".join(texts)).hexdigest()
+
+
+def _digest_of_text(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,274 @@
+"""The data that a run is examined on: its own, or other data with classes matched by name.
+
+    --data D where D is        splits
+    a folder of images         train, val, test as its folders say; else all images are "all"
+    what else --data takes     its own test split; "all" where it has none
+    not given                  what the run was trained on
+
+``--split all`` joins all splits of any data. Whoever tries a classifier on other data wants all of
+it looked at: what is not split already is not split for that.
+
+Suffixes: N images, K classes of the run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL.Image import Image
+
+from zoo.config import RunConfig
+from zoo.data.reading.folder import CLASS_NAMES_FORMAT, MAX_CLASS_NAMES_BYTES, FileImages
+from zoo.data.reading.headers import read_headers, refuse_or_skip
+from zoo.data.reading.partition import SPLIT_NAMES, digest
+from zoo.data.reading.scan import CLASS_NAMES_FILE, Scan, listed, scan_folder
+from zoo.data.reading.tables import SUFFIXES as TABLES
+from zoo.data.reading.tables import read_table
+from zoo.engine.assembly.choices import names_a_path
+from zoo.engine.assembly.reading import read_data, read_source
+from zoo.errors import DataError, UsageError, printable
+from zoo.protocols import DataSet, Images, OnBad, PixelImages, SourcedImages, Split
+from zoo.registry import Registry, parse_choice
+
+__all__ = ["ALL", "other_data", "own_data", "split_of", "with_classes"]
+
+ALL = "all"
+"""The split that joins all others."""
+
+_UNSPLIT = (0.5, 0.5)
+# Shares that make no test split: one that is there is the data's own.
+
+_UNKNOWN = -1
+
+
+def own_data(config: RunConfig, registry: Registry) -> DataSet:
+    """Returns what a run was trained on, as it is now."""
+    by_path = names_a_path(config.data, registry)
+    return read_data(config, None if by_path else parse_choice(registry, "dataset", config.data))
+
+
+def other_data(
+    source: str, *, classes: Sequence[str], seed: int, on_bad: OnBad, registry: Registry
+) -> DataSet:
+    """Returns data that a run was not trained on, with the splits that it has of its own.
+
+    Args:
+        source: As ``--data``.
+        classes: The run's: a folder named ``train`` may be of pictures of trains.
+        seed: Of a split, where a reader makes one all the same.
+        on_bad: What to do about images that cannot be read.
+        registry: Where the name of a data set may be found.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    if not names_a_path(source, registry):
+        return read_source(
+            parse_choice(registry, "dataset", source), seed=seed, split=_UNSPLIT, on_bad=on_bad
+        )
+    place = Path(source)
+    scan = scan_folder(place) if place.is_dir() else Scan()
+    if scan.sizes:
+        return _folder(place, scan, classes=classes, on_bad=on_bad)
+    if source.lower().endswith(TABLES):
+        _refuse_unlabelled(place)
+    return read_source(source, seed=seed, split=_UNSPLIT, on_bad=on_bad)
+
+
+def split_of(data: DataSet, named: str | None, *, own: bool) -> tuple[str, Split]:
+    """Returns the split that is examined, and its name.
+
+    Args:
+        data: Where it is from.
+        named: What the user asked for.
+        own: Whether it is the run's own data.
+
+    Raises:
+        UsageError: There is no such split.
+    """
+    default = "test" if "test" in data.splits else "val" if own else ALL
+    name = named or default
+    if name == ALL and ALL not in data.splits:
+        return ALL, _joined(list(data.splits.values()))
+    if name not in data.splits:
+        raise UsageError(
+            f"{printable(data.name)} has no split {printable(name)!r}",
+            found=f"there are {', '.join(dict.fromkeys([*data.splits, ALL]))}",
+            hint="choose another --split",
+        )
+    return name, data.splits[name]
+
+
+def with_classes(
+    data: DataSet, split: Split, classes: Sequence[str], *, multi_label: bool
+) -> Split:
+    """Returns a split whose labels are indices into a run's classes, matched by name.
+
+    Args:
+        data: What the split is of.
+        split: Its labels are indices into the classes of ``data``.
+        classes: The run's.
+        multi_label: Whether an image can have any number of labels, to the run.
+
+    Raises:
+        DataError: Images are of classes that the run does not know, or have several labels where
+            the run gives one.
+    """
+    if data.multi_label != multi_label:
+        several, one = ("the data", "the run") if data.multi_label else ("the run", "the data")
+        raise DataError(
+            f"{printable(data.name)} does not fit the run",
+            found=f"an image has several labels in {several}, one in {one}",
+        )
+    place = {name: index for index, name in enumerate(classes)}
+    position_K = np.asarray([place.get(name, _UNKNOWN) for name in data.classes], dtype=np.int64)
+    if data.multi_label and split.targets_NK is not None:
+        present = np.flatnonzero(split.targets_NK.any(axis=0))
+    else:
+        present = np.unique(split.labels_N[split.labels_N >= 0])
+    unknown = [data.classes[index] for index in present if position_K[index] == _UNKNOWN]
+    if unknown:
+        raise DataError(
+            f"{printable(data.name)} has {len(unknown)} classes that the run does not know: "
+            f"{listed(unknown, most=8)}",
+            found=f"the run knows {len(classes)}: {listed(classes, most=8)}",
+            hint="remove or rename them; for predictions without labels: zoo predict RUN PATHS",
+        )
+    known_N = split.labels_N >= 0
+    labels_N = np.full(len(split.labels_N), _UNKNOWN, dtype=np.int64)
+    labels_N[known_N] = position_K[split.labels_N[known_N]]
+    targets_NK = None
+    if data.multi_label and split.targets_NK is not None:
+        targets_NK = np.zeros((len(labels_N), len(classes)), dtype=np.float32)
+        kept = position_K >= 0
+        targets_NK[:, position_K[kept]] = split.targets_NK[:, kept]
+    return replace(split, labels_N=labels_N, targets_NK=targets_NK)
+
+
+def _folder(root: Path, scan: Scan, *, classes: Sequence[str], on_bad: OnBad) -> DataSet:
+    """Returns the images below a folder; those outside any class folder without a label."""
+    tops = {name.partition("/")[0] for name in scan.sizes if "/" in name}
+    named = {} if tops <= set(classes) else SPLIT_NAMES
+    splits = {top: named[top.lower()] for top in tops if top.lower() in named}
+    real = _real_names(root)
+    headers = read_headers(root, list(scan.sizes))
+    notes = [*scan.notes, *refuse_or_skip(headers.bad, on_bad=on_bad, total=len(scan.sizes),
+                                          where=printable(root))]  # fmt: skip
+    rows: dict[str, list[tuple[str, str | None]]] = {}
+    for name in scan.sizes:
+        if name in headers.bad:
+            continue
+        top, _, inner = name.partition("/")
+        split = splits.get(top)
+        folder, slash, _ = (inner if split else name).partition("/")
+        label = real.get(folder, folder) if slash else None
+        rows.setdefault(split or ALL, []).append((name, label))
+    if splits and (loose := rows.pop(ALL, None)):
+        notes.append(
+            f"left out {len(loose)} images in no split: {listed([n for n, _ in loose], most=3)}"
+        )
+    found = tuple(
+        sorted({label for part in rows.values() for _, label in part if label is not None})
+    )
+    place: Mapping[str | None, int] = {name: i for i, name in enumerate(found)}
+    return DataSet(
+        name=root.resolve().name or str(root), classes=found, bad=headers.bad, notes=notes,
+        splits={
+            split: Split(
+                images=FileImages(root=root, names=tuple(name for name, _ in part)),
+                labels_N=np.asarray([place.get(label, _UNKNOWN) for _, label in part], np.int64),
+            )
+            for split, part in sorted(rows.items())
+        },
+        fingerprint=digest(
+            f"{split}\0{label}\0{name}\0{scan.sizes[name]}"
+            for split, part in rows.items() for name, label in part
+        ),
+    )  # fmt: skip
+
+
+def _real_names(root: Path) -> Mapping[str, str]:
+    """Returns the class names that ``zoo data import`` could not make folder names of."""
+    file = root / CLASS_NAMES_FILE
+    try:
+        if not file.is_file() or file.stat().st_size > MAX_CLASS_NAMES_BYTES:
+            return {}
+        table = json.loads(file.read_bytes())
+        if table["format"] != CLASS_NAMES_FORMAT:
+            return {}
+        return {str(folder): str(name) for folder, name in table["folders"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {}
+
+
+def _refuse_unlabelled(path: Path) -> None:
+    """Says what a table without labels is good for."""
+    from zoo.data.reading.columns import Wanted, find_columns
+
+    names, where = read_table(path).columns, printable(path)
+    try:
+        find_columns(names, Wanted(), where=where)
+    except DataError:
+        find_columns((*names, "label"), Wanted(), where=where)  # or it is the images that lack
+        raise DataError(
+            f"{where} has no labels to compare with", found=f"the columns {listed(names)}",
+            hint=f"zoo predict RUN {where}",
+        ) from None  # fmt: skip
+
+
+# ---- all splits as one ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Joined:
+    """The images of several splits, one after the other."""
+
+    parts: Sequence[Images]
+    ends: Sequence[int]
+
+    def __len__(self) -> int:
+        return self.ends[-1]
+
+    def read(self, index: int) -> Image:
+        part, inner = self._find(index)
+        return part.read(inner)
+
+    def source(self, index: int) -> Path | bytes | None:
+        part, inner = self._find(index)
+        return part.source(inner) if isinstance(part, SourcedImages) else None
+
+    def name(self, index: int) -> str:
+        part, inner = self._find(index)
+        return part.name(inner)
+
+    def _find(self, index: int) -> tuple[Images, int]:
+        which = int(np.searchsorted(self.ends, index, side="right"))
+        return self.parts[which], index - (self.ends[which - 1] if which else 0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _JoinedPixels(_Joined):
+    """The same, decoded already."""
+
+    pixels: NDArray[np.uint8]
+
+
+def _joined(splits: Sequence[Split]) -> Split:
+    """Returns all images of some splits as one."""
+    images = [split.images for split in splits]
+    ends = np.cumsum([len(part) for part in images]).tolist()
+    stacks = [part.pixels for part in images if isinstance(part, PixelImages)]
+    whole: Images = _Joined(images, ends)
+    if len(stacks) == len(images) and len({stack.shape[1:] for stack in stacks}) == 1:
+        whole = _JoinedPixels(images, ends, np.concatenate(stacks))
+    targets = [split.targets_NK for split in splits if split.targets_NK is not None]
+    return Split(
+        images=whole,
+        labels_N=np.concatenate([split.labels_N for split in splits]),
+        targets_NK=np.concatenate(targets) if len(targets) == len(splits) else None,
+    )

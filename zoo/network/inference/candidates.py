@@ -1,0 +1,112 @@
+"""Makes engines for one network, and lets through only those that give the network's outputs.
+
+B batch, C channels, S rows or columns (images are square).
+"""
+
+from __future__ import annotations
+
+import copy
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from zoo.errors import PluginError, printable
+from zoo.network.inference.exporting import Exporter, onnx_bytes
+from zoo.network.inference.folding import folded_copy
+from zoo.network.inference.forwards import FoldedForward, OnnxForward, TorchForward, device_of
+from zoo.network.inference.proof import TOLERANCE, apart, proof_batches
+
+__all__ = ["Candidates"]
+
+_DEVICE_TOLERANCE = 1e-2
+"""For a network on a GPU: both ways round as the GPU does, TF32's 10 bits at the worst."""
+
+
+class Candidates:
+    """The engines that one network can have.
+
+    Args:
+        model: The network, which is left as it is.
+        example_BCSS: At least one image, on any device. A network may write into a copy only.
+    """
+
+    def __init__(self, model: nn.Module, example_BCSS: Tensor) -> None:
+        self._model = model
+        with torch.inference_mode(mode=False):
+            self._batches = proof_batches(example_BCSS)
+        self.device = device_of(model)
+        self.plain = TorchForward(model)
+        self.refused: list[str] = []
+        """Why engines were refused, in words."""
+
+    @property
+    def num_layers(self) -> int:
+        """How many modules without parts the network has: an export takes time for each."""
+        return sum(next(module.children(), None) is None for module in self._model.modules())
+
+    @cached_property
+    def folded(self) -> FoldedForward | None:
+        """The folded copy on the network's device, None if it is refused."""
+        if self._twin is None:
+            return None
+        if self.device.type == "cpu":
+            return FoldedForward(self._twin)
+        forward = FoldedForward(copy.deepcopy(self._twin).to(self.device))
+        distance = apart(forward, self._batches, self._expected)
+        return forward if self._same("folded", distance, _DEVICE_TOLERANCE) else None
+
+    def onnx(self, exporter: Exporter) -> OnnxForward | None:
+        """Returns a session of ONNX Runtime, None if it is refused."""
+        if self.device.type != "cpu":
+            self._refuse(f"onnx runs on the CPU, the network is on {self.device.type}")
+            return None
+        try:
+            content = onnx_bytes(self._twin or self._model, self._batches[0], exporter=exporter)
+            forward = OnnxForward(content)
+            distance = apart(forward, self._batches, self._expected)
+        except PluginError as error:
+            # The word of the exporter that proves is the one that counts.
+            if exporter == "proved":
+                self._refuse(f"{error.what}: {error.found}")
+            return None
+        # ONNX Runtime's own errors, say for an operator that it has not.
+        except Exception as error:
+            self._refuse(f"onnx: {_in_words(error)}")
+            return None
+        return forward if self._same("onnx", distance, TOLERANCE) else None
+
+    @cached_property
+    def _expected(self) -> list[Tensor]:
+        """What the network gives for the batches of the proof."""
+        return [self.plain(batch.clone()) for batch in self._batches]
+
+    @cached_property
+    def _twin(self) -> nn.Module | None:
+        """The folded copy on the CPU, proved there: its float32 has all 24 bits."""
+        try:
+            twin, _ = folded_copy(self._model, self._batches[0])
+            batches, expected = list(self._batches), self._expected
+            if self.device.type != "cpu":
+                plain = TorchForward(copy.deepcopy(self._model).cpu())
+                batches = [batch.cpu() for batch in batches]
+                expected = [plain(batch.clone()) for batch in batches]
+            distance = apart(FoldedForward(twin), batches, expected)
+        # A network that cannot be copied, or that looks for its norms: whatever it raises.
+        except Exception as error:
+            self._refuse(f"folded: {_in_words(error)}")
+            return None
+        return twin if self._same("folded", distance, TOLERANCE) else None
+
+    def _same(self, name: str, distance: float, tolerance: float) -> bool:
+        if distance > tolerance:
+            self._refuse(f"{name} gives other outputs than the network ({distance:.1g} apart)")
+        return distance <= tolerance
+
+    def _refuse(self, reason: str) -> None:
+        if reason not in self.refused:
+            self.refused.append(reason)
+
+
+def _in_words(error: Exception) -> str:
+    return printable(" ".join(str(error).split())[:120] or type(error).__name__)

@@ -1,0 +1,200 @@
+"""The engines as functions from images to outputs.
+
+B batch, C channels, S rows or columns (images are square).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+T = TypeVar("T")
+
+__all__ = ["FoldedForward", "Forward", "OnnxForward", "TorchForward", "device_of", "images_at_once"]
+
+# Activations that leave the processor's cache cost more than the larger batch saves. Images/s of
+# mobilenetv3_large, folded, one thread, 128, 64, 32 and 8 at once of 64 pixels: 981, 1210, 1140 and
+# 701; 32, 16, 8, 4 and 1 at once of 224 pixels: 87, 109, 118, 114 and 88. ONNX Runtime gains up to
+# a tenth (AMD EPYC, torch 2.14.1, medians of 5; benchmarks/inference.py slices).
+PIXELS_AT_ONCE = 64 * 64 * 64
+"""How many pixels of a batch each thread of a CPU works on at a time."""
+
+
+class Forward(Protocol):
+    """A network as a function for inference.
+
+    Returns ordinary tensors (they may take part in training), on the CPU from ``onnx`` and else on
+    the network's device. ``folded`` and ``onnx`` hold the weights of the moment they were made;
+    ``torch`` is the network itself. Do not use one in two threads at once.
+    """
+
+    @property
+    def name(self) -> str:
+        """``torch``, ``folded`` or ``onnx``."""
+
+    @property
+    def version(self) -> str:
+        """What the outputs' last bits hang on besides the weights, like ``onnxruntime 1.23.2``."""
+
+    def __call__(self, images_BCSS: Tensor) -> Tensor:
+        """Returns the outputs, in the order of the images, for any number of them.
+
+        Args:
+            images_BCSS: float32, normalised, of the size of the example; on any device.
+        """
+
+    def close(self) -> None:
+        """Frees what the engine holds. It cannot be called any more."""
+
+
+class TorchForward:
+    """The network itself, the whole batch at once, as it trains but in evaluation mode."""
+
+    name = "torch"
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model: nn.Module | None = model
+        self.version = f"torch {torch.__version__}"
+
+    def __call__(self, images_BCSS: Tensor) -> Tensor:
+        """Returns the outputs; the network's training modes are as before."""
+        model = _open(self._model)
+        with _evaluation(model), torch.inference_mode():
+            outputs: Tensor = model(images_BCSS.to(device_of(model)))
+        return _ordinary([outputs])
+
+    def close(self) -> None:
+        """Lets go of the network."""
+        self._model = None
+
+
+class FoldedForward:
+    """A folded copy (:mod:`zoo.network.inference.folding`), in slices that fit the cache."""
+
+    name = "folded"
+
+    def __init__(self, twin: nn.Module) -> None:
+        self._twin: nn.Module | None = twin
+        self.version = f"torch {torch.__version__}"
+
+    def __call__(self, images_BCSS: Tensor) -> Tensor:
+        """Returns the outputs."""
+        twin = _open(self._twin)
+        device = device_of(twin)
+        outputs = []
+        with torch.inference_mode():
+            for part in _slices(images_BCSS, device):
+                laid = part.to(device).contiguous(memory_format=torch.channels_last)
+                outputs.append(twin(laid))
+        return _ordinary(outputs)
+
+    def close(self) -> None:
+        """Lets go of the copy."""
+        self._twin = None
+
+
+class OnnxForward:
+    """A session of ONNX Runtime on the CPU, with as many threads as torch has."""
+
+    name = "onnx"
+
+    def __init__(self, content: bytes) -> None:
+        """Makes a session of a serialised model with one input and one output.
+
+        Raises:
+            Exception: ONNX Runtime does not take it; its errors are no exported classes.
+        """
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.inter_op_num_threads = 1
+        # Threads that spin while they wait take the processor from those that decode images.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 4  # what fails is raised, too
+        self._session: onnxruntime.InferenceSession | None = onnxruntime.InferenceSession(
+            content, options, providers=["CPUExecutionProvider"]
+        )
+        (given,), (returned,) = self._session.get_inputs(), self._session.get_outputs()
+        self._input, self._output = given.name, returned.name
+        self.version = f"onnxruntime {version('onnxruntime')}, torch {torch.__version__}"
+
+    def __call__(self, images_BCSS: Tensor) -> Tensor:
+        """Returns the outputs, on the CPU."""
+        session = _open(self._session)
+        images = images_BCSS.detach().to("cpu", torch.float32)
+        outputs = []
+        for part in _slices(images, images.device):
+            (output,) = session.run([self._output], {self._input: part.contiguous().numpy()})
+            outputs.append(torch.from_numpy(output))
+        return _ordinary(outputs)
+
+    def close(self) -> None:
+        """Ends the session and its threads."""
+        self._session = None
+
+
+def images_at_once(images_BCSS: Tensor, device: torch.device) -> int:
+    """Returns how many images of a batch an engine should work on at a time, at least one.
+
+    The parts of a batch are about equally large.
+
+    >>> images_at_once(torch.empty(500, 3, 224, 224, device="meta"), torch.device("cuda"))
+    500
+    """
+    batch = max(len(images_BCSS), 1)
+    if device.type != "cpu":
+        return batch
+    pixels = max(images_BCSS.shape[-1] * images_BCSS.shape[-2], 1)
+    most = max(PIXELS_AT_ONCE * torch.get_num_threads() // pixels, 1)
+    num_parts = -(-batch // most)
+    return -(-batch // num_parts)
+
+
+def _slices(images_BCSS: Tensor, device: torch.device) -> Iterator[Tensor]:
+    """Yields the parts of a batch, one of no images if there are none."""
+    number = images_at_once(images_BCSS, device)
+    for begin in range(0, max(len(images_BCSS), 1), number):
+        yield images_BCSS[begin : begin + number]
+
+
+def _ordinary(outputs: list[Tensor]) -> Tensor:
+    """Returns the parts as one tensor that autograd may keep, whatever mode the caller is in."""
+    with torch.inference_mode(mode=False):
+        return torch.cat(outputs) if len(outputs) > 1 else outputs[0].clone()
+
+
+def _open(held: T | None) -> T:
+    if held is None:
+        raise RuntimeError("the inference engine was closed")
+    return held
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Returns the device of a network's weights, the CPU if it has none."""
+    for tensors in (model.parameters, model.buffers):
+        tensor = next(tensors(), None)
+        if tensor is not None:
+            return tensor.device
+    return torch.device("cpu")
+
+
+@contextmanager
+def _evaluation(model: nn.Module) -> Iterator[None]:
+    """Puts the network in evaluation mode, and each module back in its own mode afterwards."""
+    training = [module for module in model.modules() if module.training]
+    if training:
+        model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
