@@ -1,13 +1,18 @@
-"""How long the light commands take, against bare imports. Whole processes, alternating.
+"""How long the light commands take, and a run until its first step is made, against bare imports.
 
-python benchmarks/startup.py [--runs 15]
+Whole processes, alternating. The second table is of processor time, and of what a loop written by
+hand has to import and build before it can make the same step.
+
+python benchmarks/startup.py [--runs 15] [--model mobilenetv3] [--only light|run]
 """
 
 from __future__ import annotations
 
 import argparse
+import resource
 import shutil
 import statistics
+import tempfile
 from functools import partial
 
 from common import alternate, machine, python, seconds_of, spread
@@ -16,10 +21,76 @@ BARE = "import click, pluggy, importlib.metadata"
 TIMM = "import timm; timm.list_models()"
 
 
+BY_HAND = """
+import timm, torch
+model = timm.create_model({name!r}, num_classes=10)
+optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+logits = model(torch.rand(64, 3, 64, 64))
+torch.nn.functional.cross_entropy(logits, torch.zeros(64).long()).backward()
+optimizer.step()
+"""
+
+FIRST_STEP = """
+import os, sys, time
+import zoo
+from zoo.engine.events import Observer
+
+class Stop(Observer):
+    def step_ended(self, *told, **more):
+        sys.stdout.flush()
+        os._exit(0)
+
+zoo.run(model={model!r}, weights="none", data="fashion-mini", limit=200, img_size=64, epochs=1,
+        freeze_epochs=0, aug="none", runs={folder!r}, observer=Stop())
+"""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=15)
-    runs = parser.parse_args().runs
+    parser.add_argument("--model", default="mobilenetv3")
+    parser.add_argument("--only", choices=("light", "run"))
+    args = parser.parse_args()
+    print(machine())
+    if args.only != "run":
+        light(args.runs)
+    if args.only != "light":
+        first_step(args.model, args.runs)
+
+
+def processor_seconds(command: list[str]) -> float:
+    """Returns the processor time of a command that succeeds."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds_of(command)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def first_step(model: str, runs: int) -> None:
+    """Prints the processor time until the first step is made."""
+    timm_name = {"mobilenetv3": "mobilenetv3_large_100"}.get(model, model)
+    with tempfile.TemporaryDirectory() as folder:
+        codes = {
+            "import torch": "import torch",
+            "import torch, timm": "import torch, timm",
+            "a step by hand": BY_HAND.format(name=timm_name),
+            "zoo's first step": FIRST_STEP.format(model=model, folder=folder),
+        }
+        commands = {name: [python(), "-c", code] for name, code in codes.items()}
+        for command in commands.values():
+            seconds_of(command)
+        times = alternate(
+            runs, *(partial(processor_seconds, command) for command in commands.values())
+        )
+    print(f"| {model}, until | processor seconds |\n| --- | --- |")
+    for name, values in zip(commands, times, strict=True):
+        print(f"| {name} | {spread(values)} |")
+    over = [ours - bare for bare, ours in zip(times[2], times[3], strict=True)]
+    print(f"| zoo's own share, pair by pair | {spread(over)} |")
+
+
+def light(runs: int) -> None:
+    """Prints how long the light commands take."""
     zoo = shutil.which("zoo")
     if zoo is None:
         raise SystemExit("zoo is not on PATH; pip install . first")
@@ -32,7 +103,6 @@ def main() -> None:
     for command in commands.values():
         seconds_of(command)  # warm the file cache
     times = alternate(runs, *(partial(seconds_of, command) for command in commands.values()))
-    print(machine())
     print(f"{'command':60} {'seconds':32} {'x bare':>7} {'timm / this':>12}")
     bare, timm = times[0], times[3]
     for name, values in zip(commands, times, strict=True):

@@ -6,8 +6,14 @@ tensor, the engine also counts its randomness, watches the loss and sums its met
     python benchmarks/step.py [--model mobilenetv3] [--size 64] [--batch 64] [--runs 7] [--own]
         [--ema 0.999] [--callbacks]
 
-Without --own both use torch's own depthwise gradient; with it the engine uses zoo's. --ema has the
-engine follow an average of the weights; --callbacks has it tell csv and tensorboard each step.
+    python benchmarks/step.py --layers       1x1 convolutions against the matrix product, by shape
+
+Without --own both use torch's own convolutions, and memory as glibc gives it; with it the engine
+has what a run has: zoo's depthwise gradient and matrix products, and freed memory kept. --ema has
+it follow an average of the weights; --callbacks has it tell csv and tensorboard each step.
+
+Ratios are of wall time, and of processor time, which with --threads 1 does not depend on what else
+the machine does.
 """
 
 from __future__ import annotations
@@ -17,7 +23,10 @@ import copy
 import statistics
 import tempfile
 import time
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,6 +36,7 @@ from torch.nn import functional
 from zoo.config import RunConfig
 from zoo.data.batches import repeated_draws
 from zoo.data.pixels.store import Store
+from zoo.engine.allocator import freed_memory_kept
 from zoo.engine.assembly.groups import parameter_groups
 from zoo.engine.assembly.phases import plan_of
 from zoo.engine.callbacks import listening
@@ -40,6 +50,7 @@ from zoo.engine.step.update import Update
 from zoo.network.depthwise import accelerate_depthwise
 from zoo.network.freeze import set_modes
 from zoo.network.head import find_head
+from zoo.network.pointwise import accelerate_pointwise, pointwise_conv2d
 from zoo.protocols import Preprocessing, Split
 from zoo.registry import Registry, build, parse_choice, parse_choices
 
@@ -63,11 +74,15 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--own", action="store_true")
+    parser.add_argument("--layers", action="store_true")
     parser.add_argument("--ema", type=float, default=0.0)
     parser.add_argument("--callbacks", action="store_true")
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
+    if args.layers:
+        layers(args.batch, args.runs)
+        return
     registry = Registry.installed()
     torch.manual_seed(0)
     model = build(parse_choice(registry, "model", args.model), num_classes=10, channels=3,
@@ -90,16 +105,17 @@ def main() -> None:
     bare_images = bare_images.contiguous(memory_format=torch.channels_last)
     bare_labels = torch.from_numpy(labels)
 
-    def bare() -> float:
-        start = time.perf_counter()
+    def bare() -> Cost:
+        start = now()
         for index in torch.randperm(num).split(args.batch):
             bare_optimizer.zero_grad(set_to_none=True)
             functional.cross_entropy(bare_model(bare_images[index]), bare_labels[index]).backward()
             bare_optimizer.step()
-        return num / (time.perf_counter() - start)
+        return since(start, num)
 
     engine_model = copy.deepcopy(model)
     accelerate_depthwise(engine_model, enabled=args.own)
+    accelerate_pointwise(engine_model, enabled=args.own)
     config = RunConfig(model=args.model, batch_size=args.batch, lr=1e-4, device="cpu")
     device = Device.open(config)
     preprocessing = Preprocessing(image_size=args.size)
@@ -125,7 +141,7 @@ def main() -> None:
     (phase,) = plan_of(RunConfig(freeze_epochs=0, epochs=1, norm="train"))
     chosen = parse_choices(registry, "callback", "csv+tensorboard") if args.callbacks else ()
 
-    def engine() -> float:
+    def engine() -> Cost:
         steps = 0
 
         def step_ended(step: int, num_steps: int, value: float | None) -> None:
@@ -135,10 +151,11 @@ def main() -> None:
             told.step_measured(steps_done=steps, lr=1e-4, loss=value)
 
         set_modes(engine_model, ("",), hold_statistics=False)
-        start = time.perf_counter()
-        train_epoch(training, epoch=0, first_step=0, meter=Meter(device.torch_device),
-                    lr_factor=lambda step, steps: 1.0, step_ended=step_ended)  # fmt: skip
-        return num / (time.perf_counter() - start)
+        with freed_memory_kept() if args.own else nullcontext():
+            start = now()
+            train_epoch(training, epoch=0, first_step=0, meter=Meter(device.torch_device),
+                        lr_factor=lambda step, steps: 1.0, step_ended=step_ended)  # fmt: skip
+            return since(start, num)
 
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -146,13 +163,77 @@ def main() -> None:
     ):
         bare(), engine()  # warm up
         bare_speed, engine_speed = alternate(args.runs, bare, engine)
-    ratios = [b / a for a, b in zip(bare_speed, engine_speed, strict=True)]
     print(machine(), f"{torch.get_num_threads()} threads")
     print(f"{args.model}, {args.size} pixels, batch {args.batch}, {args.steps} steps a run")
-    print(f"bare loop  {spread(bare_speed)} images/s")
-    print(f"engine     {spread(engine_speed)} images/s")
-    print(f"engine / bare, pair by pair: {statistics.median(ratios):.3f} "
-          f"({min(ratios):.3f} to {max(ratios):.3f})")  # fmt: skip
+    for name, wall in (("wall time", True), ("processor time", False)):
+        bares, engines = (
+            [cost.wall if wall else cost.processor for cost in costs]
+            for costs in (bare_speed, engine_speed)
+        )
+        ratios = [b / a for a, b in zip(bares, engines, strict=True)]
+        print(f"bare loop  {spread(bares)} images/s of {name}")
+        print(f"engine     {spread(engines)} images/s of {name}")
+        print(f"engine / bare, pair by pair: {statistics.median(ratios):.3f} "
+              f"({min(ratios):.3f} to {max(ratios):.3f})")  # fmt: skip
+
+
+class Cost(NamedTuple):
+    """Images per second of the clock, and of the processor's time."""
+
+    wall: float
+    processor: float
+
+
+def now() -> Cost:
+    return Cost(time.perf_counter(), time.process_time())
+
+
+def since(start: Cost, num_images: int) -> Cost:
+    end = now()
+    return Cost(num_images / (end.wall - start.wall), num_images / (end[1] - start[1]))
+
+
+LAYERS = ((960, 240, 1), (960, 1280, 1), (72, 24, 1), (16, 8, 1), (160, 960, 2), (112, 672, 4),
+          (40, 240, 8), (16, 16, 32))  # fmt: skip
+
+
+def layers(batch: int, runs: int) -> None:
+    """Prints how many times as long a 1x1 convolution takes as the matrix product."""
+    print(machine(), f"{torch.get_num_threads()} threads, batch {batch}, processor time")
+    print("| channels | map | forward | forward and backward |\n| --- | --- | --- | --- |")
+
+    def product(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        if x.shape[2] == 1:
+            return pointwise_conv2d(x, weight)
+        return functional.linear(x.permute(0, 2, 3, 1), weight.flatten(1)).permute(0, 3, 1, 2)
+
+    for channels, out, side in LAYERS:
+        x, weight, grad = (
+            torch.randn(shape).contiguous(memory_format=torch.channels_last)
+            for shape in (
+                (batch, channels, side, side), (out, channels, 1, 1), (batch, out, side, side)
+            )
+        )  # fmt: skip
+        x.requires_grad_(), weight.requires_grad_()
+
+        def seconds(function: Any, backward: bool, x: Any = x, w: Any = weight,
+                    grad: Any = grad) -> float:  # fmt: skip
+            start = time.process_time()
+            for _ in range(20):
+                output = function(x, w)
+                if backward:
+                    torch.autograd.grad(output, (x, w), grad)
+            return time.process_time() - start
+
+        cells = []
+        for backward in (False, True):
+            seconds(functional.conv2d, backward), seconds(product, backward)  # warm up
+            theirs, ours = alternate(
+                runs, partial(seconds, functional.conv2d, backward),
+                partial(seconds, product, backward),
+            )  # fmt: skip
+            cells.append(spread([a / b for a, b in zip(theirs, ours, strict=True)]))
+        print(f"| {channels} to {out} | {side}x{side} | {cells[0]} | {cells[1]} |")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ os.environ["ZOO_OFFLINE"] = "1"
 def _own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the settings or the cache of whoever runs it."""
     monkeypatch.setenv("ZOO_SETTINGS", str(tmp_path / "settings" / "settings.toml"))
-    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("ZOO_CACHE", f"{tmp_path}-cache")
     monkeypatch.delenv("ZOO_PLUGINS", raising=False)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +17,7 @@ from zoo.protocols import Preprocessing
 
 @pytest.fixture
 def cache(tmp_path):
-    return tmp_path / "cache"
+    return Path(f"{tmp_path}-cache")
 
 
 def entry(cache, kind, key, *, size, age, what=""):

@@ -56,7 +56,7 @@ def data(shapes_folder, tmp_path):
 
 @pytest.fixture
 def cache(tmp_path):
-    return tmp_path / "cache" / "features"
+    return Path(f"{tmp_path}-cache") / "features"
 
 
 def best(result):
@@ -440,6 +440,27 @@ def test_averages_of_frozen_epochs_are_scored_on_features(train, passes):
     options = {**FROZEN, "freeze_epochs": 4, "soup": 3, "swa": 2, "monitor": "val_loss"}
     train(**options)
     assert passes == [24, 8, 8]
+
+
+DECIDING = """
+        x = self.body(x).relu().mean((2, 3))
+        return self.head(x) if x.sum() > -1e9 else self.head(-x)
+"""
+
+
+def test_a_network_that_cannot_be_cut_trains_whole_and_says_so(
+    make_plugin, shapes_folder, tmp_path
+):
+    code = PLUGIN.replace("return self.head(CODE(self.body(x)).mean((2, 3)))", DECIDING.strip())
+    make_plugin("deciding", code.replace("'net'", "'deciding'"))
+    watch = Watch()
+    base = {"model": "deciding", "data": str(shapes_folder), "img_size": 16, "threads": 1,
+            "runs": str(tmp_path / "runs"), "aug": "none", "epochs": None}  # fmt: skip
+    zoo.run(
+        base, phases="last-1:epochs=1+head:epochs=1", registry=Registry.installed(), observer=watch
+    )
+    assert watch.cached == [False, True], "the head needs no graph"
+    assert any("runs in every epoch: its code cannot be traced" in note for note in watch.notes)
 
 
 def test_contradictions_are_told(registry, shapes_folder):

@@ -51,7 +51,7 @@ def test_the_cache_may_be_there_or_gone(train, registry, tmp_path, options):
     for after, gone in ((2, True), (8, False), (14, True)):
         path = stopped(train, tmp_path / f"stopped-{after}", after, **options)
         if gone:
-            shutil.rmtree(tmp_path / "cache", ignore_errors=True)
+            shutil.rmtree(f"{tmp_path}-cache", ignore_errors=True)
         zoo.resume(path, registry=registry)
         assert compare_runs(straight.path, path).verdict.startswith("bit-identical")
 
@@ -74,7 +74,7 @@ def test_the_engine_is_that_of_the_beginning(train, registry, tmp_path, monkeypa
     assert {phase: saved["engine"] for phase, saved in record.items()} == {
         "0": "folded", "1": "folded",
     }  # fmt: skip
-    shutil.rmtree(tmp_path / "cache")
+    shutil.rmtree(f"{tmp_path}-cache")
     asked.clear()
     zoo.resume(path, registry=registry)
     assert set(asked) == {"folded"}
@@ -84,7 +84,7 @@ def test_the_engine_is_that_of_the_beginning(train, registry, tmp_path, monkeypa
 def test_features_with_other_bits_are_told(train, registry, tmp_path, monkeypatch):
     """As if another version of the engine had computed them anew."""
     path = stopped(train, tmp_path / "stopped", 2)
-    shutil.rmtree(tmp_path / "cache")
+    shutil.rmtree(f"{tmp_path}-cache")
     from zoo.engine.features import collect
 
     real = collect.computed

@@ -21,6 +21,9 @@ __all__ = ["GROUPS", "RunConfig", "option_of"]
 GROUPS = ("What to train", "How long", "Learning rate", "Data", "Training", "Machine", "Output")
 """The headings under which ``zoo run --help`` shows the options."""
 
+_RENAMED = {"fast_depthwise": "fast_convolutions"}
+# Names of earlier versions, which stand in the configurations of their runs.
+
 
 def _option(
     default: Value,
@@ -265,9 +268,13 @@ class RunConfig:
         "auto", "what computes frozen features; auto takes the fastest of this machine", GROUPS[5],
         choices=("auto", "torch", "folded", "onnx"),
     )  # fmt: skip
-    fast_depthwise: bool = _option(
-        True, "own gradient for depthwise convolutions on the CPU where it is faster", GROUPS[5]
+    fast_convolutions: bool = _option(
+        True, "own code for some convolutions on the CPU where it is faster", GROUPS[5]
     )
+    tune: bool = _option(
+        False, "try a few steps with each of these settings first and take the fastest; what was "
+        "found is kept for the machine, model and size", GROUPS[5],
+    )  # fmt: skip
 
     runs: str = _option("runs", "folder of run folders", GROUPS[6])
     name: str | None = _option(None, "name of the run folder", GROUPS[6], type="str")
@@ -303,6 +310,7 @@ class RunConfig:
         values: dict[str, Value] = {}
         for raw_key, value in table.items():
             key = raw_key.replace("-", "_")
+            key = _RENAMED.get(key, key)
             try:
                 param = option_of(key)
             except UsageError as error:
@@ -340,6 +348,7 @@ def option_of(key: str) -> Param:
     Raises:
         UsageError: There is no such option. The message has the close matches.
     """
+    key = _RENAMED.get(key, key)
     for field in dataclasses.fields(RunConfig):
         if field.name == key:
             param: Param = field.metadata["param"]

@@ -13,6 +13,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
+from zoo.engine.allocator import freed_memory_kept
 from zoo.errors import UsageError, printable
 
 if TYPE_CHECKING:
@@ -149,13 +150,14 @@ class Device:
 
 @contextmanager
 def torch_settings(config: RunConfig) -> Iterator[None]:
-    """Computes with the run's threads and determinism inside the block."""
+    """Computes with the run's threads, determinism and memory kept inside the block."""
     threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     torch.use_deterministic_algorithms(strict or config.deterministic)
     try:
-        yield
+        with freed_memory_kept():
+            yield
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(strict)

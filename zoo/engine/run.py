@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from zoo.engine.assembly.job import Job
 from zoo.engine.device import Device, torch_settings
 from zoo.engine.events import EpochRow, Observer, RunResult, WeightsView
 from zoo.engine.features.evaluation import Evaluation
-from zoo.engine.features.frozen import Wanted
 from zoo.engine.features.views import frozen_views
 from zoo.engine.feeds import ImageFeed
 from zoo.engine.finish import final_averages
 from zoo.engine.interrupts import Interrupted, Interrupts, interrupts
 from zoo.engine.loop import train_epoch
 from zoo.engine.meters import Meter
+from zoo.engine.records.record import weights_description
 from zoo.engine.records.state import RunState, resume_stage
 from zoo.engine.sample import sample_of
 from zoo.engine.scores import Scores
-from zoo.engine.stage import EVALUATION_BATCH, Stage, image_feed, labels_of
+from zoo.engine.stage import Stage, image_feed
+from zoo.engine.tuning.tune import tuned_run
 from zoo.errors import ZooError
 from zoo.network.depthwise import accelerate_depthwise
+from zoo.network.pointwise import accelerate_pointwise
 from zoo.protocols import ReactiveSchedule
 from zoo.runs import checkpoint
 from zoo.runs.candidates import keep_candidate
@@ -68,15 +70,27 @@ def run_job(
         NonFiniteError: The loss is not finite; the last checkpoint is kept.
         MachineError: The disk is full or not writable; earlier checkpoints are intact.
     """
-    with torch_settings(job.config), interrupts() as signals:
-        listener = observer if device.is_main else Observer()
-        return _Run(
-            job, folder, device, listener, signals, resume=resume, force=force, teacher=teacher
-        ).to_the_end()
+    listener = observer if device.is_main else Observer()
+    with interrupts() as signals:
+        if job.config.tune:
+            with torch_settings(job.config):
+                job = tuned_run(
+                    job, folder, device=device, observer=listener, signals=signals,
+                    teach=None if teacher is None else teacher.logits,
+                )  # fmt: skip
+        with torch_settings(job.config):
+            return _Run(
+                job, folder, device, listener, signals, resume=resume, force=force, teacher=teacher
+            ).to_the_end()
 
 
 _SHOWN = 32
 """Training images of a phase that observers are offered."""
+
+
+_SECONDS_BETWEEN_SAVES = 5.0
+"""Epochs on kept features are saved as often as this and at the end of their phase: a checkpoint
+takes longer to write than such an epoch to make again."""
 
 
 class _OutOfTime(Exception):
@@ -98,8 +112,10 @@ class _Run:
         self.state = (
             RunState.fresh(job) if resume is None else RunState.restored(job, resume, force=force)
         )
+        self.unsaved_best: tuple[dict[str, Tensor], dict[str, Any]] | None = None
         self.started = self.last_save = time.monotonic()
-        accelerate_depthwise(job.model, enabled=job.config.fast_depthwise)
+        accelerate_depthwise(job.model, enabled=job.config.fast_convolutions)
+        accelerate_pointwise(job.model, enabled=job.config.fast_convolutions)
         if job.config.compile:
             job.model.compile()
 
@@ -152,7 +168,8 @@ class _Run:
             position.epoch, position.step = position.epoch + 1, 0
             position.epochs_done += 1
             self.state.rows.append(row)
-            self.save(stage, meter)
+            if self.is_to_be_saved(stage):
+                self.save(stage, meter)
             self.observer.epoch_ended(row)
             self.observer.weights_shown(WeightsView(self.job.model), epoch=row.epoch)
             self.leave_if_asked()
@@ -171,6 +188,17 @@ class _Run:
             state.out_of_time
             or position.epoch >= phase.epochs
             or (position.epoch > 0 and state.best.exhausted(phase.patience))
+        )
+
+    def is_to_be_saved(self, stage: Stage) -> bool:
+        """Whether the end of an epoch is saved: of every one that is long, or the last of some."""
+        done = self.state.position.steps_done
+        return bool(
+            stage.record is None
+            or (self.job.config.save_steps and not done % self.job.config.save_steps)
+            or self.signals.received is not None
+            or self.phase_is_over()
+            or time.monotonic() - self.last_save > _SECONDS_BETWEEN_SAVES
         )
 
     def run_epoch(self, stage: Stage, meter: Meter, *, began: float) -> EpochRow:
@@ -195,7 +223,7 @@ class _Run:
         with stage.averaged():
             scores = stage.validate(job.measures)
             score = job.monitor.score(scores)
-            best = self.keep_weights(score)
+            best = self.keep_weights(stage, score)
         if self.state.last_epochs is not None and self.is_among_the_last():
             self.state.last_epochs.update()
         schedule = job.schedules[position.phase]
@@ -246,12 +274,17 @@ class _Run:
         )  # fmt: skip
         self.observer.sampled(stage.phase, sample, epoch=epoch + 1)
 
-    def keep_weights(self, score: float) -> bool:
+    def keep_weights(self, stage: Stage, score: float) -> bool:
         """Keeps the weights if they are among the best, and returns whether they are the best."""
         job, state, epoch = self.job, self.state, self.state.position.epochs_done + 1
         best = state.best.observe(score, epoch=epoch)
         if best and self.device.is_main:
-            self.folder.write_best(job.model.state_dict(), self.description(epoch))
+            self.unsaved_best = job.model.state_dict(), weights_description(job, epoch=epoch)
+            if stage.record is None:
+                self.save_best()
+            else:  # written with the state that they belong to; until then the next step moves on
+                weights, described = self.unsaved_best
+                self.unsaved_best = {key: t.clone() for key, t in weights.items()}, described
         if job.config.soup:
             state.candidates = self.device.from_main(
                 lambda: keep_candidate(
@@ -280,11 +313,18 @@ class _Run:
         restarts = self.job.phases[position.phase].restarts
         return position.epoch if restarts else position.epochs_done
 
+    def save_best(self) -> None:
+        """Writes the best weights, if they are not written yet."""
+        if self.unsaved_best is not None:
+            self.folder.write_best(*self.unsaved_best)
+            self.unsaved_best = None
+
     def save(self, stage: Stage, meter: Meter) -> None:
-        """Writes a checkpoint and the table so far."""
+        """Writes the best weights, a checkpoint and the table so far."""
         self.last_save = time.monotonic()
         if not self.device.is_main:
             return
+        self.save_best()
         state = self.state.to_save(self.job, stage, meter, seconds=self.seconds())
         checkpoint.save(
             self.folder.checkpoints, step=self.state.position.steps_done,
@@ -313,12 +353,16 @@ class _Run:
         """Tries the averages that were asked for, tests the best weights, writes the summary."""
         job, best = self.job, self.state.best
         self.device.wait()
-        evaluation = self.evaluation(feeds)
+        evaluation = Evaluation(
+            job, self.state.frozen, feeds, device=self.device, observer=self.observer,
+            progress=self.preparing,
+        )  # fmt: skip
         for average in final_averages(
             job, self.state, self.folder, feeds, evaluation=evaluation, observer=self.observer
         ):
             if best.observe(average.score, epoch=best.epoch) and self.device.is_main:
-                self.folder.write_best(average.weights, self.description(best.epoch, average.name))
+                described = weights_description(job, epoch=best.epoch, average=average.name)
+                self.folder.write_best(average.weights, described)
         if job.config.restore_best:
             self.device.wait()
             job.model.load_state_dict(self.folder.read_best()[0])
@@ -340,35 +384,6 @@ class _Run:
             self.folder.write_json("summary.json", result.summary())
         self.observer.run_ended(result)
         return result
-
-    def evaluation(self, feeds: Mapping[str, ImageFeed]) -> Evaluation:
-        """Returns what evaluates the network at the end."""
-
-        def wanted(split: str) -> Wanted:
-            images = feeds.get(split) or image_feed(
-                self.job, split, device=self.device, progress=self.preparing, hold=False
-            )
-            return Wanted(images=images, labels=labels_of(self.job, split, device=self.device))
-
-        return Evaluation(
-            self.job, self.state.frozen, wanted=wanted, device=self.device,
-            batch_size=EVALUATION_BATCH, observer=self.observer, progress=self.preparing,
-        )  # fmt: skip
-
-    def description(self, epoch: int, average: str = "") -> dict[str, Any]:
-        """Returns what makes the weights usable: classes, preprocessing, components."""
-        job = self.job
-        return {
-            "format": 1,
-            "classes": list(job.data.classes),
-            "multi_label": job.data.multi_label,
-            "channels": job.config.channels,
-            "preprocessing": asdict(job.preprocessing),
-            "components": job.choices.described(),
-            "weights": job.taken.reason,
-            "average": average or ("ema" if job.config.ema else "none"),
-            "epoch": epoch,
-        }
 
     def seconds(self) -> float:
         """Wall time of the run over all its processes."""

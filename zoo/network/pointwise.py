@@ -1,8 +1,8 @@
 """1x1 convolutions on maps of one pixel, as the matrix product that they are.
 
-Squeeze-and-excitation layers, and the last layer of MobileNets, are such convolutions. oneDNN, which
-torch calls for a convolution on the CPU, needs two to three times as long for them as the matrix
-product does. Output and gradients are the same sums in another order.
+Squeeze-and-excitation layers, and the last layer of MobileNets, are such convolutions. oneDNN,
+which torch calls for a convolution on the CPU, needs two to three times as long for them as the
+matrix product does. Output and gradients are the same sums in another order.
 
 :func:`accelerate_pointwise` leaves the types of a network's modules, its parameters and its state
 dict alone. Only eager float32 on the CPU is computed in this way; all else runs torch's own code.
@@ -24,9 +24,9 @@ def pointwise_conv2d(x_BC11: Tensor, weight_OC11: Tensor, bias_O: Tensor | None 
 
     For every dtype and device; derivatives of any order are those of ``functional.linear``.
 
-    How many times as long the convolution takes, forward and (forward and backward), channels_last,
-    batch 64, medians of 7 of processor time, one thread of an AMD EPYC (AVX2) that was also at other
-    work, torch 2.14.1:
+    How many times as long the convolution takes, forward and (forward and backward), in
+    channels_last, batch 64, medians of 7 of processor time, one thread of an AMD EPYC (AVX512) that
+    was also at other work, torch 2.14.1; ``benchmarks/step.py --layers``:
 
     ============  ============  ============================
     channels      map           convolution / matrix product
@@ -52,6 +52,7 @@ def _is_plain(x: Tensor, weight: Tensor) -> bool:
     """Returns whether a call is eager float32 on the CPU, on a map of one pixel."""
     return (
         type(x) is Tensor
+        and torch._C._get_tracing_state() is None  # first: a look at a shape would be traced
         and x.ndim == 4
         and x.shape[2] == x.shape[3] == 1
         and x.device.type == "cpu"
@@ -61,7 +62,6 @@ def _is_plain(x: Tensor, weight: Tensor) -> bool:
         and not x.is_mkldnn
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
-        and torch._C._get_tracing_state() is None
         and not torch._C._are_functorch_transforms_active()
     )
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from zoo.engine.features.frozen import FrozenPart, FrozenRecord, Wanted
 from zoo.engine.features.key import frozen_digest
 from zoo.engine.loop import evaluate
+from zoo.engine.stage import EVALUATION_BATCH, image_feed, labels_of
 from zoo.network.freeze import set_modes, set_trainable
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from zoo.engine.device import Device
     from zoo.engine.events import Observer
     from zoo.engine.features.feed import FeatureFeed
+    from zoo.engine.feeds import ImageFeed
     from zoo.engine.scores import Measure, Scores
 
 __all__ = ["Evaluation"]
@@ -30,21 +32,18 @@ class Evaluation:
     Args:
         job: The job.
         records: Of the run's frozen phases, in their order.
-        wanted: Opens the images of a split.
+        feeds: The images of the splits that are open.
         device: Where it computes.
-        batch_size: Of evaluation.
         observer: Hears notes.
         progress: Told what is done, how much, of how much. May raise to stop.
     """
 
     def __init__(
-        self, job: Job, records: Mapping[str, FrozenRecord], *, wanted: Callable[[str], Wanted],
-        device: Device, batch_size: int, observer: Observer,
-        progress: Callable[[str, int, int], None],
+        self, job: Job, records: Mapping[str, FrozenRecord], feeds: Mapping[str, ImageFeed], *,
+        device: Device, observer: Observer, progress: Callable[[str, int, int], None],
     ) -> None:  # fmt: skip
-        self._job, self._records, self._wanted = job, tuple(records.values()), wanted
-        self._device, self._batch_size = device, batch_size
-        self._observer, self._progress = observer, progress
+        self._job, self._records, self._feeds = job, tuple(records.values()), feeds
+        self._device, self._observer, self._progress = device, observer, progress
         self._found: dict[tuple[str, tuple[str, ...], str], FeatureFeed] = {}
 
     def scores(self, split: str, *, measures: Sequence[Measure] = ()) -> Scores:
@@ -65,9 +64,15 @@ class Evaluation:
                 module = part.frontier.rest
         return evaluate(
             module, self._wanted(split).images if feed is None else feed, loss=job.loss,
-            device=self._device, batch_size=self._batch_size, multi_label=job.data.multi_label,
+            device=self._device, batch_size=EVALUATION_BATCH, multi_label=job.data.multi_label,
             measures=measures,
         )  # fmt: skip
+
+    def _wanted(self, split: str) -> Wanted:
+        images = self._feeds.get(split) or image_feed(
+            self._job, split, device=self._device, progress=self._progress, hold=False
+        )
+        return Wanted(images=images, labels=labels_of(self._job, split, device=self._device))
 
     def _features(self, part: FrozenPart, record: FrozenRecord, split: str) -> FeatureFeed | None:
         key = (record.weights, record.trained, split)

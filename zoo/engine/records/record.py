@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from zoo.engine.assembly.job import Job
     from zoo.engine.events import Observer
 
-__all__ = ["made_with", "refuse_changes"]
+__all__ = ["made_with", "refuse_changes", "weights_description"]
 
 
 def made_with(job: Job) -> dict[str, Any]:
@@ -60,3 +60,24 @@ def refuse_changes(
             kept="the run as it is",
             hint="undo the change, or go on all the same with --force",
         )
+
+
+def weights_description(job: Job, *, epoch: int, average: str = "") -> dict[str, Any]:
+    """Returns what makes weights usable: classes, preprocessing, components.
+
+    Args:
+        job: Whose network they are of.
+        epoch: After which they were kept, from 1.
+        average: How they were averaged; empty for the weights of an epoch.
+    """
+    return {
+        "format": 1,
+        "classes": list(job.data.classes),
+        "multi_label": job.data.multi_label,
+        "channels": job.config.channels,
+        "preprocessing": asdict(job.preprocessing),
+        "components": job.choices.described(),
+        "weights": job.taken.reason,
+        "average": average or ("ema" if job.config.ema else "none"),
+        "epoch": epoch,
+    }
