@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import tomllib
 
 import numpy as np
@@ -19,6 +20,7 @@ from zoo.data.threads import num_cores
 from zoo.engine.allocator import freed_memory_kept
 from zoo.engine.device import Device
 from zoo.engine.events import Observer
+from zoo.engine.interrupts import Interrupted
 from zoo.engine.tuning import remembered, trial, tune
 from zoo.engine.tuning.settings import Settings, fastest, thread_counts
 from zoo.network.freeze import digest
@@ -244,3 +246,18 @@ def test_whoever_sets_up_the_allocator_is_respected(monkeypatch):
 
 def test_an_old_name_of_the_option_still_reads():
     assert zoo.RunConfig.from_mapping({"fast_depthwise": False}).fast_convolutions is False
+
+
+def test_a_signal_ends_the_trial_and_a_resume_starts_the_run(train, speeds, tmp_path, registry):
+    class Press(Observer):
+        def preparing(self, what, done, total):
+            if what == "settings":
+                signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(Interrupted) as stopped:
+        train(name="cut", tune=True, observer=Press())
+    assert stopped.value.exit_code == 143
+    result = zoo.resume(tmp_path / "runs" / "cut", registry=registry)
+    assert config_of(result)["channels_last"] is False
+    whole = train(name="whole", tune=True)
+    assert digest(weights_of(result)) == digest(weights_of(whole))

@@ -52,6 +52,8 @@ FLOORS = {
         ["run", "--help"],
         ["lr-find", "--help"],
         ["resume", "--help"],
+        ["cache", "list"],
+        ["cache", "clear", "--help"],
         ["evaluate", "--help"],
         ["predict", "--help"],
         ["report", "--help"],

@@ -218,7 +218,11 @@ class Observer:
         """
 
     def epoch_ended(self, row: EpochRow) -> None:
-        """An epoch was trained and validated, and the state is saved."""
+        """An epoch was trained and validated.
+
+        The state is saved before, but for short epochs on kept features: a run that is killed then
+        makes the last seconds of them again, to the same bits, and tells of them again.
+        """
 
     def weights_shown(self, weights: WeightsView, *, epoch: int) -> None:
         """The weights after an epoch and the last step's gradients. Told after ``epoch_ended``."""

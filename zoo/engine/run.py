@@ -168,10 +168,13 @@ class _Run:
             position.epoch, position.step = position.epoch + 1, 0
             position.epochs_done += 1
             self.state.rows.append(row)
-            if self.is_to_be_saved(stage):
+            saved = self.is_to_be_saved(stage)
+            if saved:
                 self.save(stage, meter)
             self.observer.epoch_ended(row)
             self.observer.weights_shown(WeightsView(self.job.model), epoch=row.epoch)
+            if self.signals.received is not None and not saved:
+                self.save(stage, meter)
             self.leave_if_asked()
         if not stage.kept_still():
             raise ZooError(

@@ -28,10 +28,10 @@ __all__ = [
 class Metric(Protocol):
     """A number for how good predictions are: a pure function of all of them at once.
 
-    Two things are optional, for bootstrap intervals. ``reweighted(probabilities_NK, target)`` returns
-    the function from weights_NR (how often each image counts in each resample) to values_R; without
-    it the metric is computed again for each resample, and for fewer of them. ``biased = True`` says
-    that it is a distance which any noise makes greater.
+    Two things are optional, for bootstrap intervals. ``reweighted(probabilities_NK, target)``
+    returns the function from weights_NR (how often each image counts in each resample) to
+    values_R; without it the metric is computed again for each resample, and for fewer of them.
+    ``biased = True`` says that it is a distance which any noise makes greater.
     """
 
     greater_is_better: bool

@@ -81,16 +81,18 @@ def choose_engine(
     missing = num_images - found(name)
     if not missing:
         return Engine(name, shelves[name])
+    known = fixed is not None
     if asked == "auto" and missing <= num_images // 2:
-        asked = name
+        asked, known = name, True
     if asked == "auto" and missing <= _FEW_IMAGES:
         asked = "torch"
     fast = None
     if asked != "torch":
         prefix = prefix_of(model, frontier.name).eval() if frontier.at_head else frontier.prefix
         fast = fast_forward(
-            prefix, example=example(), num_images=missing, engine=asked, noted=noted
-        )
+            prefix, example=example(), num_images=missing, engine=asked,
+            noted=(lambda text: None) if known else noted,
+        )  # fmt: skip
         if fast.name == "torch":
             fast.close()
             fast = None

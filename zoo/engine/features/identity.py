@@ -36,8 +36,8 @@ def image_ids(
 ) -> NDArray[np.uint8] | None:
     """Returns the digest of each image's encoded content or raw pixels, (N, 16).
 
-    Reading and hashing 1 GB of files from memory takes 0.6 s on one core, decoding them a hundred
-    times as long.
+    Reading and hashing a photograph of 170 kB takes 0.11 ms on one core, decoding it 2 to 3 ms
+    (AMD EPYC, Python 3.11, 64 and 224 pixels), and a pass through a frozen network more than that.
 
     Args:
         images: The images.
