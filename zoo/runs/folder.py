@@ -242,7 +242,8 @@ def _open_lock(path: Path) -> IO[str]:
         if error.errno != errno.ELOOP:
             raise
         raise RefusedError(
-            f"{printable(path)} is a link to another file", found="a run's lock is a plain file",
+            f"{printable(path)} is a link to another file",
+            found="a run's lock is a plain file",
             hint=f"remove {printable(path)}",
         ) from None
 
