@@ -73,6 +73,7 @@ def test_a_sweep_ranks_and_lives_with_a_run_that_fails(zoo_command, shapes_folde
         (["--grid", "lr=1e-3,1e-3"], "a value twice"),
         (["--grid", "lr=1,-2"], "lr"),
         (["--grid", "name=a,b"], "cannot vary"),
+        (["--grid", "recipe=linear-probe,strong-finetune"], "cannot vary"),
         (["--grid", "loss=ce,crossentropie"], "crossentropie"),
         (["--seeds", "0,x"], "not a list of whole numbers"),
         ([], "nothing to try"),

@@ -22,8 +22,8 @@ __all__ = ["Trial", "fold_trials", "grid_trials"]
 _MOST = 10_000
 """Trials of one experiment. A grid that is larger was not meant."""
 
-_FIXED = ("runs", "name", "resume", "fold")
-"""Options that a grid cannot vary: they say where a run is, not what it is."""
+_FIXED = ("runs", "name", "resume", "fold", "recipe")
+"""Options that a grid cannot vary: where a run is, and what stands for other options."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

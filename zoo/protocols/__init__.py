@@ -11,6 +11,7 @@ from zoo.protocols.evaluation import (
     MetricFactory,
     Projector,
     ProjectorFactory,
+    RecipeFactory,
     Reviewer,
     ReviewerFactory,
 )
@@ -62,6 +63,7 @@ __all__ = [
     "Projector",
     "ProjectorFactory",
     "ReactiveSchedule",
+    "RecipeFactory",
     "Reviewer",
     "ReviewerFactory",
     "Schedule",

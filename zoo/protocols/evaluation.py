@@ -1,4 +1,4 @@
-"""Component kinds that look at what a trained classifier says: metrics and interpretation.
+"""Component kinds around the training: metrics, interpretation, recipes.
 
 Tensor names end in their shape: N samples, B batch, C channels, H height, W width, K classes,
 D features.
@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor, nn
@@ -20,6 +22,7 @@ __all__ = [
     "MetricFactory",
     "Projector",
     "ProjectorFactory",
+    "RecipeFactory",
     "Reviewer",
     "ReviewerFactory",
 ]
@@ -107,3 +110,13 @@ class ReviewerFactory(Protocol):
     """Builds a reviewer. No facts."""
 
     def __call__(self) -> Reviewer: ...
+
+
+class RecipeFactory(Protocol):
+    """Returns options of a run and their values, as config.toml has them. No facts.
+
+    The value None leaves an option open. ``needs`` lists options that only the user can say. Where
+    runs go (``runs``, ``name``, ``resume``) is not for a recipe. A mapping will do as a target.
+    """
+
+    def __call__(self) -> Mapping[str, object]: ...
