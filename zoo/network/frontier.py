@@ -14,8 +14,7 @@ Shapes: B batch, C channels, H height, W width, K classes.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +22,7 @@ from torch import Tensor, fx, nn
 
 from zoo.network.blocks import blocks, within
 from zoo.network.head import head_input
+from zoo.network.modes import evaluation_mode
 
 __all__ = ["Frontier", "NoFrontier", "find_frontier"]
 
@@ -54,7 +54,7 @@ class Frontier:
             model: The network that the two parts are of.
             images_BCHW: Images.
         """
-        with _evaluation(model):
+        with evaluation_mode(model):
             activation: Tensor = self.prefix(images_BCHW)
             return activation
 
@@ -65,7 +65,7 @@ class Frontier:
         In evaluation mode, for all of them and for the first alone: an activation belongs to its
         image and to no other. Modes and gradients are left as they were.
         """
-        with _evaluation(model):
+        with evaluation_mode(model):
             try:
                 activation, alone = self.prefix(images_BCHW), self.prefix(images_BCHW[:1])
                 if not isinstance(activation, Tensor) or len(activation) != len(images_BCHW):
@@ -221,15 +221,3 @@ def _close(one: object, other: object, *, share: float) -> bool:
     if not isinstance(one, Tensor) or not isinstance(other, Tensor) or one.shape != other.shape:
         return False
     return bool(((one - other).abs().amax() <= share * other.abs().amax()).item())
-
-
-@contextmanager
-def _evaluation(model: nn.Module) -> Iterator[None]:
-    """Puts every module in evaluation mode, and each back in its own mode afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode

@@ -8,13 +8,13 @@ B batch, C channels, H height, W width, K classes, F features.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from zoo.errors import PluginError
+from zoo.network.modes import evaluation_mode
 
 __all__ = ["find_head", "head_input", "proves_out", "zero_head"]
 
@@ -108,7 +108,7 @@ def proves_out(model: nn.Module, head_name: str, images_BCHW: Tensor) -> bool:
     anything but the head's own output leaves the network: such a network has to be trained whole.
     Training modes, hooks and the gradient mode are left as they were.
     """
-    with _evaluation(model), torch.no_grad():
+    with evaluation_mode(model), torch.no_grad():
         calls, logits = _watched(model, head_name, images_BCHW)
         if len(calls) != 1:
             return False
@@ -150,15 +150,3 @@ def _watched(
         for hook in hooks:
             hook.remove()
     return list(zip(given, returned, strict=True)), output
-
-
-@contextmanager
-def _evaluation(model: nn.Module) -> Iterator[None]:
-    """Puts every module in evaluation mode, and each back in its own mode afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode

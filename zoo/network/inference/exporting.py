@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import MachineError, PluginError, UsageError, printable
+from zoo.network.modes import evaluation_mode
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -159,11 +160,10 @@ _FUNCTIONS = {"recorded": _recorded, "proved": _proved}
 @contextlib.contextmanager
 def _as_in_evaluation(module: nn.Module) -> Iterator[None]:
     """Sets the modes of an export, keeps its chatter to itself, and puts the modes back."""
-    modes = [(part, part.training) for part in module.modules()]
     level = logging.root.manager.disable
-    module.eval()
     try:
         with (
+            evaluation_mode(module),
             torch.inference_mode(mode=False),
             torch.no_grad(),
             warnings.catch_warnings(),
@@ -174,5 +174,3 @@ def _as_in_evaluation(module: nn.Module) -> Iterator[None]:
             yield
     finally:
         logging.disable(level)
-        for part, mode in modes:
-            part.training = mode

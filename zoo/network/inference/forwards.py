@@ -6,12 +6,13 @@ B batch, C channels, S rows or columns (images are square).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+from zoo.network.modes import evaluation_mode
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -67,7 +68,7 @@ class TorchForward:
     def __call__(self, images_BCSS: Tensor) -> Tensor:
         """Returns the outputs; the network's training modes are as before."""
         model = _open(self._model)
-        with _evaluation(model), torch.inference_mode():
+        with evaluation_mode(model), torch.inference_mode():
             outputs: Tensor = model(images_BCSS.to(device_of(model)))
         return _ordinary([outputs])
 
@@ -185,16 +186,3 @@ def device_of(model: nn.Module) -> torch.device:
         if tensor is not None:
             return tensor.device
     return torch.device("cpu")
-
-
-@contextmanager
-def _evaluation(model: nn.Module) -> Iterator[None]:
-    """Puts the network in evaluation mode, and each module back in its own mode afterwards."""
-    training = [module for module in model.modules() if module.training]
-    if training:
-        model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
