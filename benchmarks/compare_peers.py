@@ -4,9 +4,9 @@ Each trainer is a process of its own, in turn, several rounds; stage by stage (s
 finetune, evaluate), with the peak memory of all its processes. Linux only.
 
     python benchmarks/compare_peers.py --out results.jsonl --python peers/bin/python
-        [--size 64] [--freeze 5] [--finetune 2] [--rounds 3] [--peers zoo tutorial ...]
+        [--size 64] [--freeze 5] [--finetune 2] [--seeds 0 1 2] [--peers zoo tutorial ...]
         [--model mobilenetv3_large_100] [--weights FILE.safetensors] [--data fashion-mini]
-    python benchmarks/compare_peers.py --table results.jsonl
+    python benchmarks/compare_peers.py --table results.jsonl [--plot stages.png]
 
 The peers' environment: see benchmarks/peers/requirements.txt.
 """
@@ -102,13 +102,55 @@ def table(path: Path) -> None:
             print(f"| {peer} | " + " | ".join(cells) + " |")
 
 
+STAGES = ("start", "freeze", "finetune", "evaluate")
+COLOURS = ("#94a3b8", "#2563a8", "#c2410c", "#4d7c0f")
+
+
+def draw(path: Path, results: Path) -> None:
+    """Draws the stages of each trainer, one picture for each kind of job, medians of its runs."""
+    from matplotlib.figure import Figure
+
+    jobs: dict[str, dict[str, list[list[float]]]] = defaultdict(lambda: defaultdict(list))
+    for line in results.read_text().splitlines():
+        row = json.loads(line)
+        title = f"{row['model']}, {row['size']} pixels, {row['plan']}"
+        stages = [row["start"], sum(row["freeze"]), sum(row["finetune"]), row["evaluate"]]
+        jobs[title][row["peer"]].append(stages)
+    height = sum(0.9 + 0.32 * len(peers) for peers in jobs.values())
+    figure = Figure(figsize=(7.5, height), layout="constrained")
+    ratios = [0.9 + 0.32 * len(peers) for peers in jobs.values()]
+    rooms = figure.subplots(len(jobs), 1, squeeze=False, height_ratios=ratios)[:, 0]
+    for axes, (title, peers) in zip(rooms, jobs.items(), strict=True):
+        middle = {
+            peer: [statistics.median(column) for column in zip(*rows, strict=True)]
+            for peer, rows in peers.items()
+        }
+        names = sorted(middle, key=lambda peer: sum(middle[peer]), reverse=True)
+        left = [0.0] * len(names)
+        for stage, colour, number in zip(STAGES, COLOURS, range(4), strict=True):
+            widths = [middle[name][number] for name in names]
+            axes.barh(names, widths, left=left, color=colour, label=stage, height=0.7)
+            left = [a + b for a, b in zip(left, widths, strict=True)]
+        for name, total in zip(names, left, strict=True):
+            axes.annotate(f" {total:.0f} s", (total, name), va="center", fontsize=8)
+        axes.set_title(title, fontsize=9, loc="left")
+        axes.set_xlim(0, 1.1 * max(left))
+        axes.set_xlabel("seconds", fontsize=8)
+        axes.tick_params(labelsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(*rooms[0].get_legend_handles_labels(), frameon=False, fontsize=8, ncols=4,
+                  loc="outside upper right")  # fmt: skip
+    figure.savefig(path, dpi=150)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--table", type=Path)
+    parser.add_argument("--plot", type=Path, help="with --table: draw it, too")
     parser.add_argument("--python", default=python(), help="interpreter of the peers")
     parser.add_argument("--peers", nargs="+", default=list(SCRIPTS), choices=list(SCRIPTS))
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="one round each")
     parser.add_argument("--data", default="fashion-mini", help="embedded data set, or a folder")
     parser.add_argument("--model", default="mobilenetv3_large_100")
     parser.add_argument("--weights")
@@ -121,6 +163,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.table:
         table(args.table)
+        if args.plot:
+            draw(args.plot, args.table)
         return
     assert args.out, "--out says where the results go"
     print(machine())
@@ -132,7 +176,7 @@ def main() -> None:
         "--batch", str(args.batch), "--freeze", str(args.freeze), "--finetune", str(args.finetune),
         "--workers", str(args.workers), *(["--weights", args.weights] if args.weights else []),
     ]  # fmt: skip
-    for seed in range(args.rounds):
+    for seed in args.seeds:
         for peer in args.peers:
             interpreter = python() if peer == "zoo" else args.python
             row = run(peer, interpreter, [*options, "--seed", str(seed)], args.timeout)

@@ -19,6 +19,7 @@ from zoo.data.batches import Part, cut, split_evenly
 from zoo.data.pixels.normalise import as_floats, normalise_
 from zoo.data.pixels.store import Store
 from zoo.data.randomness import Stream, uniform
+from zoo.engine.transfer import to_device
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -97,7 +98,7 @@ class Labels:
 
     def index(self, draws: NDArray[np.int64]) -> Tensor:
         """Returns which sample each draw is of."""
-        return torch.from_numpy(draws % len(self)).to(self.device)
+        return to_device(torch.from_numpy(draws % len(self)), self.device)
 
 
 class Feed(Protocol):
@@ -211,7 +212,7 @@ class ImageFeed:
             images_BCSS = self._augmented(bytes_BCSS, wanted, epoch)
             if mixing and epoch is not None:
                 own, partners = (
-                    torch.from_numpy(np.searchsorted(wanted, draws)).to(self._labels.device)
+                    to_device(torch.from_numpy(np.searchsorted(wanted, draws)), self._labels.device)
                     for draws in (part.draws_B, part.partners_B)
                 )
                 images_BCSS, target = self._mixed(
@@ -227,7 +228,7 @@ class ImageFeed:
         """
         device = self._labels.device
         if epoch is None or not self._transforms:
-            return as_floats(bytes_BCSS.to(device, non_blocking=True))
+            return as_floats(to_device(bytes_BCSS, device))
         numbers = self._numbers(Stream.AUGMENT, self._transforms, draws, epoch)
         images_BCSS = torch.empty(bytes_BCSS.shape, device=device, memory_format=self._format)
         step = max(1, _SLICE_BYTES // images_BCSS[0].nbytes)
@@ -235,7 +236,7 @@ class ImageFeed:
             step = len(images_BCSS)
         for first in range(0, len(images_BCSS), step):
             some = slice(first, first + step)
-            part_BCSS = as_floats(bytes_BCSS[some].to(device, non_blocking=True))
+            part_BCSS = as_floats(to_device(bytes_BCSS[some], device))
             for transform, random_BN in zip(self._transforms, numbers, strict=True):
                 part_BCSS = transform(part_BCSS, random_BN[some])
             images_BCSS[some] = part_BCSS
@@ -265,7 +266,8 @@ class ImageFeed:
         random_BN = uniform(stream, self._seed, epoch, draws, count=sum(counts))
         # A number just below 1 would be rounded up to it.
         single_BN = np.minimum(random_BN.astype(np.float32), _BELOW_ONE)
-        return list(torch.split(torch.from_numpy(single_BN).to(self._labels.device), counts, dim=1))
+        numbers_BN = to_device(torch.from_numpy(single_BN), self._labels.device)
+        return list(torch.split(numbers_BN, counts, dim=1))
 
 
 class _Source:

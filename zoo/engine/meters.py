@@ -49,7 +49,7 @@ class Meter:
             return
         self._sums_3 += torch.stack(
             (loss.detach().to(self._sums_3.dtype) * count, right_B.sum().to(self._sums_3.dtype),
-             torch.as_tensor(count, dtype=self._sums_3.dtype, device=right_B.device))
+             torch.full((), count, dtype=self._sums_3.dtype, device=right_B.device))
         )  # fmt: skip
 
     def read(self, total: Callable[[Tensor], Tensor]) -> tuple[float, float]:

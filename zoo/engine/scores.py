@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from zoo.engine.transfer import to_device
 from zoo.errors import PluginError, UsageError, ZooError, printable
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ class Collector:
             rows = self._num_samples
             self._probabilities_NK = logits_BK.new_zeros((rows, logits_BK.shape[1]))
             self._target = answers.new_zeros((rows, *answers.shape[1:]))
-        places_B = torch.as_tensor(samples_B, device=logits_BK.device)
+        places_B = to_device(torch.as_tensor(samples_B), logits_BK.device)
         shares_BK = logits_BK.sigmoid() if self._multi_label else logits_BK.softmax(1)
         self._probabilities_NK[places_B] = shares_BK
         self._target[places_B] = answers

@@ -14,6 +14,7 @@ Shapes: B batch, C channels, S side in pixels.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,6 +42,15 @@ def as_floats(bytes_BCSS: Tensor) -> Tensor:
     return images_BCSS
 
 
+@lru_cache(maxsize=16)
+def _by_channel(
+    values: tuple[float, ...], channels: int, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """Returns a value for each channel, on the device once: a copy each time waits for it."""
+    own = values if len(values) == channels else [sum(values) / len(values)] * channels
+    return torch.tensor(own, dtype=dtype, device=device)
+
+
 def normalise_(images_BCSS: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """Changes images in place to (images - mean) / std, to the bit as that reads, and returns them.
 
@@ -51,12 +61,9 @@ def normalise_(images_BCSS: Tensor, mean: Sequence[float], std: Sequence[float])
     """
     channels, width = images_BCSS.shape[1], images_BCSS.shape[3]
     mean_C, std_C = (
-        torch.tensor(
-            values if len(values) == channels else [sum(values) / len(values)] * channels,
-            dtype=images_BCSS.dtype, device=images_BCSS.device,
-        )
+        _by_channel(tuple(values), channels, images_BCSS.dtype, images_BCSS.device)
         for values in (mean, std)
-    )  # fmt: skip
+    )
     if not images_BCSS.is_contiguous(memory_format=torch.channels_last):
         return images_BCSS.sub_(mean_C.view(1, -1, 1, 1)).div_(std_C.view(1, -1, 1, 1))
     # Whole rows: with the channels innermost, it would go through them three at a time.

@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zoo.engine.transfer import to_device
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -104,7 +106,7 @@ class HeldRows:
 
     def take(self, samples_B: NDArray[np.int64]) -> Tensor:
         """Returns the features of these samples, float32."""
-        index_B = torch.from_numpy(samples_B).to(self.rows_N.device)
+        index_B = to_device(torch.from_numpy(samples_B), self.rows_N.device)
         return self.layout.restore(self.rows_N.index_select(0, index_B))
 
     def checksum(self) -> int:
@@ -137,7 +139,7 @@ class MappedRows:
         """Returns the features of these samples, float32 on the device."""
         rows_B = torch.empty((len(samples_B), *self.layout.stored_shape), dtype=self.layout.dtype)
         gather(self.files, self.places_N[samples_B], as_numpy(rows_B))
-        return self.layout.restore(rows_B.to(self.device, non_blocking=True))
+        return self.layout.restore(to_device(rows_B, self.device))
 
     def checksum(self) -> int:
         """Returns the CRC-32 of all rows in the order of the samples."""
