@@ -6,6 +6,9 @@ import copy
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from importlib.util import find_spec
 
 import pytest
@@ -21,6 +24,7 @@ from zoo.network.head import find_head, head_input, proves_out
 from zoo.network.inference import fast_forward, forwards, prefix_of
 from zoo.network.inference.forwards import images_at_once
 from zoo.network.inference.proof import apart, proof_batches
+from zoo.network.inference.workers import Workers
 from zoo_classics import networks as classics
 
 WITH_ONNX = all(find_spec(package) for package in ("onnx", "onnxruntime", "onnxscript"))
@@ -297,14 +301,68 @@ def test_the_proof_has_batches_of_two_sizes():
 
 
 def test_images_at_once():
-    def at_once(number: int, size: int, device: str = "cpu") -> int:
-        empty = torch.empty(number, 3, size, size, device="meta")
-        return images_at_once(empty, torch.device(device))
+    def at_once(size: int, device: str = "cpu") -> int:
+        return images_at_once(torch.empty(1, 3, size, size, device="meta"), torch.device(device))
 
     threads = torch.get_num_threads()
-    assert at_once(1000, 224) == 5 * threads
-    assert at_once(65 * threads, 64) == -(-65 * threads // 2)  # two equal parts, not 64 and 1
-    assert at_once(3, 224) == 3
-    assert at_once(5, 5000) == 1
-    assert at_once(0, 64) == 1
-    assert at_once(1000, 224, "cuda") == 1000
+    assert at_once(224) == 5 * threads
+    assert at_once(5000) == threads
+    assert at_once(8) == 128 // threads * threads
+    assert at_once(224, "cuda") == 128
+
+
+def test_parts_keep_all_threads_busy():
+    def sizes(number: int, size: int) -> list[int]:
+        empty = torch.empty(number, 3, size, size, device="meta")
+        return [len(part) for part in forwards._parts(empty, torch.device("cpu"))]
+
+    with num_threads(2):
+        assert sizes(128, 64) == [64, 64]
+        assert sizes(12, 224) == [3, 3, 3, 3]  # two for each thread, not 5, 5 and 2
+        assert sizes(1, 224) == [1]
+        assert sizes(0, 224) == [0]
+        assert sizes(3, 64) == [2, 1]
+    with num_threads(1):
+        assert sizes(65, 64) == [33, 32]
+
+
+@pytest.mark.parametrize("engine", REAL)
+def test_threads_change_no_output(engine):
+    model = trained(NETWORKS["mobilenetv3"])
+    with num_threads(3):
+        forward = fast_forward(model, example=images(8), num_images=100, engine=engine)
+        three = forward(images(30))
+        again = forward(images(30))
+        assert torch.get_num_threads() == 3
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(torch.get_num_threads).result() == 3  # a new thread, too
+    with num_threads(1):
+        one = torch.cat([forward(part) for part in images(30).tensor_split(3)])
+    forward.close()
+    assert torch.equal(three, again)
+    assert torch.equal(three, one)
+
+
+def test_what_fails_in_a_thread_is_raised():
+    def fail(part: int) -> int:
+        if part == 2:
+            raise ValueError("part 2")
+        return part
+
+    workers = Workers()
+    with num_threads(2):
+        with pytest.raises(ValueError, match="part 2"):
+            workers.map(fail, [1, 2, 3])
+        assert workers.map(fail, [5, 6, 7]) == [5, 6, 7]
+        assert torch.get_num_threads() == 2
+    workers.close()
+
+
+@contextmanager
+def num_threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 
     from zoo.engine.feeds import ImageFeed
 
-__all__ = ["batch_size", "computed"]
-
-_MOST = 64
+__all__ = ["computed"]
 
 
 def computed(
@@ -50,7 +48,8 @@ def computed(
     Raises:
         PluginError: The frozen part does not return a row for each image.
     """
-    size = batch_size(feed.example(count=1))
+    example = feed.example(count=1)
+    size = images_at_once(example, example.device)
     plan = [samples_M[first : first + size] for first in range(0, len(samples_M), size)]
     done = 0
     parts = [cut(samples_B, num_parts=1)[0] for samples_B in plan]
@@ -65,16 +64,6 @@ def computed(
         done += len(batch.inputs)
         progress(done, len(samples_M))
         yield activation[: len(batch.inputs)]
-
-
-def batch_size(images_BCSS: Tensor) -> int:
-    """Returns how many images like these are computed at once: a function of their size alone.
-
-    So many that what passes between two layers stays in the processor's cache. More of them gain
-    nothing, and as many more would be computed to fill up a small data set's last batch.
-    """
-    one = images_BCSS[:1].expand(_MOST, *images_BCSS.shape[1:])
-    return images_at_once(one, images_BCSS.device)
 
 
 def _filled(inputs: Tensor, size: int) -> Tensor:

@@ -5,13 +5,14 @@ B batch, C channels, S rows or columns (images are square).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from zoo.network.inference.workers import Workers
 from zoo.network.modes import evaluation_mode
 
 if TYPE_CHECKING:
@@ -28,13 +29,17 @@ __all__ = ["FoldedForward", "Forward", "OnnxForward", "TorchForward", "device_of
 PIXELS_AT_ONCE = 64 * 64 * 64
 """How many pixels of a batch each thread of a CPU works on at a time."""
 
+_MOST_AT_ONCE = 128
+# Images at once at most, whatever computes them. So small images come in smaller parts on a machine
+# of many cores, and little is computed to fill up a small data set's last batch.
+
 
 class Forward(Protocol):
     """A network as a function for inference.
 
     Returns ordinary tensors (they may take part in training), on the CPU from ``onnx`` and else on
     the network's device. ``folded`` and ``onnx`` hold the weights of the moment they were made;
-    ``torch`` is the network itself. Do not use one in two threads at once.
+    ``torch`` is the network itself. Do not use one in two threads at once: each uses all of them.
     """
 
     @property
@@ -84,26 +89,31 @@ class FoldedForward:
 
     def __init__(self, twin: nn.Module) -> None:
         self._twin: nn.Module | None = twin
+        self._workers = Workers()
         self.version = f"torch {torch.__version__}"
 
     def __call__(self, images_BCSS: Tensor) -> Tensor:
         """Returns the outputs."""
         twin = _open(self._twin)
         device = device_of(twin)
-        outputs = []
-        with torch.inference_mode():
-            for part in _slices(images_BCSS, device):
-                laid = part.to(device).contiguous(memory_format=torch.channels_last)
-                outputs.append(twin(laid))
-        return _ordinary(outputs)
+
+        def compute(part: Tensor) -> Tensor:
+            with torch.inference_mode():
+                outputs: Tensor = twin(
+                    part.to(device).contiguous(memory_format=torch.channels_last)
+                )
+            return outputs
+
+        return _ordinary(self._workers.map(compute, _parts(images_BCSS, device)))
 
     def close(self) -> None:
         """Lets go of the copy."""
+        self._workers.close()
         self._twin = None
 
 
 class OnnxForward:
-    """A session of ONNX Runtime on the CPU, with as many threads as torch has."""
+    """A session of ONNX Runtime on the CPU, in which each thread computes a part of a batch."""
 
     name = "onnx"
 
@@ -116,55 +126,64 @@ class OnnxForward:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.inter_op_num_threads = 1
-        # Threads that spin while they wait take the processor from those that decode images.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 4  # what fails is raised, too
         self._session: onnxruntime.InferenceSession | None = onnxruntime.InferenceSession(
             content, options, providers=["CPUExecutionProvider"]
         )
         (given,), (returned,) = self._session.get_inputs(), self._session.get_outputs()
         self._input, self._output = given.name, returned.name
+        self._workers = Workers()
         self.version = f"onnxruntime {version('onnxruntime')}, torch {torch.__version__}"
 
     def __call__(self, images_BCSS: Tensor) -> Tensor:
         """Returns the outputs, on the CPU."""
         session = _open(self._session)
         images = images_BCSS.detach().to("cpu", torch.float32)
-        outputs = []
-        for part in _slices(images, images.device):
+
+        def compute(part: Tensor) -> Tensor:
             (output,) = session.run([self._output], {self._input: part.contiguous().numpy()})
-            outputs.append(torch.from_numpy(output))
-        return _ordinary(outputs)
+            return torch.from_numpy(output)
+
+        return _ordinary(self._workers.map(compute, _parts(images, images.device)))
 
     def close(self) -> None:
-        """Ends the session and its threads."""
+        """Ends the session."""
+        self._workers.close()
         self._session = None
 
 
 def images_at_once(images_BCSS: Tensor, device: torch.device) -> int:
-    """Returns how many images of a batch an engine should work on at a time, at least one.
+    """Returns how many images like these keep an engine busy: a part for each thread of a CPU.
 
-    The parts of a batch are about equally large.
+    It depends on their size and not on their number.
 
-    >>> images_at_once(torch.empty(500, 3, 224, 224, device="meta"), torch.device("cuda"))
-    500
+    >>> images_at_once(torch.empty(1, 3, 224, 224, device="meta"), torch.device("cuda"))
+    128
     """
-    batch = max(len(images_BCSS), 1)
     if device.type != "cpu":
-        return batch
+        return _MOST_AT_ONCE
+    return _part_size(images_BCSS) * torch.get_num_threads()
+
+
+def _part_size(images_BCSS: Tensor) -> int:
+    """Returns how many images like these one thread should work on at a time."""
     pixels = max(images_BCSS.shape[-1] * images_BCSS.shape[-2], 1)
-    most = max(PIXELS_AT_ONCE * torch.get_num_threads() // pixels, 1)
-    num_parts = -(-batch // most)
-    return -(-batch // num_parts)
+    most = min(PIXELS_AT_ONCE // pixels, _MOST_AT_ONCE // torch.get_num_threads())
+    return max(most, 1)
 
 
-def _slices(images_BCSS: Tensor, device: torch.device) -> Iterator[Tensor]:
-    """Yields the parts of a batch, one of no images if there are none."""
-    number = images_at_once(images_BCSS, device)
-    for begin in range(0, max(len(images_BCSS), 1), number):
-        yield images_BCSS[begin : begin + number]
+def _parts(images_BCSS: Tensor, device: torch.device) -> Sequence[Tensor]:
+    """Returns a batch in parts of about the same size, as many as keep all threads busy.
+
+    On a GPU, and of no images, there is one.
+    """
+    total = len(images_BCSS)
+    if device.type != "cpu" or total < 2:
+        return [images_BCSS]
+    threads = torch.get_num_threads()
+    num_parts = -(-total // _part_size(images_BCSS))
+    return images_BCSS.tensor_split(min(-(-num_parts // threads) * threads, total))
 
 
 def _ordinary(outputs: list[Tensor]) -> Tensor:
