@@ -1,19 +1,23 @@
 """How long the light commands take, and a run until its first step is made, against bare imports.
 
 Whole processes, alternating. The second table is of processor time, and of what a loop written by
-hand has to import and build before it can make the same step.
+hand has to import and build before it can make the same step. With --plugins, the light commands
+while so many plugins are installed, one of which imports torch: read for the first time, then from
+the index.
 
-python benchmarks/startup.py [--runs 15] [--model mobilenetv3] [--only light|run]
+python benchmarks/startup.py [--runs 15] [--model mobilenetv3] [--only light|run] [--plugins 40]
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import resource
 import shutil
 import statistics
 import tempfile
 from functools import partial
+from pathlib import Path
 
 from common import alternate, machine, python, seconds_of, spread
 
@@ -50,12 +54,76 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=15)
     parser.add_argument("--model", default="mobilenetv3")
     parser.add_argument("--only", choices=("light", "run"))
+    parser.add_argument("--plugins", type=int, help="measure with so many plugins, and that alone")
     args = parser.parse_args()
     print(machine())
+    if args.plugins:
+        with_plugins(args.plugins, args.runs)
+        return
     if args.only != "run":
         light(args.runs)
     if args.only != "light":
         first_step(args.model, args.runs)
+
+
+PLUGIN = """
+from zoo.plugin import Component, Param, hookimpl
+
+@hookimpl
+def zoo_components():
+    for kind in ("model", "loss", "scheduler"):
+        for number in range(5):
+            yield Component(
+                kind=kind, name=f"{name}-part{{number}}", target="fractions:Fraction",
+                summary="A part of a plugin", params=(Param(name="amount", default=0.1),),
+            )
+"""
+
+
+def with_plugins(count: int, runs: int) -> None:
+    """Prints how long the light commands take while plugins are installed; one imports torch."""
+    zoo = shutil.which("zoo")
+    if zoo is None:
+        raise SystemExit("zoo is not on PATH; pip install . first")
+    with tempfile.TemporaryDirectory() as folder:
+        site = Path(folder) / "site"
+        for number in range(count):
+            _install(site, f"plugin{number:03d}", imports="import torch\n" if number == 7 else "")
+        # Installed packages have bytecode; a checkout may have none.
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        os.environ |= {
+            "PYTHONPATH": str(site), "ZOO_CACHE": f"{folder}/cache",
+            "PYTHONPYCACHEPREFIX": f"{folder}/bytecode", "ZOO_SETTINGS": f"{folder}/settings.toml",
+        }  # fmt: skip
+        commands = {
+            f"python -c '{BARE}'": [python(), "-c", BARE],
+            "zoo --help": [zoo, "--help"],
+            "zoo list": [zoo, "list"],
+            "zoo list models": [zoo, "list", "models"],
+            "zoo plugins list": [zoo, "plugins", "list"],
+        }
+        for command in list(commands.values())[:2]:
+            seconds_of(command)  # bytecode; neither reads a plugin
+        print(f"{count} plugins read for the first time, by zoo list: "
+              f"{seconds_of(commands['zoo list']):.2f} s")  # fmt: skip
+        for command in commands.values():
+            seconds_of(command)
+        times = alternate(runs, *(partial(seconds_of, command) for command in commands.values()))
+    for name, values in zip(commands, times, strict=True):
+        over = statistics.median(a / b for a, b in zip(values, times[0], strict=True))
+        print(f"{name:60} {spread(values):32} {over:7.2f}")
+
+
+def _install(site: Path, name: str, *, imports: str) -> None:
+    """Puts the package of a plugin into a folder, as pip would leave it."""
+    package, info = site / f"zoo_{name}", site / f"zoo_{name}-1.0.dist-info"
+    package.mkdir(parents=True)
+    info.mkdir()
+    (package / "__init__.py").write_text(imports + PLUGIN.format(name=name), encoding="utf-8")
+    (info / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: zoo-{name}\nVersion: 1.0\n", encoding="utf-8"
+    )
+    (info / "entry_points.txt").write_text(f"[zoo.v1]\n{name} = zoo_{name}\n", encoding="utf-8")
 
 
 def processor_seconds(command: list[str]) -> float:

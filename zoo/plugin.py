@@ -17,6 +17,12 @@ is the plugin's namespace. The module has one hook that yields records, and impo
         )
 
 What a target must be, kind by kind, stands in :mod:`zoo.protocols`.
+
+The group's number is the major version of all of this. Within it things are added, and nothing is
+taken away without two minor versions of warning: an argument of a component through
+``Param(deprecated="0.3: use period")``, a component through ``replaced_by``, an argument of a hook
+through the ``warn_on_impl_args`` of its specification, a fact through a note in the change log and
+a warning where it is asked for. What cannot be done that way waits for ``zoo.v2``.
 """
 
 from __future__ import annotations
@@ -46,6 +52,7 @@ API_GROUP = "zoo.v1"
 
 Kind: TypeAlias = Literal[
     "model",
+    "head",
     "loss",
     "optimizer",
     "scheduler",
@@ -107,6 +114,8 @@ class Param:
         below: Smallest value that is *not* allowed: values must be smaller.
         choices: The only allowed values, if any.
         optional: Whether ``none`` is allowed.
+        deprecated: Since when and what to set instead, as ``"0.3: use period"``. Setting it works
+            and says so. It goes two minor versions later at the earliest.
     """
 
     name: str
@@ -119,6 +128,7 @@ class Param:
     below: float | None = None
     choices: tuple[Value, ...] = ()
     optional: bool = False
+    deprecated: str = ""
 
     @property
     def range(self) -> str:
@@ -186,7 +196,11 @@ class Component:
 
 
 class HookSpec:
-    """The hooks that a plugin may implement. There is one."""
+    """The hooks that a plugin may implement. There is one.
+
+    A hook's argument that is to go is named in ``_hookspec(warn_on_impl_args={"name": warning})``
+    for two minor versions: pluggy then warns with the plugin that still asks for it.
+    """
 
     @_hookspec
     def zoo_components(self) -> Iterable[Component]:  # type: ignore[empty-body]  # a specification

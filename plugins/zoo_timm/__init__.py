@@ -8,6 +8,7 @@ from zoo.plugin import Component, Param, fold, hookimpl
 from zoo_timm._catalogue import model_names
 from zoo_timm._optimizers import optimizer_components
 from zoo_timm.aliases import ALIASES
+from zoo_timm.named import NAMED
 
 _PARAMS = (
     Param(
@@ -29,8 +30,9 @@ _PARAMS = (
 
 @hookimpl
 def zoo_components() -> Iterator[Component]:
-    """Yields the models that the installed timm lists, then its optimizers."""
+    """Yields the models that the installed timm lists, those with famous weights, optimizers."""
     yield from model_components()
+    yield from named_components()
     yield from optimizer_components()
 
 
@@ -52,4 +54,20 @@ def model_components() -> Iterator[Component]:
             tags=(family,),
             params=_PARAMS,
             preset={"architecture": name},
+        )
+
+
+def named_components() -> Iterator[Component]:
+    """Yields a component for each name that stands for an architecture with certain weights."""
+    for named in NAMED:
+        yield Component(
+            kind="model",
+            name=named.name,
+            target="zoo_timm.models:build",
+            summary=named.summary,
+            aliases=(named.name.replace("-reg", "-registers"),) if "-reg" in named.name else (),
+            tags=("backbone",),
+            params=_PARAMS,
+            preset={"architecture": named.architecture, "tag": named.tag},
+            requires=("timm",),
         )

@@ -3,7 +3,8 @@
 Only names that are no canonical name of timm: ``resnet50``, ``densenet121``, ``efficientnet-b0``
 and ``convnext-tiny`` are canonical (``-`` and ``_`` are one). Where timm has several of a kind,
 the one with pretrained ImageNet weights at the usual size is meant. ``efficientnet-lite0`` and
-its like, whose canonical namesakes have no weights, are components of zoo_classics.
+its like, whose canonical namesakes have no weights, are components of zoo_classics; DINOv2's and
+CLIP's, whose names say which weights are meant, stand in :mod:`zoo_timm.named`.
 """
 
 from __future__ import annotations
@@ -25,8 +26,6 @@ ALIASES: Mapping[str, str] = MappingProxyType(
         "deit-base": "deit_base_patch16_224",
         "deit3-small": "deit3_small_patch16_224",
         "deit3-base": "deit3_base_patch16_224",
-        "dinov2-small": "vit_small_patch14_dinov2",
-        "dinov2-base": "vit_base_patch14_dinov2",
         "edgenext": "edgenext_small",
         "efficientformer": "efficientformer_l1",
         "efficientnetv2": "tf_efficientnetv2_s",

@@ -84,25 +84,6 @@ def test_shapes_and_ranges(name, shape):
 
 
 @every_mixer
-def test_a_sample_comes_out_alike_in_every_batch(name):
-    transform = build(COMPONENTS[name])
-    given_batch = batch(11, transform, (3, 13, 13))
-    out, share_B = transform.mix(*given_batch)
-    for size in (1, 3):
-        parts = [
-            transform.mix(*part) for part in zip(*(t.split(size) for t in given_batch), strict=True)
-        ]
-        assert torch.equal(torch.cat([part[0] for part in parts]), out)
-        assert torch.equal(torch.cat([part[1] for part in parts]), share_B)
-    images_BCHW, partners_BCHW, random_BN = given_batch
-    again = transform.mix(
-        images_BCHW.contiguous(memory_format=torch.channels_last), partners_BCHW, random_BN.double()
-    )
-    assert torch.equal(again[0], out)
-    assert torch.equal(again[1], share_B)
-
-
-@every_mixer
 def test_the_share_is_that_of_the_pixels(name):
     transform = build(COMPONENTS[name])
     _, _, random_BN = batch(200, transform)

@@ -1,37 +1,19 @@
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Mapping
 from importlib.util import find_spec
 
 import numpy as np
 import pytest
 import timm.optim
 import torch
-from building import build, through_files
+from building import build
 from torch import nn
 
 from zoo.errors import UsageError
 from zoo.plugin import Component
 from zoo_timm._optimizers import optimizer_components
 from zoo_torch._optimizers import OPTIMIZERS
-
-RATES: Mapping[str, float] = {
-    # The quadratic's rates; 0.01 for all others.
-    "adadelta": 1.0,
-    "kron": 1e-3,
-}
-
-MOVES_AT_RATE_0: Mapping[str, str] = {
-    "cadafactor": "keeps the rate in its running mean of updates",
-    "madgrad": "follows a mean of past iterates",
-    "madgradw": "follows a mean of past iterates",
-    "rmsproptf": "keeps the rate in its momentum, as TensorFlow does",
-    "rmsproptfc": "keeps the rate in its momentum, as TensorFlow does",
-    "rmsproptfw": "keeps the rate in its momentum, as TensorFlow does",
-    "crmsproptf": "keeps the rate in its momentum, as TensorFlow does",
-}
 
 TORCH = {component.name: component for component in OPTIMIZERS}
 TIMM = {component.name: component for component in optimizer_components()}
@@ -96,91 +78,6 @@ def train(model: nn.Module, optimizer, steps: range) -> None:
         loss = nn.functional.cross_entropy(model(images_BCHW), torch.tensor([0, 1, 2, 0]))
         loss.backward(create_graph=getattr(optimizer, "is_second_order", False))
         optimizer.step()
-
-
-def weights(model: nn.Module) -> list[torch.Tensor]:
-    return [p.detach().clone() for p in model.parameters()]
-
-
-def assert_equal(left: nn.Module, right: nn.Module) -> None:
-    for (name, a), (_, b) in zip(left.named_parameters(), right.named_parameters(), strict=True):
-        assert torch.equal(a, b), name
-
-
-@every_optimizer
-def test_descends_a_quadratic(component):
-    torch.manual_seed(0)
-    goal = torch.randn(6, 5)
-    weight = nn.Parameter(goal + torch.randn(6, 5))
-    lr = RATES.get(component.name, 0.01)
-    facts = {"params": [{"params": [weight], "lr": lr}], "lr": lr, "weight_decay": 0.0}
-    optimizer = build(component, facts)
-    curvature = torch.linspace(0.5, 2, 5)
-    first = (curvature * (weight - goal) ** 2).sum().item()
-    for _ in range(100):
-        optimizer.zero_grad()
-        loss = (curvature * (weight - goal) ** 2).sum()
-        loss.backward(create_graph=getattr(optimizer, "is_second_order", False))
-        optimizer.step()
-    assert (curvature * (weight - goal) ** 2).sum().item() < 0.9 * first
-
-
-@every_optimizer
-def test_continues_bit_for_bit(component):
-    whole = network()
-    optimizer = optimizer_of(component, whole)
-    train(whole, optimizer, range(7))
-    saved, state = copy.deepcopy(whole.state_dict()), through_files(optimizer.state_dict())
-    before = copy.deepcopy(state["param_groups"])
-    train(whole, optimizer, range(7, 13))
-
-    resumed = network()
-    resumed.load_state_dict(saved)
-    optimizer = optimizer_of(component, resumed)
-    optimizer.load_state_dict(state)
-    assert state["param_groups"] == before, "loading wrote into the saved state"
-    train(resumed, optimizer, range(7, 13))
-    assert_equal(whole, resumed)
-    # Without a gradient a parameter stays as it is, weight decay or not.
-    assert all(map(torch.equal, whole.spare.parameters(), network().spare.parameters()))
-
-
-@every_optimizer
-def test_obeys_the_rate_of_each_step(component):
-    model = network()
-    optimizer = optimizer_of(component, model)
-    train(model, optimizer, range(3))
-    before = weights(model)
-    assert any(not torch.equal(a, b) for a, b in zip(before, weights(network()), strict=True))
-    for group in optimizer.param_groups:
-        group["lr"] = 0.0
-    train(model, optimizer, range(3, 5))
-    moved = any(not torch.equal(a, b) for a, b in zip(before, weights(model), strict=True))
-    assert moved == (component.name in MOVES_AT_RATE_0 and component.target.startswith("zoo_timm"))
-
-
-@every_optimizer
-def test_each_group_has_its_own_rate(component):
-    model = network()
-    optimizer = optimizer_of(component, model)
-    optimizer.param_groups[0]["lr"] = 0.0
-    before = weights(model)
-    train(model, optimizer, range(2))
-    pairs = list(zip(before, weights(model), strict=True))
-    still = component.name in MOVES_AT_RATE_0 or all(
-        torch.equal(a, b) for a, b in pairs if a.ndim > 1
-    )
-    assert still
-    assert any(not torch.equal(a, b) for a, b in pairs if a.ndim <= 1)
-
-
-@every_optimizer
-def test_weight_decay_acts_where_it_is_asked_for(component):
-    plain, decayed = network(), network()
-    train(plain, optimizer_of(component, plain, weight_decay=0.0), range(4))
-    train(decayed, optimizer_of(component, decayed, weight_decay=0.5), range(4))
-    assert all(p.isfinite().all() for p in (*plain.parameters(), *decayed.parameters()))
-    assert not torch.equal(plain.head.weight, decayed.head.weight)
 
 
 @every_optimizer

@@ -166,13 +166,6 @@ def test_factors_are_finite_and_within_the_base_rate(name):
         assert 0 <= factor <= 1
 
 
-@pytest.mark.parametrize("name", STATELESS)
-def test_a_schedule_is_a_function_of_time(name):
-    schedule = build(COMPONENTS[name], FACTS)
-    forward = [schedule(step / 3) for step in range(36)]
-    assert [schedule(step / 3) for step in reversed(range(36))] == forward[::-1]
-
-
 @pytest.mark.parametrize("name", ["cosine", "one-cycle", "linear", "polynomial", "exponential"])
 def test_smooth_schedules_move_within_an_epoch(name):
     schedule = build(COMPONENTS[name], FACTS)

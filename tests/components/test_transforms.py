@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from building import build
@@ -51,28 +50,6 @@ def test_shape_type_and_range_are_kept(name, shape):
     check(transform, torch.ones_like(images_BCHW), random_BN)
 
 
-@every_transform
-def test_memory_format_and_random_type_do_not_matter(name):
-    transform = build(EVERY[name])
-    images_BCHW, random_BN = batch(8, transform)
-    expected = transform(images_BCHW, random_BN)
-    channels_last = images_BCHW.contiguous(memory_format=torch.channels_last)
-    assert torch.equal(transform(channels_last, random_BN), expected)
-    assert torch.equal(transform(images_BCHW, random_BN.double()), expected)
-
-
-@every_transform
-@pytest.mark.parametrize("shape", [(3, 13, 13), (1, 28, 28)], ids=str)
-def test_a_sample_comes_out_alike_in_every_batch(name, shape):
-    transform = build(EVERY[name])
-    images_BCHW, random_BN = batch(11, transform, shape, seed=5)
-    whole = transform(images_BCHW, random_BN)
-    for size in (1, 3, 7):
-        parts = zip(images_BCHW.split(size), random_BN.split(size), strict=True)
-        assert torch.equal(torch.cat([transform(*part) for part in parts]), whole)
-    assert torch.equal(transform(images_BCHW.flip(0), random_BN.flip(0)), whole.flip(0))
-
-
 @pytest.mark.parametrize("name", [name for name in EVERY if name != "none"])
 def test_it_does_something_and_only_by_the_random_numbers(name):
     transform = build(EVERY[name])
@@ -84,16 +61,6 @@ def test_it_does_something_and_only_by_the_random_numbers(name):
     torch.manual_seed(2)
     assert torch.equal(first, transform(images_BCHW, random_BN))
     assert not torch.equal(out, transform(images_BCHW, random_BN.flip(0)))
-
-
-@every_transform
-def test_it_leaves_the_generators_of_others_alone(name):
-    transform = build(EVERY[name])
-    images_BCHW, random_BN = batch(4, transform)
-    before = torch.get_rng_state(), np.random.get_state()[1].copy()
-    transform(images_BCHW, random_BN)
-    assert torch.equal(torch.get_rng_state(), before[0])
-    assert np.array_equal(np.random.get_state()[1], before[1])
 
 
 def values(param: Param) -> st.SearchStrategy:

@@ -16,6 +16,7 @@ from zoo.registry import parse_choices
 ROOT = Path(__file__).parents[2]
 PAGES = (
     "docs/data.md", "docs/training.md", "docs/evaluation.md", "docs/recipes.md", "docs/lessons.md",
+    "docs/export.md", "docs/plugins.md", "docs/testing-plugins.md", "docs/models.md",
     "README.md", "CHANGELOG.md",
 )  # fmt: skip
 
@@ -36,7 +37,7 @@ def _flags(command: click.Command) -> set[str]:
 
 
 FLAGS = _flags(cli) | {"help"}
-OTHER = {"extra-index-url"}  # pip's
+OTHER = {"extra-index-url", "force-reinstall", "no-deps"}  # pip's
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -97,14 +97,6 @@ def test_heat_of_a_transformer_equals_its_definition(registry):
     assert heat.amax() >= 0.99
 
 
-def test_the_class_decides(registry):
-    model, head, images = network(registry, "lenet", 28, channels=1)
-    explain = explainer(registry, "gradcam", head)
-    first = explain(model, images, torch.tensor([0, 0, 0]))
-    assert torch.equal(first, explain(model, images, torch.tensor([0, 0, 0])))
-    assert not torch.allclose(first, explain(model, images, torch.tensor([1, 1, 1])))
-
-
 @pytest.mark.parametrize(
     ("spec", "size", "layer", "form", "grid", "prefix"),
     [

@@ -44,6 +44,23 @@ HOSTILE = {
         "from zoo.plugin import hookimpl\n@hookimpl\ndef zoo_components(): return ['resnet']",
         "not a Component",
     ),
+    "wrong_field": (good().replace("aliases=()", "aliases='tri'"), "aliases is tri, not strings"),
+    "wrong_param": (
+        good()
+        .replace("Component, hookimpl", "Component, Param, hookimpl")
+        .replace("aliases=()", "params=(Param(name='p', default={1}),)"),
+        "default is set {1}, not a plain value",
+    ),
+    "ends_the_process": ("import os; os._exit(7)", "ended the process: exit code 7"),
+    "is_killed": ("import os; os.kill(os.getpid(), 9)", "ended the process: SIGKILL"),
+    "kills_its_reader": (
+        "import os, time; os.kill(os.getppid(), 9); time.sleep(30)",
+        "ended the process that read it: SIGKILL",
+    ),
+    "message_raises": (
+        "class Odd(Exception):\n    def __str__(self): raise ValueError\nraise Odd",
+        "Odd: its message cannot be shown",
+    ),
     "bad_name": (good(name="has space"), "is not letters and digits"),
     "bad_target": (good().replace("fractions:Fraction", "fractions"), "is not 'package.module"),
     "endless": (
@@ -109,22 +126,24 @@ def test_another_api_version_is_listed_and_not_imported(make_plugin, zoo_command
     assert package not in sys.modules
 
 
-def test_disabled_plugins_are_not_imported(make_plugin, zoo_command, monkeypatch):
-    package = make_plugin("acme", good())
+def test_disabled_plugins_are_not_read(make_plugin, zoo_command, monkeypatch, tmp_path):
+    trace = tmp_path / "trace"
+    make_plugin("other", f"open({str(trace)!r}, 'a').close()\n" + good("zigzag"))
+    assert zoo_command("plugins", "disable", "other").code == 0
+    assert zoo_command("explain", "zigzag").code == 2
+    assert not trace.exists()
+
+    make_plugin("acme", good())
     assert zoo_command("plugins", "disable", "acme").code == 0
-    sys.modules.pop(package, None)
     unknown = zoo_command("explain", "triangle")
-    assert package not in sys.modules
     assert "acme (disabled)" in unknown.err
     assert zoo_command("plugins", "enable", "acme").code == 0
     assert Registry.installed().get("scheduler", "triangle")
 
-    sys.modules.pop(package, None)
     for listed, expected in (("", False), ("other", False), ("acme, other", True)):
         monkeypatch.setenv("ZOO_PLUGINS", listed)
         registry = Registry.installed()
         assert (registry.get("scheduler", "triangle") is not None) is expected
-        assert (package in sys.modules) is expected
         assert registry.get("scheduler", "sgdr"), "built-ins are always there"
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
+from zoo.errors import UsageError
 from zoo.plugin import fold
 from zoo.registry import Entry, Registry
 
-__all__ = ["list_components"]
+__all__ = ["NewPlugin", "list_components", "new_plugin"]
 
 
 def list_components(
@@ -45,3 +48,72 @@ def list_components(
         ):
             found.append(entry)
     return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewPlugin:
+    """A plugin that was just written.
+
+    Args:
+        path: Its folder.
+        distribution: Its name to pip.
+        namespace: Its name to zoo.
+        files: What is in the folder, paths below it.
+        commands: What to type next, from the folder above.
+        notes: What its author should know about the name.
+    """
+
+    path: Path
+    distribution: str
+    namespace: str
+    files: tuple[str, ...]
+    commands: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+def new_plugin(
+    name: str, kinds: Sequence[str], *, path: str | Path | None = None, author: str = ""
+) -> NewPlugin:
+    """Writes the package of a new plugin, with a working component of each kind and its tests.
+
+    ``zoo plugins new``. Imports no torch, and no code of an installed plugin.
+
+    Args:
+        name: Of the distribution: ``zoo-acme`` or ``acme``.
+        kinds: Of :data:`zoo.plugin.KINDS`, at least one.
+        path: The folder to write, which does not exist or is empty; by default ``name``.
+        author: ``Name`` or ``Name <address>``.
+
+    Raises:
+        UsageError: A name or kind that will not do; the message lists every problem.
+        RefusedError: There is something in the folder already.
+        MachineError: The folder cannot be written.
+    """
+    from zoo.plugin import KINDS
+    from zoo.scaffold import (
+        check_target,
+        derive,
+        new_commands,
+        notes_on,
+        problems_with,
+        render,
+        write_folder,
+    )
+
+    chosen = [kind for kind in KINDS if kind in kinds]
+    if unknown := sorted(set(kinds) - set(KINDS)) or not chosen:
+        raise UsageError(
+            f"there is no kind {unknown[0]!r}" if unknown is not True else "no kind was given",
+            found=", ".join(KINDS),
+        )
+    names = derive(name)
+    if problems := problems_with(names):
+        raise UsageError.together(problems)
+    target = Path(path) if path is not None else Path(names.distribution)
+    check_target(target)
+    files = render(names, chosen, author=author)
+    write_folder(target, files)
+    return NewPlugin(
+        path=target, distribution=names.distribution, namespace=names.namespace,
+        files=tuple(files), commands=new_commands(target, chosen), notes=tuple(notes_on(names)),
+    )  # fmt: skip

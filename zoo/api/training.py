@@ -107,6 +107,7 @@ def resume(
     Raises:
         CheckpointError: There is no checkpoint that verifies, or what the run was made with has
             changed.
+        PluginError: A plugin that it was made with is missing.
         DataError: The data is not what the run was trained on.
         BusyError: Another process is writing the run.
     """
@@ -118,6 +119,7 @@ def resume(
     from zoo.engine.records.record import refuse_changes
     from zoo.evaluation.teachers import teacher_for
     from zoo.protocols import Preprocessing
+    from zoo.registry.absent import refuse_missing
     from zoo.runs import checkpoint
     from zoo.runs.folder import RunFolder
 
@@ -142,6 +144,7 @@ def resume(
         # Killed before its first checkpoint, it starts again, as configured.
         state = None if found is None else checkpoint.load(found)
         saved = folder.read_json("environment.json")
+        refuse_missing(saved.get("components"), registry, run=folder.path)
         if config.threads is None:  # bits are promised for a number of threads
             config = config.changed(threads=saved["threads"])
         job = assemble(

@@ -6,7 +6,9 @@ import click
 
 from zoo.cli.console import echo, print_json, print_table
 from zoo.errors import printable
-from zoo.registry import Registry
+from zoo.plugin import fold
+from zoo.registry import PluginRecord, Registry
+from zoo.registry.imitations import imitations_of
 
 __all__ = ["doctor"]
 
@@ -42,18 +44,53 @@ def doctor(as_json: bool) -> None:
 
 
 def _problems(registry: Registry) -> list[str]:
+    from zoo.cli.main import COMMANDS
+    from zoo.cli.plugin_commands import shadowed
+
     problems = []
     for record in registry.plugins:
         who = f"{record.namespace} ({record.distribution} {record.version})"
         if record.status in ("broken", "incompatible"):
             where = f" at {record.origin}" if record.origin else ""
-            cure = (
-                f"pip install -U {record.distribution}, or zoo plugins disable {record.namespace}"
+            problems.append(f"{who} is {record.status}: {record.cause}{where}; {_cure(record)}")
+        if not record.builtin and record.heavy_imports:
+            problems.append(
+                f"{who} imports {', '.join(record.heavy_imports)} to declare its components "
+                f"({record.load_milliseconds:.0f} ms when it was read): tell its authors"
             )
-            problems.append(f"{who} is {record.status}: {record.cause}{where}; {cure}")
-        if record.load_milliseconds > _SLOW_MILLISECONDS:
+        elif record.load_milliseconds > _SLOW_MILLISECONDS:
             problems.append(
                 f"{who} takes {record.load_milliseconds:.0f} ms to declare its components"
             )
         problems += [f"{who}: {note}" for note in record.notes]
-    return problems + registry.clashes()
+        problems += [f"{who}: {like}" for like in imitations_of(record, registry)]
+        problems += _outranked(record, registry)
+    return problems + shadowed(registry, COMMANDS) + registry.clashes()
+
+
+def _outranked(record: PluginRecord, registry: Registry) -> list[str]:
+    """Returns a line if names of a plugin mean zoo's own components when they stand alone."""
+    if record.builtin:
+        return []
+    ours = {kind: set(map(fold, registry.builtin_names(kind))) for kind in record.provides}
+    names = [f"{c.kind} {c.name}" for c in record.components if fold(c.name) in ours[c.kind]]
+    if not names:
+        return []
+    more = f" and {len(names) - 5:,} more" if len(names) > 5 else ""
+    return [
+        f"{record.namespace} ({record.distribution} {record.version}): {', '.join(names[:5])}"
+        f"{more} alone mean zoo's own; say {record.namespace}/NAME for this plugin's"
+    ]
+
+
+def _cure(record: PluginRecord) -> str:
+    """Returns what to do about a plugin that cannot be used."""
+    away = f"zoo plugins disable {record.namespace}, or zoo plugins remove {record.namespace}"
+    if record.status == "incompatible":
+        number = int(record.api.removeprefix("v") or 0)
+        newer = number > 1
+        update = (
+            "pip install -U classifier-zoo" if newer else f"pip install -U {record.distribution}"
+        )
+        return f"{update}; it was not imported"
+    return f"pip install -U {record.distribution}; else {away}"

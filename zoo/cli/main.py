@@ -9,12 +9,14 @@ from collections.abc import Sequence
 import click
 
 from zoo.cli.lazy import LazyGroup
+from zoo.cli.plugin_commands import PluginCommands
+from zoo.cli.plugin_paths import TAKES, notes_in_one_line, plugins_named
 from zoo.cli.signals import Stopped, signals_stop
 from zoo.errors import ZooError, printable
 
-__all__ = ["cli", "main"]
+__all__ = ["COMMANDS", "cli", "main"]
 
-_COMMANDS = {
+COMMANDS = {
     "run": ("zoo.cli.run:run", "Train a classifier: freeze, then fine-tune."),
     "resume": ("zoo.cli.resume:resume", "Go on with an interrupted run, to the bit."),
     "verify-resume": (
@@ -31,13 +33,14 @@ _COMMANDS = {
     "heatmap": ("zoo.cli.heatmap:heatmap", "Draw which parts of images speak for a class."),
     "embed": ("zoo.cli.embed:embed", "Write what a network makes of images; plot them."),
     "review": ("zoo.cli.review:review", "List images whose label may be wrong."),
+    "export": ("zoo.cli.export:export", "Write a run for other programs: ONNX, torch.export."),
     "list": ("zoo.cli.list:list_", "List components: models, losses, schedulers..."),
     "show": ("zoo.cli.show:show", "Show one component and its parameters."),
     "lr-find": ("zoo.cli.lr_find:lr_find", "Find a learning rate before training."),
     "explain": ("zoo.cli.explain:explain", "Draw a learning-rate schedule before training."),
     "data": ("zoo.cli.data:data", "Know the data: check, measure, show, import, export."),
     "cache": ("zoo.cli.cache:cache", "Show and clear what is kept: features, decoded images."),
-    "plugins": ("zoo.cli.plugins:plugins", "List, disable and enable plugins."),
+    "plugins": ("zoo.cli.plugins:plugins", "Write, install, check and switch plugins."),
     "doctor": ("zoo.cli.doctor:doctor", "Check plugins, names and the machine."),
 }
 
@@ -52,14 +55,16 @@ def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
 
 @click.group(
     cls=LazyGroup,
-    lazy=_COMMANDS,
+    lazy=COMMANDS,
+    more=PluginCommands(COMMANDS),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Without arguments, zoo run trains on the data set that zoo brings along.",
 )
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option("--plugin", multiple=True, metavar="PATH", help=TAKES)
 @click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=_version,
               help="Show the version.")  # fmt: skip
-def cli(debug: bool) -> None:
+def cli(debug: bool, plugin: tuple[str, ...]) -> None:
     """Train image classifiers from named components."""
 
 
@@ -70,8 +75,8 @@ def main(args: Sequence[str] | None = None) -> int:
     given = [arg for arg in given if arg != "--debug"]  # wherever it stands
     stdout = sys.stdout
     try:
-        with signals_stop():
-            outcome = cli.main(args=given, prog_name="zoo", standalone_mode=False)
+        with signals_stop(), plugins_named(given) as rest, notes_in_one_line():
+            outcome = cli.main(args=rest, prog_name="zoo", standalone_mode=False)
         return outcome if isinstance(outcome, int) else 0
     except click.ClickException as error:
         error.show()

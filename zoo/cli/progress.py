@@ -48,6 +48,7 @@ def summary_lines(job: Job) -> list[str]:
     plan = ", then ".join(f"{p.name} {p.epochs} epoch{'s'[: p.epochs > 1]}" for p in job.phases)
     lines = [
         f"model      {model.id} ({model.origin}), {num_parameters:,} parameters",
+        *([_head_line(job)] if job.choices.head is not None else []),
         f"weights    {job.taken.reason}",
         *([f"           {job.loaded.summary}"] if job.loaded else []),
         f"data       {printable(data.name)}: {len(data.classes)} classes, {sizes}",
@@ -70,6 +71,17 @@ def summary_lines(job: Job) -> list[str]:
         lines.append("           nothing is frozen: a random backbone gains nothing from it; "
                      "--freeze-epochs N does it all the same")  # fmt: skip
     return lines + [f"note       {printable(note)}" for note in job.notes]
+
+
+def _head_line(job: Job) -> str:
+    """Returns what stands in the place of the network's own head."""
+    choice, (name,) = job.choices.head, job.head
+    assert choice is not None
+    num_parameters = sum(p.numel() for p in job.model.get_submodule(name).parameters())
+    return (
+        f"head       {choice.spec} ({choice.entry.origin}), {num_parameters:,} of them, "
+        f"in the place of {name}"
+    )
 
 
 def _extras(job: Job) -> list[str]:

@@ -125,6 +125,8 @@ def check_combination(
     mixes: bool,
     hard_labels: bool,
     multi_label: bool,
+    num_train: int,
+    head_norms_by_batch: bool,
 ) -> tuple[list[ZooError], list[str]]:
     """Returns (what cannot work, what has no effect) once everything is built.
 
@@ -135,6 +137,8 @@ def check_combination(
         mixes: Whether the augmentation mixes images.
         hard_labels: Whether the loss takes class indices only.
         multi_label: Whether images have several labels.
+        num_train: Training images.
+        head_norms_by_batch: Whether ``--head`` needs the statistics of a batch.
     """
     problems: list[ZooError] = []
     notes: list[str] = []
@@ -142,6 +146,14 @@ def check_combination(
         problems.append(UsageError(
             f"--aug {config.aug} mixes labels, and --loss {config.loss} takes one class an image",
             hint="--loss ce, or --aug without mixup and cutmix",
+        ))  # fmt: skip
+    if head_norms_by_batch and (smallest := _smallest_part(config, num_train)) < 2:
+        cut = f", in {config.accumulate} parts" if config.accumulate > 1 else ""
+        problems.append(UsageError(
+            f"--head {config.head} normalises by the statistics of a batch, and one image has none",
+            found=f"{num_train} training images in batches of {config.batch_size}{cut}: some are "
+            f"computed {smallest} at a time",
+            hint="--batch-size 2 or more for each part, or a head without batch norm",
         ))  # fmt: skip
     if mixes and not any(phase.augment for phase in phases):
         notes.append("images are not mixed: no phase augments (--freeze-aug)")
@@ -151,6 +163,14 @@ def check_combination(
         notes.append("accuracy is the share of images whose labels are all right")
     notes += _idle_schedule(config, phases, schedules)
     return problems, notes
+
+
+def _smallest_part(config: RunConfig, num_train: int) -> int:
+    """Returns how many images the smallest part of a step has."""
+    from zoo.data.batches import num_batches
+
+    batch = num_train // num_batches(num_train, config.batch_size)
+    return batch // max(1, min(config.accumulate, batch))
 
 
 def _idle_schedule(

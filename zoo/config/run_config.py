@@ -24,6 +24,9 @@ GROUPS = ("What to train", "How long", "Learning rate", "Data", "Training", "Mac
 _RENAMED = {"fast_depthwise": "fast_convolutions"}
 # Names of earlier versions, which stand in the configurations of their runs.
 
+_NO_OPTIONS = ("plugin", "plugins", "plugin_path")
+# Code comes from who types a command, never from a file: a configuration is read as data.
+
 
 def _option(
     default: Value,
@@ -55,6 +58,9 @@ class RunConfig:
         type="str",
     )  # fmt: skip
     model: str = _option("efficientnet-lite0", "network: zoo list models", GROUPS[0])
+    head: str | None = _option(
+        None, "classifier in the place of the network's own: zoo list heads", GROUPS[0], type="str"
+    )
     weights: str = _option("auto", "auto, none, a name (zoo show model NAME) or a file", GROUPS[0])
     data: str = _option("fashion-mini", "folder of images, or a name: zoo list datasets", GROUPS[0])
     loss: str | None = _option(
@@ -353,6 +359,12 @@ def option_of(key: str) -> Param:
         if field.name == key:
             param: Param = field.metadata["param"]
             return dataclasses.replace(param, name=key)
+    if key in _NO_OPTIONS:
+        raise UsageError(
+            f"a configuration names no plugin, and this has {printable(key)!r}",
+            found="a plugin is code, and no file that is read may bring code along",
+            hint="zoo run --plugin PATH, or zoo plugins install NAME; then name its components",
+        )
     import difflib
 
     names = [field.name for field in dataclasses.fields(RunConfig)]

@@ -85,7 +85,9 @@ def _recalibrate(job: Job, feed: Feed) -> None:
     """Computes batch-norm statistics anew where the last phase let them move."""
     phase = job.phases[-1]
     trained = trainable_modules(job.model, head=job.head, trainable=phase.trainable)
-    set_modes(job.model, trained, hold_statistics=phase.hold_statistics)
+    set_modes(
+        job.model, trained, hold_statistics=phase.hold_statistics, never_held=job.own_statistics
+    )
     plan = split_evenly(order(job.config.seed, 0, len(feed)), job.config.batch_size)
     parts = [cut(draws, num_parts=1)[0] for draws in plan]
     recalibrate(job.model, (batch.inputs for batch in feed.batches(parts, epoch=None)))

@@ -64,6 +64,7 @@ class Stage:
         trained: Names of the modules that train.
         average: The moving average that is validated instead of the weights; None without one.
         frozen_statistics_move: Whether batch norms of the frozen part go on counting.
+        never_held: Names of modules whose batch norms count in any phase that trains them.
         frozen_digest: SHA-256 of all tensors that must not change; empty when all may.
         record: What the run's state says of the frozen features; None without them.
     """
@@ -75,6 +76,7 @@ class Stage:
     trained: tuple[str, ...]
     average: WeightAverage | None
     frozen_statistics_move: bool
+    never_held: tuple[str, ...]
     frozen_digest: str
     record: FrozenRecord | None
 
@@ -91,8 +93,9 @@ class Stage:
         set_trainable(model, trained)
         moving = config.frozen_norm == "train"
         set_modes(
-            model, trained, hold_statistics=phase.hold_statistics, frozen_statistics_move=moving
-        )
+            model, trained, hold_statistics=phase.hold_statistics, frozen_statistics_move=moving,
+            never_held=job.own_statistics,
+        )  # fmt: skip
         module, train_feed, val_feed, record = _fed(
             job, phase, trained, feeds, device=device, record=record, observer=observer,
             progress=progress,
@@ -115,7 +118,7 @@ class Stage:
         frozen = frozen_tensors(model, trained, statistics_move=moving)
         stage = cls(
             phase=phase, training=training, val_feed=val_feed, model=model, trained=trained,
-            average=average, frozen_statistics_move=moving,
+            average=average, frozen_statistics_move=moving, never_held=job.own_statistics,
             frozen_digest=digest(frozen) if frozen else "", record=record,
         )  # fmt: skip
         stage.to_train()
@@ -128,7 +131,7 @@ class Stage:
         """Puts what trains in training mode and holds the rest still."""
         set_modes(
             self.model, self.trained, hold_statistics=self.phase.hold_statistics,
-            frozen_statistics_move=self.frozen_statistics_move,
+            frozen_statistics_move=self.frozen_statistics_move, never_held=self.never_held,
         )  # fmt: skip
 
     def averaged(self) -> AbstractContextManager[None]:

@@ -115,7 +115,7 @@ def examine(
     )
     own = data is None
     progress("reading the data", 0, 1)
-    found = own_data(config, registry) if data is None else other_data(
+    found = own_data(config, registry, run=path) if data is None else other_data(
         data, classes=trained.classes, seed=config.seed, on_bad=cast("OnBad", config.on_bad),
         registry=registry,
     )  # fmt: skip

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,9 +32,11 @@ from zoo.data.reading.tables import SUFFIXES as TABLES
 from zoo.data.reading.tables import read_table
 from zoo.engine.assembly.choices import names_a_path
 from zoo.engine.assembly.reading import read_data, read_source
-from zoo.errors import DataError, UsageError, printable
+from zoo.errors import CheckpointError, DataError, UsageError, printable
 from zoo.protocols import DataSet, Images, OnBad, PixelImages, SourcedImages, Split
 from zoo.registry import Registry, parse_choice
+from zoo.registry.absent import refuse_missing
+from zoo.runs.folder import RunFolder
 
 __all__ = ["ALL", "other_data", "own_data", "split_of", "with_classes"]
 
@@ -46,8 +49,23 @@ _UNSPLIT = (0.5, 0.5)
 _UNKNOWN = -1
 
 
-def own_data(config: RunConfig, registry: Registry) -> DataSet:
-    """Returns what a run was trained on, as it is now."""
+def own_data(config: RunConfig, registry: Registry, *, run: Path | None = None) -> DataSet:
+    """Returns what a run was trained on, as it is now.
+
+    Args:
+        config: Of the run.
+        registry: Where the name of a data set is found.
+        run: The run's folder, which says which package a name came from.
+
+    Raises:
+        PluginError: The plugin of the data set is missing.
+        DataError: The data cannot be used.
+    """
+    if run is not None:
+        with suppress(CheckpointError):  # one that does not say it is tried all the same
+            made_with = RunFolder.open(run).read_json("environment.json")
+            components = made_with.get("components") if isinstance(made_with, dict) else None
+            refuse_missing(components, registry, run=run, parts=("data",))
     by_path = names_a_path(config.data, registry)
     return read_data(config, None if by_path else parse_choice(registry, "dataset", config.data))
 

@@ -11,16 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.engine.assembly.choices import offered_weights, preprocessing_of
+from zoo.engine.assembly.heads import build_network, recorded_head
 from zoo.engine.step.distillation import Teacher
 from zoo.errors import UsageError, printable
 from zoo.evaluation.trained import Trained, load_trained
 from zoo.network.head import find_head
 from zoo.network.weights import load, resolve
-from zoo.registry import Registry, build, parse_choice
+from zoo.registry import Registry, parse_choice
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from zoo.engine.assembly.job import Job
     from zoo.engine.device import Device
 
@@ -60,8 +59,10 @@ def _with_weights(named: str, job: Job, registry: Registry) -> Trained:
     if chosen.weights is None:  # a file says nothing of its size: what the student sees will do
         preprocessing = replace(preprocessing, image_size=job.preprocessing.image_size)
     num_classes = len(job.data.classes)
-    model: nn.Module = build(
-        choice, num_classes=num_classes, channels=job.config.channels,
+    recorded = recorded_head(chosen.path)
+    model = build_network(
+        choice, parse_choice(registry, "head", recorded) if recorded else None,
+        num_classes=num_classes, channels=job.config.channels,
         image_size=preprocessing.image_size,
     )  # fmt: skip
     fitted = load(model, chosen, head=find_head(model, num_classes=num_classes))

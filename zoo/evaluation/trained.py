@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,15 +11,17 @@ import torch
 from torch import nn
 
 from zoo.data.pixels.decode import open_image
-from zoo.errors import CheckpointError, PluginError, UnknownName, printable
+from zoo.engine.assembly.heads import build_network
+from zoo.errors import CheckpointError, printable
 from zoo.protocols import Preprocessing
-from zoo.registry import Registry, build, parse_choice
+from zoo.registry import Registry, parse_choice
+from zoo.registry.absent import refuse_missing
 from zoo.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["FORMAT", "Trained", "load_trained"]
+__all__ = ["FORMAT", "Trained", "load_trained", "rebuilt"]
 
 FORMAT = 1
 """The newest form of ``best/model.json`` that is read."""
@@ -122,8 +124,9 @@ def load_trained(path: Path, *, registry: Registry) -> Trained:
     _refuse_newer(folder)
     weights, description = folder.read_best()
     try:
-        component: dict[str, Any] = description["components"]["model"]
-        spec, package = str(component["spec"]), str(component["package"])
+        components: dict[str, Any] = description["components"]
+        spec, package = _said(components["model"])
+        head = _said(components["head"]) if "head" in components else None
         classes = tuple(map(str, description["classes"]))
         channels = int(description["channels"])
         preprocessing = Preprocessing.from_mapping(description["preprocessing"])
@@ -133,16 +136,14 @@ def load_trained(path: Path, *, registry: Registry) -> Trained:
             found=f"best/model.json: {type(error).__name__} {printable(error)}",
             hint="it was written by another version of zoo, or changed by hand",
         ) from None
-    try:
-        choice = parse_choice(registry, "model", spec)
-    except UnknownName as error:
-        raise PluginError(
-            f"the run {printable(path)} was made with {printable(spec)}, which is not installed",
-            found=error.found, hint=f"pip install '{printable(package).replace(' ', '==')}'",
-        ) from None  # fmt: skip
-    model: nn.Module = build(
-        choice, num_classes=len(classes), channels=channels, image_size=preprocessing.image_size
-    )
+    refuse_missing(components, registry, run=path, parts=("model", "head"))
+    if head is not None:
+        spec = f"{spec} with the head {head[0]}"
+        package = " and ".join(dict.fromkeys((package, head[1])))
+    model = rebuilt(
+        components, registry, num_classes=len(classes), channels=channels,
+        image_size=preprocessing.image_size,
+    )  # fmt: skip
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
@@ -156,6 +157,37 @@ def load_trained(path: Path, *, registry: Registry) -> Trained:
         preprocessing=preprocessing, multi_label=bool(description.get("multi_label", False)),
         digest=str(description["sha256"]),
     )  # fmt: skip
+
+
+def rebuilt(
+    components: Mapping[str, Any],
+    registry: Registry,
+    *,
+    num_classes: int,
+    channels: int,
+    image_size: int,
+) -> nn.Module:
+    """Returns a run's network with random weights.
+
+    Args:
+        components: What the run stores: the spec of its model, and of its head where it has one.
+        registry: The components there are.
+        num_classes: Outputs.
+        channels: 3 for colour, 1 for grey.
+        image_size: Side of the input, pixels.
+    """
+    model = parse_choice(registry, "model", str(components["model"]["spec"]))
+    head = None
+    if "head" in components:
+        head = parse_choice(registry, "head", str(components["head"]["spec"]))
+    return build_network(
+        model, head, num_classes=num_classes, channels=channels, image_size=image_size
+    )
+
+
+def _said(component: Mapping[str, Any]) -> tuple[str, str]:
+    """Returns spec and package of a component as a run stores it."""
+    return str(component["spec"]), str(component["package"])
 
 
 def _refuse_newer(folder: RunFolder) -> None:

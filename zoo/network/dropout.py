@@ -7,11 +7,13 @@ function, or as a placeholder where a block was built with a rate of 0.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from zoo.errors import UsageError, ZooError
+from zoo.network.blocks import within
 
 __all__ = ["DropPath", "DropoutSummary", "depth_rates", "override_dropout"]
 
@@ -76,7 +78,11 @@ def depth_rates(rate: float, num_blocks: int) -> tuple[float, ...]:
 
 
 def override_dropout(
-    model: nn.Module, *, dropout: float | None = None, drop_path: float | None = None
+    model: nn.Module,
+    *,
+    dropout: float | None = None,
+    drop_path: float | None = None,
+    but: Collection[str] = (),
 ) -> DropoutSummary:
     """Sets the rates of dropout and of stochastic depth, and returns how many places were set.
 
@@ -92,6 +98,7 @@ def override_dropout(
         model: The network. It is changed.
         dropout: Share of activations to drop, 0 <= p < 1; None leaves it.
         drop_path: Rate of the last block, 0 <= p < 1; None leaves it.
+        but: Names of modules whose dropout stays: a head that was given its own rate.
 
     Raises:
         UsageError: The network has no place for what was asked.
@@ -99,7 +106,7 @@ def override_dropout(
     problems: list[ZooError] = []
     dropouts = drop_paths = 0
     if dropout is not None:
-        dropouts = _set_dropout(model, dropout)
+        dropouts = _set_dropout(model, dropout, but)
         if not dropouts:
             problems.append(UsageError(
                 f"--dropout: {type(model).__name__} has no dropout to set",
@@ -117,10 +124,12 @@ def override_dropout(
     return DropoutSummary(dropouts=dropouts, drop_paths=drop_paths)
 
 
-def _set_dropout(model: nn.Module, rate: float) -> int:
-    """Sets every dropout but those on attention weights."""
+def _set_dropout(model: nn.Module, rate: float, but: Collection[str]) -> int:
+    """Sets every dropout but those on attention weights and in these modules."""
     places = 0
     for name, module in model.named_modules():
+        if within(name, but):
+            continue
         if isinstance(module, _DROPOUTS):
             if not _ATTENTION_NAME.fullmatch(name.rpartition(".")[2]):
                 module.p = rate

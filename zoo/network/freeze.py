@@ -54,6 +54,7 @@ def set_modes(
     *,
     hold_statistics: bool,
     frozen_statistics_move: bool = False,
+    never_held: Collection[str] = (),
 ) -> None:
     """Puts these modules in training mode and all others in evaluation mode.
 
@@ -63,11 +64,13 @@ def set_modes(
         hold_statistics: Keep the running statistics of batch norms still in these modules too.
             On small data, statistics that move while fine-tuning ruin a pretrained network.
         frozen_statistics_move: Put batch norms of the frozen part in training mode.
+        never_held: Names of modules whose batch norms count whenever they train: a new head's.
     """
     for name, module in model.named_modules():
         trains = within(name, modules)
         if isinstance(module, _HOLDS_STATISTICS):
-            trains = not hold_statistics if trains else frozen_statistics_move
+            held = hold_statistics and not within(name, never_held)
+            trains = not held if trains else frozen_statistics_move
         module.training = trains  # not train(), which would descend into children
 
 

@@ -168,7 +168,9 @@ def load_into(
             adapted.append(name)
         else:
             mismatched.append(name)
-    head_replaced = any(within(name, head) for name in (*missing, *mismatched))
+    unexpected = [name for name in given if name not in own]
+    # A head that has more in the file is another one, even if all that is here fits.
+    head_replaced = any(within(name, head) for name in (*missing, *mismatched, *unexpected))
     if head_replaced:  # half a head is worse than none
         taken = {name: tensor for name, tensor in taken.items() if not within(name, head)}
     report = LoadReport(
@@ -176,7 +178,7 @@ def load_into(
         total=len(own) - counters,
         adapted=tuple(adapted),
         missing=tuple(name for name in missing if not within(name, head)),
-        unexpected=tuple(name for name in given if name not in own),
+        unexpected=tuple(name for name in unexpected if not within(name, head)),
         mismatched=tuple(name for name in mismatched if not within(name, head)),
         head_replaced=head_replaced,
     )

@@ -5,8 +5,11 @@ signature names: take what you need, leave the rest. The facts per kind stand wi
 """
 
 from zoo.protocols.evaluation import (
+    Command,
     Explainer,
     ExplainerFactory,
+    Exporter,
+    ExporterFactory,
     Metric,
     MetricFactory,
     Projector,
@@ -16,12 +19,14 @@ from zoo.protocols.evaluation import (
     ReviewerFactory,
 )
 from zoo.protocols.training import (
+    EVENTS,
     BatchTransform,
     Callback,
     CallbackFactory,
     DataSet,
     DataSetFactory,
     Fit,
+    HeadFactory,
     Images,
     Interpolation,
     Loss,
@@ -40,14 +45,19 @@ from zoo.protocols.training import (
 )
 
 __all__ = [
+    "EVENTS",
     "BatchTransform",
     "Callback",
     "CallbackFactory",
+    "Command",
     "DataSet",
     "DataSetFactory",
     "Explainer",
     "ExplainerFactory",
+    "Exporter",
+    "ExporterFactory",
     "Fit",
+    "HeadFactory",
     "Images",
     "Interpolation",
     "Loss",

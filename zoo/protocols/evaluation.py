@@ -1,4 +1,4 @@
-"""Component kinds around the training: metrics, interpretation, recipes.
+"""Component kinds around the training: metrics, interpretation, exports, recipes, commands.
 
 Tensor names end in their shape: N samples, B batch, C channels, H height, W width, K classes,
 D features.
@@ -9,15 +9,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
 __all__ = [
+    "Command",
     "Explainer",
     "ExplainerFactory",
+    "Exporter",
+    "ExporterFactory",
     "Metric",
     "MetricFactory",
     "Projector",
@@ -110,6 +114,72 @@ class ReviewerFactory(Protocol):
     """Builds a reviewer. No facts."""
 
     def __call__(self) -> Reviewer: ...
+
+
+class Exporter(Protocol):
+    """Writes a trained network in another format, and reads it back to prove that it is the same.
+
+    A network that it cannot write ends in a ``PluginError`` that says why; packages that it needs
+    are declared by the component's ``requires``. Where a format names inputs and outputs they are
+    ``images`` and ``outputs``.
+    """
+
+    suffix: str
+    """The ending of the file that is written, such as ``.onnx``; empty for a folder."""
+
+    def __call__(self, network: nn.Module, example_BCHW: Tensor, target: Path) -> None:
+        """Writes the network, from normalised images to logits, for batches of any size.
+
+        Args:
+            network: In evaluation mode, on the CPU. It is left as it was.
+            example_BCHW: Normalised images, float32, two at least, of the size that the file takes.
+            target: The file or folder. It does not exist; the folder that it lies in does. Nothing
+                else is written.
+        """
+        ...
+
+    def load(self, target: Path) -> Callable[[Tensor], Tensor]:
+        """Opens what was written and returns its function from images_BCHW to logits_BK.
+
+        It reads ``target`` alone, without running code from it, and leaves the images as they are.
+        """
+        ...
+
+
+class ExporterFactory(Protocol):
+    """Builds an exporter.
+
+    Facts: ``classes``, their names, position is index; ``preprocessing``, how images become what
+    the network takes; ``rebuild``, a function that returns the network with random weights, for
+    formats that hold weights and no network.
+    """
+
+    def __call__(self) -> Exporter: ...
+
+
+class Command(Protocol):
+    """A command of the command line: the target is a ``click.Command`` itself, and no factory.
+
+    ``click.command`` makes one of a function, ``click.group`` one with commands below it. No facts,
+    and the component has neither params nor a preset: a command declares its own options.
+
+    It is called as ``zoo NAME`` and imported only then, so the line in ``zoo --help`` is the
+    component's summary. What it returns is the exit code, None for 0; a ``ZooError`` ends it with
+    that error's message and code.
+    """
+
+    name: str | None
+    """Its own name. The component's counts."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        *,
+        standalone_mode: bool = True,
+    ) -> object:
+        """Runs it with these arguments."""
+        ...
 
 
 class RecipeFactory(Protocol):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
@@ -19,12 +20,14 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 __all__ = [
+    "EVENTS",
     "BatchTransform",
     "Callback",
     "CallbackFactory",
     "DataSet",
     "DataSetFactory",
     "Fit",
+    "HeadFactory",
     "Images",
     "Interpolation",
     "Loss",
@@ -129,6 +132,22 @@ class ModelFactory(Protocol):
     """
 
     def __call__(self, *, num_classes: int, channels: int, image_size: int) -> nn.Module: ...
+
+
+class HeadFactory(Protocol):
+    """Builds what takes the place of a network's own head, with random weights.
+
+    Facts: ``num_features``, ``num_classes``.
+
+    The module maps features_BF, what the network gives to its own head, to logits_BK. It leaves the
+    features as they are: they may be kept ones, and come again in the next epoch. It trains in
+    every phase, at the head's learning rate; its batch norms count in all of them.
+
+    Where it ends with a linear layer with ``num_classes`` outputs, that layer starts at zero. The
+    module's ``zoo_last`` says otherwise: the name of another layer, or None for no such start.
+    """
+
+    def __call__(self, *, num_features: int, num_classes: int) -> nn.Module: ...
 
 
 # ---- loss, optimizer, scheduler ---------------------------------------------------------------
@@ -338,14 +357,29 @@ class MixTransform(Protocol):
 
 # ---- callback ---------------------------------------------------------------------------------
 
+EVENTS: Mapping[str, str] = MappingProxyType({
+    "run_started": "job, path, *, resumed_epoch",
+    "resumed": "rows",
+    "preparing": "what, done, total",
+    "phase_started": "phase, *, trainable, total, cached",
+    "sampled": "phase, sample, *, epoch",
+    "step_ended": "phase, *, epoch, step, num_steps, loss",
+    "step_measured": "*, steps_done, lr, loss",
+    "epoch_ended": "row",
+    "weights_shown": "weights, *, epoch",
+    "noted": "text",
+    "run_ended": "result",
+    "closed": "error",
+})
+"""What a callback can listen to, and how it is called: those after the star by name."""
+
 
 class Callback(Protocol):
     """Listens to a run: an object with any of the methods of ``zoo.engine.events.Observer``.
 
-    It is told of what it has a method for, in the main process only, and cannot change the run:
-    ``run_started``, ``resumed``, ``preparing``, ``phase_started``, ``sampled``, ``step_ended``,
-    ``step_measured``, ``epoch_ended``, ``weights_shown``, ``noted``, ``run_ended``, ``closed``.
-    The arguments of each stand there, and never change: what is new comes as a new event.
+    It is told of what it has a method for, in the main process only, and cannot change the run.
+    The events and their arguments are those of :data:`EVENTS`, and never change: what is new comes
+    as a new event.
 
     One that raises is named in a note, is told nothing more, and the run goes on. A component
     that declares the param ``essential`` lets the user say that the run stops instead.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import inspect
+import re
+import sys
 import traceback
 from importlib.metadata import PackageNotFoundError, metadata
 from typing import Any
@@ -14,7 +15,7 @@ from zoo.plugin import fold
 from zoo.registry.names import Entry
 from zoo.registry.specs import Choice
 
-__all__ = ["build", "call", "load_target"]
+__all__ = ["build", "call", "failure", "load_target"]
 
 
 def load_target(entry: Entry) -> Any:
@@ -36,24 +37,46 @@ def load_target(entry: Entry) -> Any:
         for attribute in path.split("."):
             found = getattr(found, attribute)
     except (Exception, SystemExit) as error:
-        raise _failed(entry, f"cannot import {component.target}", error) from error
+        raise failure(entry, f"cannot import {component.target}", error) from error
     return found
 
 
-def _installable(entry: Entry, missing: list[str]) -> str:
-    """Returns what to give pip: the extra of the plugin's package that brings what is missing.
+_DISTRIBUTIONS = {
+    "PIL": "pillow", "bs4": "beautifulsoup4", "cv2": "opencv-python-headless",
+    "open_clip": "open-clip-torch", "pytorch_grad_cam": "grad-cam", "skimage": "scikit-image",
+    "sklearn": "scikit-learn", "umap": "umap-learn", "yaml": "pyyaml",
+}  # fmt: skip
+"""Packages to install for modules that are named otherwise, among those that plugins ask for."""
 
-    An extra that is named as the component or as the missing package, else the packages.
+_OF_EXTRA = re.compile(r"\s*([A-Za-z0-9._-]+).*;.*extra\s*==\s*['\"]([^'\"]+)['\"]")
+_FOR_AUTHORS = ("dev", "docs", "test", "tests")
+
+
+def _installable(entry: Entry, missing: list[str]) -> str:
+    """Returns what to give pip for modules that are missing.
+
+    The extra of the plugin's package that is named as the component or as a module, or that
+    requires a module's package; else the packages. A module that nobody is known to bring is
+    taken for a package of its own name, and that is said.
     """
     distribution = entry.plugin.distribution
+    packages = [_DISTRIBUTIONS.get(name, name) for name in missing]
     try:
-        extras = {fold(extra) for extra in metadata(distribution).get_all("Provides-Extra") or ()}
+        described = metadata(distribution)
     except PackageNotFoundError:
-        extras = set()
-    for name in (entry.component.name, *missing):
-        if fold(name) in extras:
-            return f"'{distribution}[{fold(name)}]'"
-    return " ".join(missing)
+        extras, required = set(), {}
+    else:
+        extras = {fold(extra) for extra in described.get_all("Provides-Extra") or ()}
+        lines = map(_OF_EXTRA.match, described.get_all("Requires-Dist") or ())
+        required = {fold(m[1]): fold(m[2]) for m in lines if m and m[2] not in _FOR_AUTHORS}
+    for name in (entry.component.name, *missing, *packages):
+        extra = fold(name) if fold(name) in extras else required.get(fold(name))
+        if extra is not None:
+            return f"'{distribution}[{extra}]'"
+    guessed = [name for name in missing if name not in _DISTRIBUTIONS]
+    if not guessed:
+        return " ".join(packages)
+    return f"{' '.join(packages)} (or the package that has the module {', '.join(guessed)})"
 
 
 def build(choice: Choice, **facts: object) -> Any:
@@ -69,6 +92,8 @@ def build(choice: Choice, **facts: object) -> Any:
 
 def call(entry: Entry, function: Any, given: dict[str, object], facts: dict[str, object]) -> Any:
     """Calls a function of a plugin with all of ``given`` and those of ``facts`` that it names."""
+    import inspect
+
     try:
         accepted = inspect.signature(function).parameters
         taken = {name: value for name, value in facts.items() if name in accepted}
@@ -76,12 +101,23 @@ def call(entry: Entry, function: Any, given: dict[str, object], facts: dict[str,
     except ZooError:
         raise
     except Exception as error:
-        raise _failed(entry, "failed", error) from error
+        raise failure(entry, "failed", error) from error
 
 
-def _failed(entry: Entry, what: str, error: BaseException) -> PluginError:
+def failure(entry: Entry, what: str, error: BaseException) -> PluginError:
+    """Returns the error that says which component failed, why, and in which line of its package.
+
+    Args:
+        entry: The component.
+        what: What it did, after its name: ``failed``.
+        error: What its code raised.
+    """
     frames = traceback.extract_tb(error.__traceback__)
-    where = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    package = sys.modules.get(re.split("[.:]", entry.component.target)[0])
+    own = (*getattr(package, "__path__", ()), getattr(package, "__file__", None) or "?")
+    inside = [frame for frame in frames if frame.filename.startswith(own)]
+    last = (inside or frames)[-1:]
+    where = "".join(f" at {frame.filename}:{frame.lineno}" for frame in last)
     text = " ".join(str(error).split())
     return PluginError(
         f"the {entry.component.kind} {entry.id} {what}",

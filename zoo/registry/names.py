@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from zoo.errors import AmbiguousName, UnknownName, UsageError, printable
 from zoo.plugin import KINDS, Component, fold, plural
 from zoo.registry.discovery import PluginRecord, discover
-from zoo.registry.settings import Settings, load_settings
+from zoo.registry.settings import Settings, load_settings, named_paths
 
 __all__ = ["Entry", "Registry"]
 
@@ -64,10 +65,33 @@ class Registry:
                     self._aliases.setdefault((kind, fold(alias)), []).append(entry)
 
     @classmethod
-    def installed(cls) -> Registry:
-        """Returns the registry of the plugins that are installed and not disabled."""
+    def installed(cls, *, read: bool = True, builtins: bool = True) -> Registry:
+        """Returns the registry of the plugins that are installed and not disabled.
+
+        And of those that ``--plugin PATH`` or ``ZOO_PLUGIN_PATH`` names.
+
+        Args:
+            read: Whether plugins that the index does not know are read, in a child process.
+            builtins: Whether zoo's own are among them.
+
+        Raises:
+            UsageError, PluginError: Such a path holds no plugin, or one that is broken.
+        """
         settings = load_settings()
-        return cls(discover(settings), settings=settings)
+        # Two thousand records, all of which stay: the collector would go through them again and
+        # again and find nothing, which is a twentieth of the time of zoo list.
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            records = discover(settings, read=read, builtins=builtins)
+        finally:
+            if collecting:
+                gc.enable()
+        if paths := named_paths():
+            from zoo.registry.local import local_plugins
+
+            records += local_plugins(paths, records)
+        return cls(records, settings=settings)
 
     def entries(self, kind: str, *, hidden: bool = False) -> Iterator[Entry]:
         """Yields the components of a kind, built-ins first; replaced ones only if ``hidden``."""
@@ -111,6 +135,13 @@ class Registry:
             if candidates:
                 return candidates[0]
         return None
+
+    def builtin_names(self, kind: str) -> Iterator[str]:
+        """Yields the names and aliases that zoo's own components of a kind have."""
+        for entry in self._ordered.get(kind, ()):
+            if entry.plugin.builtin:
+                yield entry.component.name
+                yield from entry.component.aliases
 
     def clashes(self) -> list[str]:
         """Returns a line for each bare name that resolves for nobody."""

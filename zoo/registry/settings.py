@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,17 @@ from typing import Any
 
 from zoo.errors import UsageError
 
-__all__ = ["Settings", "load_settings", "save_disabled", "settings_file"]
+__all__ = [
+    "PATH_VARIABLE",
+    "Settings",
+    "load_settings",
+    "named_paths",
+    "save_disabled",
+    "settings_file",
+]
+
+PATH_VARIABLE = "ZOO_PLUGIN_PATH"
+"""The environment variable through which child processes see what ``--plugin`` named."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +45,12 @@ def settings_file() -> Path:
     from platformdirs import user_config_path
 
     return user_config_path("zoo") / "settings.toml"
+
+
+def named_paths() -> tuple[Path, ...]:
+    """Returns the paths that ``ZOO_PLUGIN_PATH`` lists."""
+    listed = os.environ.get(PATH_VARIABLE, "").split(os.pathsep)
+    return tuple(dict.fromkeys(Path(path) for path in listed if path))
 
 
 def load_settings() -> Settings:
@@ -67,10 +82,13 @@ def save_disabled(disabled: frozenset[str]) -> Path:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        import tomllib  # most have no such file, and it takes 3 ms
+
+        table = tomllib.loads(text)
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:  # not UTF-8, or not TOML
         raise UsageError(
             f"the settings file {path} cannot be read", found=str(error), hint="mend or remove it"
         ) from None

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from zoo.errors import SpecError, UsageError, printable
 from zoo.plugin import Param, Value, plural
 from zoo.registry.names import Entry, Registry
+from zoo.registry.notices import tell_of
 
 __all__ = [
     "Choice",
@@ -48,8 +49,20 @@ class Choice:
 
     @property
     def spec(self) -> str:
-        """The full form: ``namespace/name:key=value,...`` with every argument that has a value."""
-        given = [f"{k}={format_value(v)}" for k, v in self.arguments.items() if v is not None]
+        """The full form: ``namespace/name:key=value,...`` with every argument that has a value.
+
+        ``none`` is written where it is not the default. A deprecated argument that has its default
+        is left out: who repeats this would be warned of what nobody set.
+        """
+        params = {param.name: param for param in self.entry.component.params}
+        given = []
+        for key, value in self.arguments.items():
+            param = params.get(key)
+            is_default = param is not None and value == param.default
+            if is_default and (value is None or (param is not None and param.deprecated)):
+                continue
+            if value is not None or param is not None:
+                given.append(f"{key}={format_value(value)}")
         return self.entry.id + (":" + ",".join(given) if given else "")
 
 
@@ -63,15 +76,23 @@ def parse_choice(registry: Registry, kind: str, text: str) -> Choice:
     text = text.strip()
     if not text:
         raise SpecError(f"the {kind} is empty", hint=f"zoo list {plural(kind)}")
+    entry, given = _resolved(registry, kind, text)
+    choice = _bind(entry, given, text)
+    tell_of(entry, given, registry.builtin_names(kind))
+    return choice
+
+
+def _resolved(registry: Registry, kind: str, text: str) -> tuple[Entry, dict[str, Value]]:
+    """Returns what a spec names and which arguments it gives, unchecked."""
     if (entry := registry.get(kind, text)) is not None:
-        return _bind(entry, {}, text)
+        return entry, {}
     name, colon, tail = text.partition(":")
     if colon:
-        return _bind(registry.find(kind, name), parse_pairs(tail, text), text)
+        return registry.find(kind, name), parse_pairs(tail, text)
     for end in reversed([match.start() for match in re.finditer("-", text)]):
         if end and (entry := registry.get(kind, text[:end])) is not None:
-            return _bind(entry, _short(entry, text[end:], text), text)
-    return Choice(registry.find(kind, text))  # raises UnknownName
+            return entry, _short(entry, text[end:], text)
+    return registry.find(kind, text), {}  # raises UnknownName
 
 
 def parse_choices(registry: Registry, kind: str, text: str) -> tuple[Choice, ...]:

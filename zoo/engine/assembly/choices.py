@@ -34,8 +34,8 @@ __all__ = [
 class Choices:
     """The components that a configuration names.
 
-    ``data`` is None when it names a path. ``metrics`` are by label, the one that ``monitor`` names
-    among them, unless it is ``loss`` or ``accuracy``.
+    ``data`` is None when it names a path, ``head`` when the network keeps its own. ``metrics`` are
+    by label, the one that ``monitor`` names among them, unless it is ``loss`` or ``accuracy``.
     """
 
     model: Choice
@@ -45,6 +45,7 @@ class Choices:
     transforms: tuple[Choice, ...]
     callbacks: tuple[Choice, ...]
     data: Choice | None
+    head: Choice | None = None
     metrics: Mapping[str, Choice] = field(default_factory=dict)
     monitor: str = "accuracy"
 
@@ -63,7 +64,7 @@ class Choices:
     def _named(self) -> dict[str, Choice]:
         named = {
             "model": self.model, "loss": self.loss, "optimizer": self.optimizer,
-            "scheduler": self.scheduler, "data": self.data,
+            "scheduler": self.scheduler, "data": self.data, "head": self.head,
             **{f"transform-{i}": choice for i, choice in enumerate(self.transforms)},
             **{f"callback-{i}": choice for i, choice in enumerate(self.callbacks)},
             **{f"metric-{label}": choice for label, choice in self.metrics.items()},
@@ -93,6 +94,7 @@ def choose(config: RunConfig, registry: Registry) -> Choices:
         "transforms": pick("transform", config.aug or "none", parse_choices),
         "callbacks": pick("callback", config.callback, parse_choices) if config.callback else (),
         "data": None,
+        "head": pick("head", config.head) if config.head is not None else None,
     }
     try:
         picked["metrics"] = choose_metrics(config.metric, registry)

@@ -16,12 +16,13 @@ from zoo.data.pixels.store import Store
 from zoo.data.randomness import Stream, key
 from zoo.data.statistics import channel_statistics
 from zoo.engine.assembly.choices import Choices, choose, offered_weights, preprocessing_of
+from zoo.engine.assembly.heads import build_network, norms_by_batch, recorded_head, wrong_size
 from zoo.engine.assembly.measures import build_measures, monitor_of
 from zoo.engine.assembly.phases import Phase, plan_of
 from zoo.engine.assembly.reading import read_data, workers_of
 from zoo.engine.scores import Measure, Monitor
 from zoo.engine.step.distillation import class_columns
-from zoo.errors import PluginError, UsageError, ZooError, printable
+from zoo.errors import PluginError, UsageError, ZooError
 from zoo.network.dropout import override_dropout
 from zoo.network.head import find_head, proves_out, zero_head
 from zoo.network.weights import Chosen, LoadReport, load, resolve
@@ -51,7 +52,7 @@ class Job:
         data: The data set.
         preprocessing: How images become the network's input.
         model: The network, weights loaded, on the CPU.
-        head: Names of the head's modules.
+        head: Names of the head's modules. One of them where ``choices.head`` took its place.
         cacheable: Whether ``head(features(x)) == model(x)`` was proved.
         taken: Which weights were taken, and why.
         loaded: How the weights fitted; None with random weights.
@@ -82,6 +83,11 @@ class Job:
     notes: tuple[str, ...]
     measures: tuple[Measure, ...] = ()
     monitor: Monitor = field(default_factory=Monitor)
+
+    @property
+    def own_statistics(self) -> tuple[str, ...]:
+        """Modules whose batch norms are never held: a new head has no pretrained statistics."""
+        return self.head if self.choices.head is not None else ()
 
     def store(
         self, split: str, *, hold: bool = True, progress: Any = lambda done, total: None
@@ -149,6 +155,11 @@ def assemble(
         taken = Chosen(kind="random", reason="from the run's checkpoint")
     else:
         taken = resolve(config.weights, offered_weights(choices.model))
+    notes = list(data.notes)
+    if not resumed and config.head is None and (spec := recorded_head(taken.path)) is not None:
+        config = config.changed(head=spec)
+        choices = replace(choices, head=parse_choice(registry, "head", spec))
+        notes.append(f"the weights come with the head {spec}; --head linear takes a plain one")
     preprocessing = resumed or preprocessing_of(choices.model, taken.weights)
     config = settle(
         config,
@@ -165,11 +176,7 @@ def assemble(
         preprocessing = _settled(preprocessing, config, data, progress=looked_through)
 
     torch.manual_seed(key(Stream.INIT, config.seed))
-    model, head, loaded, proved = _network(config, choices.model, taken, len(data.classes))
-    notes = list(data.notes)
-    if config.dropout is not None or config.drop_path is not None:
-        changed = override_dropout(model, dropout=config.dropout, drop_path=config.drop_path)
-        notes.append(f"set {changed}")
+    model, head, loaded, proved = _network(config, choices, taken, len(data.classes), notes)
     phases = plan_of(config)
     schedules = _schedules(config, choices.scheduler, phases)
     augmentation = [build(choice) for choice in choices.transforms]
@@ -178,6 +185,10 @@ def assemble(
         config, phases=phases, schedules=schedules, mixes=bool(mixers),
         multi_label=data.multi_label,
         hard_labels="hard labels" in choices.loss.entry.component.tags,
+        num_train=len(data.splits["train"].images),
+        head_norms_by_batch=choices.head is not None and norms_by_batch(
+            model.get_submodule(head[0])
+        ),
     )  # fmt: skip
     if problems:
         raise UsageError.together(problems)
@@ -239,17 +250,25 @@ def _three(values: tuple[float, ...]) -> tuple[float, ...]:
 
 
 def _network(
-    config: RunConfig, choice: Choice, taken: Chosen, num_classes: int
+    config: RunConfig, choices: Choices, taken: Chosen, num_classes: int, notes: list[str]
 ) -> tuple[nn.Module, tuple[str, ...], LoadReport | None, bool]:
-    """Returns (model, head, how weights fitted, whether the head proves out)."""
-    model: nn.Module = build(
-        choice, num_classes=num_classes, channels=config.channels, image_size=config.img_size
-    )
+    """Returns (model, head, how weights fitted, whether the head proves out). Adds to the notes."""
+    assert config.img_size is not None  # settled
+    model = build_network(
+        choices.model, choices.head, num_classes=num_classes, channels=config.channels,
+        image_size=config.img_size,
+    )  # fmt: skip
     head = find_head(model, num_classes=num_classes)
     loaded = load(model, taken, head=head)
-    proved = _try_forward(model, head, choice, config, num_classes)
+    proved = _try_forward(model, head, choices.model, config, num_classes)
     if proved and (loaded is None or loaded.head_replaced):
-        zero_head(model, head=head)
+        zero_head(model, head=head, num_classes=num_classes)
+    if config.dropout is not None or config.drop_path is not None:
+        changed = override_dropout(
+            model, dropout=config.dropout, drop_path=config.drop_path,
+            but=head if choices.head is not None else (),
+        )  # fmt: skip
+        notes.append(f"set {changed}")
     return model, head, loaded, proved
 
 
@@ -267,10 +286,9 @@ def _try_forward(
     except ZooError:
         raise
     except Exception as error:
-        raise UsageError(
-            f"{choice.entry.id} does not take {side}x{side} pixels in {config.channels} channels",
-            found=printable(" ".join(str(error).split())[:200]), hint="choose another --img-size",
-        ) from error  # fmt: skip
+        raise wrong_size(
+            choice, error, channels=config.channels, image_size=config.img_size
+        ) from error
     if getattr(logits_BK, "shape", None) != (2, num_classes):
         shape = tuple(getattr(logits_BK, "shape", ())) or type(logits_BK).__name__
         raise PluginError(

@@ -231,8 +231,9 @@ class FrozenPart:
 
         def shelf_of(engine: str) -> Shelf:
             about = about_features(
-                self.job, self.frontier, weights=self.weights, probe=self.probe, engine=engine,
-                dtype=self.job.config.feature_dtype, device=self.device.torch_device,
+                self.job, self.frontier, trained=self.trained, weights=self.weights,
+                probe=self.probe, engine=engine, dtype=self.job.config.feature_dtype,
+                device=self.device.torch_device,
             )  # fmt: skip
             return Shelf.open(cache_folder(), about=about, layout=self.layout)
 

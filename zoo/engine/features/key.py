@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["about_features", "augmentation_spec", "frozen_digest", "probe_images"]
 
-_FORMAT = 1
+_FORMAT = 2
 _PACKAGES = ("classifier-zoo", "torch", "torchvision", "timm", "numpy", "pillow")
 _ENGINE_PACKAGES = {"onnx": ("onnxruntime", "onnx")}
 
@@ -37,6 +37,7 @@ def about_features(
     job: Job,
     frontier: Frontier,
     *,
+    trained: Collection[str],
     weights: str,
     probe: Tensor,
     engine: str,
@@ -48,6 +49,7 @@ def about_features(
     Args:
         job: Model, preprocessing, channels, threads.
         frontier: Where the network is cut.
+        trained: Names of the modules that train. What they are made of decides nothing.
         weights: Digest of the frozen tensors.
         probe: What the frozen part makes of :func:`probe_images`.
         engine: What computes it.
@@ -63,7 +65,7 @@ def about_features(
         f"{engine} {dtype}",
         "format": _FORMAT,
         "model": {"spec": model.spec, "package": model.entry.origin},
-        "network": _digest_of_text(f"{job.model!r}\0{cut}"),
+        "network": _digest_of_text(f"{_structure(job.model, but=trained)}\0{cut}"),
         "frontier": frontier.name,
         "weights": weights,
         "probe": digest({"probe": probe}),
@@ -79,6 +81,17 @@ def about_features(
         ],
         "packages": {name: _version(name) for name in _PACKAGES},
     }  # fmt: skip
+
+
+def _structure(model: nn.Module, *, but: Collection[str]) -> str:
+    """Returns what a network is made of, a line for each module outside some of them."""
+    lines = []
+    for name, module in model.named_modules():
+        if not within(name, but):
+            leaf = next(module.children(), None) is None
+            what = repr(module) if leaf else f"{type(module).__name__}({module.extra_repr()})"
+            lines.append(f"{name}: {what}")
+    return "\n".join(lines)
 
 
 def augmentation_spec(job: Job) -> str:

@@ -25,6 +25,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from io import BufferedReader
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -117,7 +118,7 @@ _verified: set[tuple[int, int, int, int, str]] = set()
 # Files that this process has looked at whole: the trials of a sweep open the same ones again.
 
 
-def _verify(file: BinaryIO, digest: str) -> None:
+def _verify(file: BufferedReader, digest: str) -> None:
     """Raises ValueError if a file does not have this SHA-256; looks at an unchanged one once."""
     facts = os.fstat(file.fileno())
     identity = (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, digest)

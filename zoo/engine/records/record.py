@@ -26,6 +26,12 @@ def made_with(job: Job) -> dict[str, Any]:
         **machine,
         "threads": job.config.threads or machine["threads"],
         "components": job.choices.described(),
+        "plugins": {  # of --plugin PATH; installed ones are told by package and version
+            choice.entry.plugin.namespace: {
+                "file": choice.entry.plugin.distribution, "sha256": choice.entry.plugin.digest,
+            }
+            for choice in job.choices.all if choice.entry.plugin.digest
+        },
         "code": code_digests(["zoo", *packages]),
         "weights": job.taken.reason,
         "preprocessing": asdict(job.preprocessing),

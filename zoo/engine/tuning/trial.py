@@ -132,7 +132,7 @@ class Trials:
         set_trainable(model, trained)
         set_modes(
             model, trained, hold_statistics=phase.hold_statistics,
-            frozen_statistics_move=config.frozen_norm == "train",
+            frozen_statistics_move=config.frozen_norm == "train", never_held=job.own_statistics,
         )  # fmt: skip
         if settings.compile:
             model.compile()

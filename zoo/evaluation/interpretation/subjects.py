@@ -89,7 +89,7 @@ def subjects(
     config = RunConfig.from_mapping(
         load_config(path / "config.toml"), source=printable(path / "config.toml")
     )
-    found = own_data(config, registry) if data is None else other_data(
+    found = own_data(config, registry, run=path) if data is None else other_data(
         data, classes=trained.classes, seed=config.seed, on_bad=cast("OnBad", config.on_bad),
         registry=registry,
     )  # fmt: skip

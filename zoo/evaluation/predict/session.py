@@ -147,7 +147,7 @@ def _split_images(
         raise UsageError("no run is given", hint="zoo predict runs/NAME --split test")
     path = folders[0] / "config.toml"
     config = RunConfig.from_mapping(load_config(path), source=printable(path))
-    found = own_data(config, registry) if data is None else other_data(
+    found = own_data(config, registry, run=folders[0]) if data is None else other_data(
         data, classes=(), seed=config.seed, on_bad=cast("OnBad", config.on_bad), registry=registry
     )  # fmt: skip
     _, part = split_of(found, split, own=data is None)
