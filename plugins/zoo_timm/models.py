@@ -77,6 +77,9 @@ class TimmModels:
             if config.fixed_input_size:  # its position embeddings are of one size
                 options["img_size"] = size
             model: nn.Module = timm.create_model(architecture, pretrained=False, **options)
+            for module in model.modules():
+                if hasattr(module, "attention_bias_cache"):
+                    module.register_forward_pre_hook(_forget)
             return model
 
         try:
@@ -133,6 +136,14 @@ class TimmModels:
 
 build = TimmModels()
 """The target of every timm component."""
+
+
+def _forget(module: Any, _: object) -> None:
+    """Empties what an attention keeps from its first evaluation until ``train()`` is called.
+
+    zoo sets modes module by module, so the biases of back then would outlive loading and training.
+    """
+    module.attention_bias_cache = {}
 
 
 def _config(architecture: str, tag: str | None = None) -> PretrainedCfg:

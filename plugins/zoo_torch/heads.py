@@ -24,9 +24,9 @@ def linear(*, num_features: int, num_classes: int) -> nn.Module:
 class NormLinear(nn.Module):
     """Features normalised without an affine map of their own, then a linear layer.
 
-    It makes a learning rate right for any backbone: pretrained features differ in size by orders.
-    Batch norm is what linear probes of self-supervised networks use: Doersch et al. 2015, "Context
-    Prediction", section 3; He et al. 2022, "Masked Autoencoders", appendix A.1.
+    How large the features of a backbone are does not matter then, neither to the learning rate nor
+    to weight decay. Batch norm is what linear probes of self-supervised networks use: Doersch et
+    al. 2015, "Context Prediction", section 3; He et al. 2022, "Masked Autoencoders", appendix A.1.
 
     Args:
         num_features: F.

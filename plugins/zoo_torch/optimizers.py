@@ -3,6 +3,8 @@
 Each takes parameter groups that carry their own ``lr`` and, where it differs, ``weight_decay``.
 Their state is tensors and numbers: a run continues from it bit for bit. All hyperparameters that
 change a step are read from the groups, so whoever sets ``group["lr"]`` before each step steers.
+
+pytorch_optimizer is imported for its own alone: it takes a second, and transformers along.
 """
 
 from __future__ import annotations
@@ -10,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import pytorch_optimizer
 import torch
 from torch.optim import Optimizer
 
@@ -176,6 +177,8 @@ def adabelief(
     rectify: bool = False,
 ) -> Optimizer:
     """Builds AdaBelief with decoupled decay. Source: Zhuang et al. 2020, arXiv:2010.07468."""
+    import pytorch_optimizer
+
     return _checked(
         pytorch_optimizer.AdaBelief(
             _groups(params),
@@ -206,6 +209,8 @@ def ranger(
     The slow weights of Lookahead are part of the state. Sources: Wright 2019 ("Ranger"), Liu et al.
     2020 (RAdam), Zhang et al. 2019 (Lookahead), Yong et al. 2020 (gradient centralisation).
     """
+    import pytorch_optimizer
+
     return _checked(
         pytorch_optimizer.Ranger(
             _groups(params),
@@ -233,6 +238,8 @@ def lion(
     beta2: float = 0.99,
 ) -> Optimizer:
     """Builds Lion with decoupled decay. Source: Chen et al. 2023, arXiv:2302.06675."""
+    import pytorch_optimizer
+
     return _checked(
         pytorch_optimizer.Lion(
             _groups(params),

@@ -105,16 +105,9 @@ _ROWS = (
     ("vit_msn", "ViTMSNForImageClassification", "Masked siamese networks (Assran 2022)"),
 )  # fmt: skip
 
-_TAKEN = frozenset({
-    "convnext", "convnextv2", "levit", "mobilenet_v2", "mobilevit", "mobilevitv2", "poolformer",
-    "pvt_v2", "regnet",
-})  # fmt: skip
-"""Names that mean a model of timm or torchvision when they stand alone, and go on doing so: here
-they end in ``-hf``. A canonical name would win over the alias that timm's have."""
-
 FAMILIES = tuple(
     Family(
-        name=f"{model_type}-hf" if model_type in _TAKEN else model_type,
+        name=model_type,
         model_type=model_type,
         class_name=class_name,
         summary=summary,

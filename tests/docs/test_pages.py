@@ -37,7 +37,7 @@ def _flags(command: click.Command) -> set[str]:
 
 
 FLAGS = _flags(cli) | {"help"}
-OTHER = {"extra-index-url", "force-reinstall", "no-deps"}  # pip's
+OTHER = {"extra-index-url", "force-reinstall", "lf", "no-deps"}  # pip's and pytest's
 
 
 @pytest.mark.parametrize("page", PAGES)

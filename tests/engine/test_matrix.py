@@ -87,7 +87,13 @@ def test_the_matrix_is_the_whole_registry():
     assert len(SCHEDULERS) >= 10
 
 
-@pytest.mark.parametrize("optimizer_id", OPTIMIZERS)
+@pytest.mark.parametrize(
+    "optimizer_id",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name.startswith("pytorch-optimizer/") else ())
+        for name in OPTIMIZERS
+    ],
+)
 @pytest.mark.filterwarnings("ignore:Using backward.. with create_graph=True:UserWarning")
 def test_every_loss_and_schedule_trains_with(parts, optimizer_id):
     feed, config, device = parts

@@ -23,7 +23,7 @@ from zoo.engine.events import EpochRow, Observer, RunResult
 from zoo.engine.interrupts import Interrupted
 from zoo.engine.records.earlier import result_of
 from zoo.engine.scores import Collector, Measure, Monitor, Scores
-from zoo.errors import PluginError, UnknownName, UsageError
+from zoo.errors import PluginError, UsageError
 from zoo.registry import Registry, build, discover, parse_choice
 from zoo.registry.settings import Settings
 from zoo.runs import checkpoint
@@ -271,7 +271,7 @@ def test_an_unknown_metric_of_a_resumed_run_is_told(
     acme = Registry(discover(Settings(only=frozenset({"acme"}))))
     with pytest.raises(Interrupted):
         tiny(shapes_folder, tmp_path, acme, epochs=3, monitor="bad", observer=StopAt(4), name="a")
-    with pytest.raises(UnknownName, match="nothing to monitor named 'bad'"):
+    with pytest.raises(PluginError, match="was made with the metric acme/bad"):
         zoo.resume(tmp_path / "a", registry=registry)
 
 

@@ -18,7 +18,8 @@ from zoo.network.freeze import frozen_tensors, set_modes, set_trainable
 from zoo.network.head import find_head, proves_out
 from zoo.network.weights import load, resolve
 from zoo.plugin import fold
-from zoo.registry import Registry, parse_choice
+from zoo.registry import PluginRecord, Registry, parse_choice
+from zoo.testing import Example, cases
 from zoo_transformers._catalogue import FAMILIES
 from zoo_transformers._small import SMALL
 
@@ -29,6 +30,8 @@ from transformers.models.auto import modeling_auto  # noqa: E402
 from zoo_transformers.models import build  # noqa: E402
 
 SEVERAL_HEADS = {"swiftformer"}
+BY_NAME = {family.name: family for family in FAMILIES}
+OWN_WAY_OF_CHANNELS = {"vit", "clip", "textnet", "pp_lcnet", "hgnet_v2", "levit", "resnet", "swin"}
 every_family = pytest.mark.parametrize("model_type", BY_TYPE)
 
 
@@ -69,12 +72,13 @@ def test_declaring_imports_neither_the_library_nor_torch():
 
 
 def test_no_bare_name_of_before_means_one_of_these(registry: Registry):
-    """A canonical name would win over an alias: so none of these may be one."""
     others = Registry([plugin for plugin in registry.plugins if plugin.namespace != "hf"])
     for component in zoo_transformers.zoo_components():
         for name in (component.name, *component.aliases):
-            assert others.get("model", name) is None, name
-            assert registry.find("model", name).id == f"hf/{component.name}"
+            meant = others.get("model", name)
+            expected = f"hf/{component.name}" if meant is None else meant.id
+            assert registry.find("model", name).id == expected
+            assert registry.find("model", f"hf/{name}").id == f"hf/{component.name}"
     for name, model in (("convnext", "timm/convnext_tiny"), ("regnet", "timm/regnety_032")):
         assert registry.find("model", name).id == model
 
@@ -126,7 +130,10 @@ def test_a_network_of_each_family_is_frozen_trained_copied_and_proved(model_type
     assert all(torch.equal(tensor, state[name]) for name, tensor in frozen.items())
 
 
-@every_family
+@pytest.mark.parametrize(
+    "model_type",
+    [pytest.param(t, marks=() if t in OWN_WAY_OF_CHANNELS else pytest.mark.slow) for t in BY_TYPE],
+)
 def test_grey_images_and_other_classes(model_type):
     model = small(model_type, channels=1, num_classes=3)
     with torch.no_grad():
@@ -166,3 +173,38 @@ def test_biases_that_levit_keeps_for_evaluation_are_never_old():
         model.train()
         assert torch.equal(model.eval()(images_BCHW), after)
     assert not torch.allclose(before, after, rtol=1e-3, atol=0)
+
+
+# ---- the kit that third parties run -------------------------------------------------------------
+
+_DIES_OUT = "with the library's initial weights the small network's features are all but 0"
+_DECIDES = "decides by a size that its trace takes for a tensor"
+EXPECTED = {
+    **{f"{name}::head-only-step-changes-the-head": _DIES_OUT for name in (
+        "efficientnet", "mobilevit", "mobilevitv2",
+    )},
+    "swin::exports-to-onnx": _DECIDES,
+    "donut-swin::exports-to-onnx": _DECIDES,
+    "siglip::unfrozen-trains-everything": "its encoder has a head of its own, which is left out",
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # what exporters say is the kit's own business
+@pytest.mark.parametrize("name", [family.name for family in FAMILIES])
+def test_conformance(name):
+    record = PluginRecord(
+        namespace="hf", module="zoo_transformers", distribution="classifier-zoo", version="0.1.0",
+        components=tuple(c for c in zoo_transformers.zoo_components() if c.name == name),
+    )  # fmt: skip
+    known = {k: v for k, v in EXPECTED.items() if k.startswith(f"{name}::")}
+    made = cases(
+        record,
+        examples={f"model/{name}": Example(arguments={"config": "small"})},
+        expected_failures={f"model/hf/{check}": why for check, why in known.items()},
+    )
+    results = [case.values[0].result() for case in made]
+    assert [f"{one.id} {one.status}: {one.message}" for one in results if not one.ok] == []
+    (features,) = [one for one in results if one.check == "features-can-be-cached"]
+    several = BY_NAME[name].model_type in SEVERAL_HEADS
+    assert features.status == ("not applicable" if several else "passed")

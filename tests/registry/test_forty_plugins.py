@@ -1,4 +1,4 @@
-"""Forty plugins at once, a dozen of them hostile: every command works, each is named with its cause.
+"""Forty plugins at once, a dozen of them hostile: every command works, each is named with cause.
 
 In child processes as a user starts them, few of them for a machine with two cores; all the other
 commands in this process, which has read no plugin.
@@ -42,18 +42,20 @@ HOSTILE = {
         "imports numpy, torch to declare its components",
     ),
     "oddkind": (
-        HEAD + PART.format(kind="sampler", name="x"), "ok", "unknown kind 'sampler' were skipped"
-    ),  # fmt: skip
+        HEAD + PART.format(kind="sampler", name="x"),
+        "ok",
+        "unknown kind 'sampler' were skipped",
+    ),
     "future": ("raise RuntimeError('imported')", "incompatible", "speaks v2, this zoo speaks v1"),
     "builtinclash": (
-        HEAD + PART.format(kind="scheduler", name="sgdr"), "ok", "scheduler sgdr alone mean zoo's"
+        HEAD + PART.format(kind="scheduler", name="sgdr"),
+        "ok",
+        "scheduler sgdr alone mean zoo's",
     ),
     "twin1": (HEAD + PART.format(kind="scheduler", name="twin"), "ok", "'twin' is offered by 2"),
-    "twin2": (HEAD + PART.format(kind="scheduler", name="twin"), "ok", "twin2/twin (zoo-twin2 1.0)"),
-    "list": (
-        HEAD + PART.format(kind="command", name="list"), "ok", "call it as zoo list/list"
-    ),  # fmt: skip
-}  # fmt: skip
+    "twin2": (HEAD + PART.format(kind="scheduler", name="twin"), "ok", "twin2/twin (zoo-twin2"),
+    "list": (HEAD + PART.format(kind="command", name="list"), "ok", "call it as zoo list/list"),
+}
 
 
 @pytest.fixture

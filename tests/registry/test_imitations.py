@@ -63,33 +63,36 @@ def test_namespaces(name, like):
 def test_the_rule_is_quiet_among_zoos_own_names(registry):
     """Pairs of different components, joiners aside: names that grew up side by side.
 
-    Every sixth model stands for all of them, as each is compared with all the others.
+    Every twelfth model stands for all of them, as each is compared with all the others.
     """
     pairs: list[str] = []
     checked = 0
     for kind in KINDS:
         entries = list(registry.entries(kind, hidden=True))
         every = [entry.component.name for entry in entries]
-        for entry in entries[:: 6 if kind == "model" else 1]:
+        for entry in entries[:: 12 if kind == "model" else 2]:
             own = {entry.component.name, *entry.component.aliases}
             like = imitated(entry.component.name, [name for name in every if name not in own])
             checked += 1
             squeezed = entry.component.name.lower().replace("-", "").replace("_", "")
             if like and like.lower().replace("-", "").replace("_", "") != squeezed:
                 pairs.append(f"{kind} {entry.component.name} {like}")
-    assert checked > 500
+    assert checked > 250
     # adamw and adanw, adagrad and avagrad, convnext_xlarge and convnext_xxlarge...
     assert len(pairs) / checked < 0.05, pairs
     assert {pair.partition(" ")[0] for pair in pairs} <= {"model", "optimizer"}
 
 
 def test_a_user_is_told_in_list_show_doctor_and_when_it_is_chosen(make_plugin, zoo_command):
-    make_plugin("t0rch", """
+    make_plugin(
+        "t0rch",
+        """
 from zoo.plugin import Component, hookimpl
 @hookimpl
 def zoo_components():
     yield Component(kind="scheduler", name="cosnie", target="zoo_torch.schedules:constant")
-""")
+""",
+    )
     chosen = zoo_command("explain", "cosnie")
     assert chosen.code == 0
     told = "the scheduler t0rch/cosnie of zoo-t0rch 1.0 is named much like zoo's own cosine"

@@ -204,7 +204,9 @@ def test_plugins_that_are_gone_are_forgotten(counted, make_plugin, tmp_path):
     ]
 
 
-def test_what_lies_in_the_current_folder_is_not_imported_for_reading(counted, tmp_path, monkeypatch):
+def test_what_lies_in_the_current_folder_is_not_imported_for_reading(
+    counted, tmp_path, monkeypatch
+):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "json.py").write_text("raise RuntimeError('a stranger')")
     monkeypatch.chdir(tmp_path / "elsewhere")
@@ -265,11 +267,13 @@ def test_any_legal_component_comes_back_as_it_was(default, bound, summary, prese
 
 things = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(
-        st.sampled_from(["kind", "name", "target", "params", "preset", "aliases", "type", "x"]),
-        inner,
-        max_size=4,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["kind", "name", "target", "params", "preset", "aliases", "type", "x"]),
+            inner,
+            max_size=4,
+        )
     ),
     max_leaves=12,
 )

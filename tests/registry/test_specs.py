@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zoo.errors import UsageError
+from zoo.errors import UnknownName, UsageError
 from zoo.plugin import Component, Param
 from zoo.registry import PluginRecord, Registry, parse_choice, parse_choices
 from zoo.registry.specs import format_value, parse_value
@@ -191,3 +191,15 @@ def test_numbers_in_any_notation(small, factor, patience):
         choice = parse_choice(small, "scheduler", text)
         assert math.isclose(choice.arguments["factor"], factor, rel_tol=1e-6)
         assert choice.arguments["patience"] == patience
+
+
+def test_a_hyphen_too_many_is_no_value(registry):
+    with pytest.raises(UnknownName) as caught:
+        parse_choice(registry, "model", "resnet-50")
+    assert "resnet50" in str(caught.value)
+
+
+def test_a_library_of_another_takes_no_bare_name(registry):
+    assert registry.find("model", "convnext").plugin.namespace != "hf"
+    assert registry.find("model", "hf/convnext").id == "hf/convnext"
+    assert registry.find("optimizer", "adamw").id == "torch/adamw"

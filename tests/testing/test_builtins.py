@@ -48,9 +48,6 @@ _SMOOTHED = "class weights act inside the smoothed sum, as in torch.nn.functiona
 EXPECTED = {
     "loss/torch/ce-1::class-weights": _SMOOTHED,
     "loss/torch/label-smoothing-0::class-weights": _SMOOTHED,
-    "model/torchvision/mnasnet*::state-dict-round-trips": (
-        "torchvision refuses a state dict without its note of a version, which no file keeps"
-    ),
 }
 """What is known to be otherwise, and why. The number of a loss is that of its setting."""
 

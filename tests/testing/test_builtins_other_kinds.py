@@ -28,8 +28,8 @@ from zoo.testing import Example, cases
 from zoo_torchvision._datasets import KNOWN
 
 KINDS = {
-    "head", "optimizer", "scheduler", "transform", "dataset", "metric", "callback", "exporter", "recipe",
-    "explainer", "projector", "reviewer", "command",
+    "head", "optimizer", "scheduler", "transform", "dataset", "metric", "callback", "exporter",
+    "recipe", "explainer", "projector", "reviewer", "command",
 }  # fmt: skip
 ELSEWHERE = {"pytorch-optimizer"}
 """Checked by the tests of that plugin, which say what is expected to fail there."""

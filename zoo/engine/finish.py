@@ -13,6 +13,7 @@ from zoo.data.batches import cut, split_evenly
 from zoo.data.randomness import order
 from zoo.engine.step.averaging import greedy_soup
 from zoo.network.freeze import set_modes, trainable_modules
+from zoo.network.loading import restore
 from zoo.network.statistics import recalibrate
 from zoo.runs.candidates import read_candidates
 
@@ -56,7 +57,7 @@ def final_averages(
     def scored(weights: Mapping[str, Tensor] | None = None, *, mixed: bool = True) -> float:
         """Validates weights, or the network as it is; mixed weights get statistics of their own."""
         if weights is not None:
-            job.model.load_state_dict(weights)
+            restore(job.model, weights)
         if mixed:
             _recalibrate(job, feeds["train"])
         monitored = [m for m in job.measures if m.label == job.monitor.label]

@@ -28,6 +28,7 @@ from zoo.engine.stage import Stage, image_feed
 from zoo.engine.tuning.tune import tuned_run
 from zoo.errors import ZooError
 from zoo.network.depthwise import accelerate_depthwise
+from zoo.network.loading import restore
 from zoo.network.pointwise import accelerate_pointwise
 from zoo.protocols import ReactiveSchedule
 from zoo.runs import checkpoint
@@ -368,7 +369,7 @@ class _Run:
                 self.folder.write_best(average.weights, described)
         if job.config.restore_best:
             self.device.wait()
-            job.model.load_state_dict(self.folder.read_best()[0])
+            restore(job.model, self.folder.read_best()[0])
         tested: Scores | None = None
         if "test" in job.data.splits:
             tested = evaluation.scores("test", measures=job.measures)

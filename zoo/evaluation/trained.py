@@ -13,6 +13,7 @@ from torch import nn
 from zoo.data.pixels.decode import open_image
 from zoo.engine.assembly.heads import build_network
 from zoo.errors import CheckpointError, printable
+from zoo.network.loading import restore
 from zoo.protocols import Preprocessing
 from zoo.registry import Registry, parse_choice
 from zoo.registry.absent import refuse_missing
@@ -145,7 +146,7 @@ def load_trained(path: Path, *, registry: Registry) -> Trained:
         image_size=preprocessing.image_size,
     )  # fmt: skip
     try:
-        model.load_state_dict(weights)
+        restore(model, weights)
     except RuntimeError as error:
         raise CheckpointError(
             f"the weights of {printable(path)} do not fit {printable(spec)} as it is now",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-__all__ = ["LoadReport", "converted", "load_into", "strip_prefixes"]
+__all__ = ["LoadReport", "converted", "load_into", "restore", "strip_prefixes"]
 
 _PREFIXES = ("module.", "model.", "backbone.", "_orig_mod.", "pretrain_", "net.", "network.")
 """What DataParallel, torch.compile, Lightning and self-supervised code put in front of names."""
@@ -24,6 +25,20 @@ _PREFIXES = ("module.", "model.", "backbone.", "_orig_mod.", "pretrain_", "net."
 _LEAST_MATCH = 0.5
 """Share of the backbone's tensors that must fit. Below it a file is of another architecture:
 between unrelated networks mostly the scalars and a few norms agree by chance."""
+
+
+def restore(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Gives a network all of its tensors back, as a file of zoo's own kept them.
+
+    A file has no versions of modules, and a module may ask for its own (MNASNet does): they are
+    those of the network that is built.
+
+    Raises:
+        RuntimeError: Names or shapes are not the network's.
+    """
+    state = OrderedDict(tensors)
+    state._metadata = getattr(model.state_dict(), "_metadata", None)  # type: ignore[attr-defined]
+    model.load_state_dict(state)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

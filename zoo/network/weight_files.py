@@ -68,6 +68,8 @@ def locate(weights: Weights) -> Path | None:
 
     No package is imported to look into it, and nothing is downloaded.
     """
+    if weights.path is not None:
+        return Path(weights.path)
     if weights.package and (path := _in_package(*weights.package)):
         return path
     if weights.url and (path := _url_cache(weights.url)).is_file():

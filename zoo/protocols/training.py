@@ -93,6 +93,7 @@ class Weights:
 
     Args:
         name: As ``--weights NAME`` says it.
+        path: The file itself, where the user named the folder that it is in.
         package: ``(distribution, file within it)`` of a package that ships the file.
         url: Where it can be downloaded.
         hub: ``(repository, file, revision)`` on the Hugging Face hub.
@@ -105,6 +106,7 @@ class Weights:
     """
 
     name: str
+    path: str | None = None
     package: tuple[str, str] | None = None
     url: str | None = None
     hub: tuple[str, str, str | None] | None = None

@@ -81,9 +81,12 @@ def _explained(namespace: str, package: str, registry: Registry) -> tuple[str, s
             return f"{record.distribution} declares it no more", "undo the change to that file"
         return f"{record.distribution} {record.version} does not have it", pinned
     try:
-        return f"{distribution} {version(distribution)} has no such plugin", pinned
+        there = version(distribution)
     except (PackageNotFoundError, ValueError):
         return "it is not installed", pinned
+    if there == wanted:
+        return f"{distribution} {there} is there, and its plugin is not", "zoo doctor"
+    return f"{distribution} {there} has no such plugin", pinned
 
 
 def _said(component: Any) -> tuple[str, str]:

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import lru_cache
 from importlib.metadata import Distribution, EntryPoint, entry_points
 
 from zoo.plugin import API_GROUP, fold
@@ -130,9 +131,9 @@ def _loaded(
         if record.status != "unread":
             continue
         if record.builtin:
-            from zoo.registry.reading import read_plugin  # pluggy: not for `zoo --help`
-
-            done[place] = read_plugin(points[record].load, replace(record, status="ok"))
+            done[place] = _builtin(record, points[record])
+            if done[place].status != "ok":
+                _builtin.cache_clear()
             continue
         index = index or Index(index_file())
         if (kept := index.get(record)) is not None:
@@ -147,6 +148,13 @@ def _loaded(
         third = [record for record in records if not record.builtin] if whole else None
         index.put([(record, table) for record, table in tables], keep=third)
     return tuple(done.get(place, record) for place, record in enumerate(records))
+
+
+@lru_cache(maxsize=64)  # zoo's own stay as they are for as long as a process lives: 80 ms a call
+def _builtin(record: PluginRecord, point: EntryPoint) -> PluginRecord:
+    from zoo.registry.reading import read_plugin  # pluggy: not for `zoo --help`
+
+    return read_plugin(point.load, replace(record, status="ok"))
 
 
 def _allowed(record: PluginRecord, settings: Settings) -> bool:

@@ -16,6 +16,11 @@ __all__ = ["Entry", "Registry"]
 _PREFERENCE = ("torch", "classics", "timm", "datasets", "torchvision")
 """Among built-ins, whose component a bare name means when several have it (resnet18, vgg16...)."""
 
+_CATALOGUES = ("hf", "pytorch-optimizer")
+"""Built-ins that bring a library's own names: any other built-in of a name or alias is first."""
+
+_FIRST, _CATALOGUE, _THIRD_PARTY = range(3)
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -126,14 +131,14 @@ class Registry:
         if namespace:
             both = (*canonical, *aliased)
             return next((e for e in both if fold(e.plugin.namespace) == fold(namespace)), None)
-        if builtin := [entry for entry in canonical if entry.plugin.builtin]:
-            return builtin[0]
-        builtin_aliases = [entry for entry in aliased if entry.plugin.builtin]
-        for candidates in (builtin_aliases, canonical, aliased):
-            if len(candidates) > 1:
-                raise _ambiguous(kind, name, candidates)
-            if candidates:
-                return candidates[0]
+        for rank in (_FIRST, _CATALOGUE, _THIRD_PARTY):
+            for named in (canonical, aliased):
+                candidates = [entry for entry in named if _rank(entry.plugin)[0] == rank]
+                ordered = named is canonical and rank != _THIRD_PARTY
+                if len(candidates) > 1 and not ordered:
+                    raise _ambiguous(kind, name, candidates)
+                if candidates:
+                    return candidates[0]
         return None
 
     def builtin_names(self, kind: str) -> Iterator[str]:
@@ -190,11 +195,15 @@ def _checked(kind: str) -> str:
     return kind
 
 
-def _rank(plugin: PluginRecord) -> tuple[bool, int, str, str]:
+def _rank(plugin: PluginRecord) -> tuple[int, int, str, str]:
     order = (
         _PREFERENCE.index(plugin.namespace) if plugin.namespace in _PREFERENCE else len(_PREFERENCE)
     )
-    return (not plugin.builtin, order, fold(plugin.namespace), plugin.distribution)
+    group = _CATALOGUE if plugin.namespace in _CATALOGUES else _FIRST
+    return (
+        group if plugin.builtin else _THIRD_PARTY, order, fold(plugin.namespace),
+        plugin.distribution,
+    )  # fmt: skip
 
 
 def _ambiguous(kind: str, name: str, candidates: Sequence[Entry]) -> AmbiguousName:

@@ -91,6 +91,8 @@ def _resolved(registry: Registry, kind: str, text: str) -> tuple[Entry, dict[str
         return registry.find(kind, name), parse_pairs(tail, text)
     for end in reversed([match.start() for match in re.finditer("-", text)]):
         if end and (entry := registry.get(kind, text[:end])) is not None:
+            if not entry.component.shorthand and registry.get(kind, text.replace("-", "")):
+                break  # resnet-50 is a slip for resnet50, and no resnet with a value
             return entry, _short(entry, text[end:], text)
     return registry.find(kind, text), {}  # raises UnknownName
 

@@ -13,7 +13,7 @@ from zoo.registry import Choice, Entry, build
 __all__ = ["Example", "NotApplicable", "Subject"]
 
 
-class NotApplicable(Exception):  # noqa: N818  # it is no error
+class NotApplicable(Exception):  # it is no error
     """Raised by a check that has nothing to say about this component. Its text is the reason."""
 
 

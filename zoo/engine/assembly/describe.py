@@ -34,7 +34,7 @@ def describe_model(choice: Choice) -> ModelDescription:
     offered = offered_weights(choice)
     preprocessing = preprocessing_of(choice, offered[0] if offered else None)
     facts = {
-        "num_classes": offered[0].num_classes if offered else 10,
+        "num_classes": (offered[0].num_classes if offered else 0) or 10,  # a backbone has none
         "channels": 3,
         "image_size": preprocessing.image_size,
     }

@@ -15,6 +15,7 @@ from zoo.engine.stage import Stage, load_optimizer_state
 from zoo.engine.step.averaging import WeightAverage
 from zoo.engine.stopping import Best
 from zoo.errors import CheckpointError, DataError
+from zoo.network.loading import restore
 from zoo.protocols import ReactiveSchedule
 from zoo.runs.candidates import Candidate
 from zoo.runs.checkpoint import Checkpoint
@@ -146,7 +147,7 @@ class RunState:
         if isinstance(schedule, ReactiveSchedule) and saved["schedule"] is not None:
             schedule.load_state_dict(saved["schedule"])
         try:
-            job.model.load_state_dict(checkpoint.model)
+            restore(job.model, checkpoint.model)
         except RuntimeError as error:
             raise CheckpointError(
                 f"the checkpoint {checkpoint.path} is of another network than {job.config.model}",
