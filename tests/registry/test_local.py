@@ -274,3 +274,22 @@ def test_the_api_has_it_by_the_environment(module, monkeypatch):
     monkeypatch.setenv(PATH_VARIABLE, str(module(text="raise RuntimeError")))
     with pytest.raises(PluginError):
         Registry.installed()
+
+
+def test_a_schedule_that_raises_is_its_authors_fault(tmp_path, zoo_command, shapes_folder):
+    plugin = tmp_path / "steep.py"
+    plugin.write_text(
+        "from zoo.plugin import Component, hookimpl\n\n\n"
+        "@hookimpl\ndef zoo_components():\n"
+        '    yield Component(kind="scheduler", name="cliff", target="steep:cliff")\n\n\n'
+        "def cliff():\n    return lambda epoch: 1 / (2 - epoch)\n",
+        encoding="utf-8",
+    )
+    found = zoo_command(
+        "--plugin", plugin, "run", "--data", shapes_folder, "--model", "lenet", "--sched", "cliff",
+        "--epochs", 4, "--weights", "none", "--img-size", 16, "--runs", tmp_path / "runs",
+    )  # fmt: skip
+    assert found.code == 5
+    assert "the scheduler steep/cliff failed" in found.err
+    assert "ZeroDivisionError" in found.err
+    assert "steep.py:10" in found.err

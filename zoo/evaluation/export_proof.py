@@ -128,7 +128,7 @@ def one_thread() -> Iterator[None]:
 def _validation_images(trained: Trained, registry: Registry) -> Sample:
     file = trained.path / "config.toml"
     config = RunConfig.from_mapping(load_config(file), source=printable(file))
-    _, part = split_of(own_data(config, registry), "val", own=True)
+    _, part = split_of(own_data(config, registry, run=trained.path), "val", own=True)
     if not len(part.images):
         raise DataError("the validation split has no images")
     store = Store.open(

@@ -359,20 +359,22 @@ class MixTransform(Protocol):
 
 # ---- callback ---------------------------------------------------------------------------------
 
-EVENTS: Mapping[str, str] = MappingProxyType({
-    "run_started": "job, path, *, resumed_epoch",
-    "resumed": "rows",
-    "preparing": "what, done, total",
-    "phase_started": "phase, *, trainable, total, cached",
-    "sampled": "phase, sample, *, epoch",
-    "step_ended": "phase, *, epoch, step, num_steps, loss",
-    "step_measured": "*, steps_done, lr, loss",
-    "epoch_ended": "row",
-    "weights_shown": "weights, *, epoch",
-    "noted": "text",
-    "run_ended": "result",
-    "closed": "error",
-})
+EVENTS: Mapping[str, str] = MappingProxyType(
+    {
+        "run_started": "job, path, *, resumed_epoch",
+        "resumed": "rows",
+        "preparing": "what, done, total",
+        "phase_started": "phase, *, trainable, total, cached",
+        "sampled": "phase, sample, *, epoch",
+        "step_ended": "phase, *, epoch, step, num_steps, loss",
+        "step_measured": "*, steps_done, lr, loss",
+        "epoch_ended": "row",
+        "weights_shown": "weights, *, epoch",
+        "noted": "text",
+        "run_ended": "result",
+        "closed": "error",
+    }
+)
 """What a callback can listen to, and how it is called: those after the star by name."""
 
 

@@ -28,6 +28,7 @@ from zoo.network.head import find_head, proves_out, zero_head
 from zoo.network.weights import Chosen, LoadReport, load, resolve
 from zoo.protocols import DataSet, Fit, Interpolation, MixTransform, Preprocessing
 from zoo.registry import Choice, Registry, build, parse_choice, parse_choices
+from zoo.registry.loading import failure
 from zoo.runs.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -306,10 +307,21 @@ def _class_weights(data: DataSet) -> torch.Tensor:
 
 
 def _schedules(config: RunConfig, choice: Choice, phases: Sequence[Phase]) -> tuple[Schedule, ...]:
-    """Builds one schedule over the run, and one of its own for each phase that restarts it."""
+    """Builds one schedule over the run, and one of its own for each phase that restarts it.
+
+    Raises:
+        PluginError: One has no number for the beginning of an epoch.
+    """
     total = sum(phase.epochs for phase in phases)
     whole: Schedule = build(choice, epochs=float(total), lr=config.lr)
-    return tuple(
+    schedules: list[Schedule] = [
         build(choice, epochs=float(phase.epochs), lr=config.lr) if phase.restarts else whole
         for phase in phases
-    )
+    ]
+    try:
+        for schedule, phase in zip(schedules, phases, strict=True):
+            for epoch in range(phase.epochs if phase.restarts else total):
+                float(schedule(float(epoch)))
+    except Exception as error:
+        raise failure(choice.entry, "failed", error) from error
+    return tuple(schedules)
