@@ -22,7 +22,9 @@ def main() -> None:
             clock.epoch(frozen=self.frozen)
 
         def preparing(self, what: str, done: int, total: int) -> None:
-            if not clock.start:  # what is prepared belongs to the phase that needs it
+            # Going through the folder is part of the start for all; what is prepared after that
+            # belongs to the phase that needs it.
+            if not clock.start and what != "looking through the images":
                 clock.started()
 
     options = {"weights": str(args.weights)} if args.weights else {"weights": "none"}
