@@ -156,12 +156,11 @@ def _stub(node: ast.ClassDef) -> Iterator[str]:
     for decorator in node.decorator_list:
         yield f"@{ast.unparse(decorator)}"
     bases = ", ".join(map(ast.unparse, node.bases))
-    yield f"class {node.name}({bases}):" if bases else f"class {node.name}:"
     fields = [child for child in node.body if isinstance(child, ast.AnnAssign)]
+    rest = "" if fields or _methods(node) else " ..."  # as ruff formats it
+    yield (f"class {node.name}({bases}):" if bases else f"class {node.name}:") + rest
     for field in fields:
         yield f"    {_code(field)}"
-    if not fields and not _methods(node):
-        yield "    ..."
     for place, method in enumerate(_methods(node)):
         if place or fields:
             yield ""
