@@ -18,6 +18,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["ZOO_OFFLINE"] = "1"
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes stay out of the names of tests: an archive holds the time at which it was made.
+
+    Processes that share a run must collect the same names, and would not.
+    """
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Fixtures that outlive a test leave the cache of whoever runs it alone, too."""

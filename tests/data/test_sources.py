@@ -104,7 +104,7 @@ def test_a_manifest_with_all_its_params(sources, registry):
         ("a.tar", b"x", ["is an archive", "unpack it"]),
         ("a.xlsx", b"x", ["is not data that is read", ".csv, .tsv"]),
         ("noise", b"", ["is not data that is read", "a folder of images"]),
-        ("train-images-idx3-ubyte.gz", gzip.compress(b"x"), ["one of several IDX files"]),
+        ("train-images-idx3-ubyte.gz", gzip.compress(b"x", mtime=0), ["one of several IDX files"]),
         ("a.npz", b"x", ["not a readable .npz file"]),
         ("a.tar.gz", b"x", ["cannot be read as an archive"]),
         ("missing", None, ["there is no data at", "nothing of that name"]),
