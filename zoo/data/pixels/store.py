@@ -24,12 +24,13 @@ from torch import Tensor
 from zoo.data.pixels.damage import bad_images, find_bad
 from zoo.data.pixels.decode import reader
 from zoo.data.pixels.decoded import DecodedRows
-from zoo.data.pixels.resize import needed_sides, stack_to_bytes, write_square
+from zoo.data.pixels.resize import needed_sides, stack_to_bytes, write_squares
 from zoo.errors import DataError
 from zoo.protocols import Images, PixelImages, Preprocessing, SourcedImages
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from PIL.Image import Image
 
     from zoo.data.threads import Progress
 
@@ -37,6 +38,9 @@ __all__ = ["Store", "ahead"]
 
 _CHUNK = 256
 # Images decoded between two reports of progress, and between two syncs of the disk.
+
+_TOGETHER_BYTES = 2**18
+# Decoded images that wait to be resized with others of their size: small ones.
 
 _BATCHES_AHEAD = 2
 # With one, the decoding threads have nothing to do while the last images of a batch are decoded.
@@ -181,19 +185,29 @@ class Store:
     ) -> dict[int, str]:
         """Fills a batch and returns the reason by sample of the images that cannot be read."""
         assert not isinstance(self.images, PixelImages)
-        read = reader(self.images, at_least=needed_sides(self.preprocessing))
+        read = reader(
+            self.images, at_least=needed_sides(self.preprocessing), grey_stays=True
+        )
         bad: dict[int, str] = {}
 
         def work(rows: NDArray[np.int64]) -> None:
+            waiting: dict[int, Image] = {}
+            num_bytes = 0
             for row in rows.tolist():
                 sample = int(samples_B[row])
                 if self.kept is not None and self.kept.good_N[sample]:
                     batch_BSSC[row] = self.kept.pixels_NSSC[sample]
                     continue
                 try:
-                    write_square(read(sample), batch_BSSC[row], self.preprocessing)
+                    image = waiting[row] = read(sample)
                 except DataError as error:
                     bad[sample] = error.found or error.what
+                    continue
+                num_bytes += image.width * image.height * len(image.getbands())
+                if num_bytes > _TOGETHER_BYTES:
+                    write_squares(waiting, batch_BSSC, self.preprocessing)
+                    waiting, num_bytes = {}, 0
+            write_squares(waiting, batch_BSSC, self.preprocessing)
 
         rows_B = np.arange(len(samples_B))
         if self._pool is None:
