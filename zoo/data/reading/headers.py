@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from zoo.data.pixels.decode import image_size
 from zoo.data.reading.scan import bullets, listed
+from zoo.data.threads import in_blocks, num_cores
 from zoo.errors import DataError, printable
 from zoo.protocols import OnBad
 
@@ -37,24 +36,24 @@ def read_headers(root: Path, names: Sequence[str]) -> Headers:
         names: Paths of the images below it, or absolute ones.
     """
 
-    def look(block: Sequence[str]) -> tuple[dict[str, int], dict[str, str]]:
+    def look(rows: range) -> tuple[dict[str, int], dict[str, str]]:
         sides, bad = {}, {}
-        for name in block:
+        for name in names[rows.start : rows.stop]:
             try:
                 sides[name] = min(image_size(root / name, name=name))
             except DataError as error:
                 bad[name] = error.found
         return sides, bad
 
-    # In blocks, since a future for each of a million files costs more than the opening.
-    blocks = [names[start : start + 256] for start in range(0, len(names), 256)]
     sides: dict[str, int] = {}
     bad: dict[str, str] = {}
-    with ThreadPoolExecutor(max_workers=min(8, (os.cpu_count() or 1) + 2)) as pool:
-        for some_sides, some_bad in pool.map(look, blocks):
-            sides |= some_sides
-            bad |= some_bad
-    return Headers(sides=sides, bad=bad)
+    # More threads than cores: on a far disk they wait.
+    for _, (some_sides, some_bad) in in_blocks(
+        look, len(names), num_threads=min(8, num_cores() + 2), size=256
+    ):
+        sides |= some_sides
+        bad |= some_bad
+    return Headers(sides=sides, bad={name: bad[name] for name in names if name in bad})
 
 
 def refuse_or_skip(bad: Mapping[str, str], *, on_bad: OnBad, total: int, where: str) -> list[str]:
