@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 __all__ = ["SplitView", "collect"]
 
+_GROUPS_AT_ONCE = 4
+# Of 1, 2, 4 and 8: 2.78, 2.48, 2.29 and 2.3 s for 6,000 images of 64 pixels in mobilenetv3_large,
+# two threads of ONNX Runtime, and 21.6, 20.3, 20.1 and 19.6 s at 224 pixels.
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SplitView:
@@ -77,8 +81,9 @@ def collect(
     def batches() -> Iterator[Tensor]:
         assert engine.forward is not None
         for activation in computed(
-            engine.forward, split.images, missing_M, epoch=split.view, progress=progress
-        ):
+            engine.forward, split.images, missing_M, epoch=split.view, progress=progress,
+            groups=1 if engine.fast is None else _GROUPS_AT_ONCE,
+        ):  # fmt: skip
             yield layout.store(activation)
 
     new_bytes = len(missing_M) * (ID_BYTES + layout.row_bytes)

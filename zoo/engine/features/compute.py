@@ -1,6 +1,6 @@
 """One pass of the frozen part over images.
 
-Every batch of every pass has the same size, the last one filled up. A kernel that is chosen by the
+Images are computed in groups of one size, the last one filled up. A kernel that is chosen by the
 size of a batch is then the same for every image, so an image's features have the same bits
 whichever others are computed with it: what was found on disk changes nothing about the rest.
 
@@ -35,6 +35,7 @@ def computed(
     *,
     epoch: int | None,
     progress: Callable[[int, int], None],
+    groups: int = 1,
 ) -> Iterator[Tensor]:
     """Yields what the frozen part makes of some images, batch by batch, in their order.
 
@@ -44,21 +45,26 @@ def computed(
         samples_M: Which.
         epoch: Augmented as of this epoch, or not.
         progress: Told how many are computed.
+        groups: How many groups ``forward`` is given at once. An inference engine computes them one
+            by one, and its threads wait for each other at the end of the last one only.
 
     Raises:
         PluginError: The frozen part does not return a row for each image.
     """
     example = feed.example(count=1)
-    size = images_at_once(example, example.device)
+    group = images_at_once(example, example.device)
+    size = groups * group
     plan = [samples_M[first : first + size] for first in range(0, len(samples_M), size)]
     done = 0
     parts = [cut(samples_B, num_parts=1)[0] for samples_B in plan]
     for batch in feed.batches(parts, epoch=epoch):
+        inputs = _filled(batch.inputs, -(-len(batch.inputs) // group) * group)
         with torch.inference_mode():
-            activation = forward(_filled(batch.inputs, size))
-        if len(activation) != size:
+            activation = forward(inputs)
+        if len(activation) != len(inputs):
             raise PluginError(
-                f"the frozen part of the network makes {len(activation)} rows of {size} images",
+                f"the frozen part of the network makes {len(activation)} rows of {len(inputs)} "
+                "images",
                 hint="--no-cache",
             )
         done += len(batch.inputs)

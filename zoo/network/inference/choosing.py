@@ -31,7 +31,7 @@ engines, before it is tried."""
 _EXPORT_SECONDS = {"recorded": (0.5, 0.003), "proved": (3.0, 0.03)}
 """What an export and a session take at most: imports, and for each layer of the network."""
 
-_MEASURED_SHARE, _MEASURED_SECONDS = 0.05, 1.5
+_MEASURED_SHARE, _MEASURED_SECONDS = 0.05, 0.75
 """How much of the network's own time for the work the measurement may take, and at most how
 long."""
 
