@@ -8,6 +8,7 @@ taken pair by pair. The usual way's time is that of its later epochs, when its w
     python benchmarks/pipeline.py [--runs 5] [--epochs 3] [--images 1500] [--folder DIR]
                                   [--only jpeg|png] [--ways usual,streamed,held,kept]
     python benchmarks/pipeline.py --difference      what decoding at reduced scale changes
+    python benchmarks/pipeline.py --squares         what resizing several images at once saves
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import as_folder, machine, python, spread
+from common import alternate, as_folder, machine, python, spread
 from PIL import Image
 
 from zoo.data.pixels.decode import open_image
 from zoo.data.pixels.normalise import as_floats, normalise_
-from zoo.data.pixels.resize import needed_sides, to_bytes
+from zoo.data.pixels.resize import needed_sides, to_bytes, write_squares
 from zoo.data.pixels.store import Store
 from zoo.data.reading.folder import FileImages
 from zoo.protocols import Preprocessing
@@ -202,6 +203,33 @@ def difference() -> None:
         print(f"| {side} | {reduced} of {len(found)} | {spread(found)} |")
 
 
+def squares(runs: int) -> None:
+    """Times images that become squares one by one, and those of one size together."""
+    preprocessing = Preprocessing(image_size=64)
+    noise = np.random.default_rng(0)
+    print("| image | one by one, us | 16 at once, us | ratio |\n| --- | --- | --- | --- |")
+    for side, mode in ((28, "L"), (28, "RGB"), (96, "RGB"), (500, "RGB")):
+        shape = (16, side, side) if mode == "L" else (16, side, side, 3)
+        images = dict(enumerate(map(Image.fromarray, noise.integers(0, 256, shape, np.uint8))))
+        squares_BSSC = np.empty((16, 64, 64, 3), dtype=np.uint8)
+
+        def alone(images: Any = images, squares_BSSC: Any = squares_BSSC) -> float:
+            start = time.perf_counter()
+            for row, image in images.items():
+                write_squares({row: image}, squares_BSSC, preprocessing)
+            return 1e6 * (time.perf_counter() - start) / len(images)
+
+        def together(images: Any = images, squares_BSSC: Any = squares_BSSC) -> float:
+            start = time.perf_counter()
+            write_squares(images, squares_BSSC, preprocessing)
+            return 1e6 * (time.perf_counter() - start) / len(images)
+
+        alone(), together()  # warm up
+        one, all_ = alternate(20 * runs, alone, together)
+        ratios = [a / b for a, b in zip(one, all_, strict=True)]
+        print(f"| {side}x{side} {mode} | {spread(one)} | {spread(all_)} | {spread(ratios)} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
@@ -211,6 +239,7 @@ def main() -> None:
     parser.add_argument("--only", choices=sorted(SIDES))
     parser.add_argument("--ways", default=",".join(WAYS))
     parser.add_argument("--difference", action="store_true")
+    parser.add_argument("--squares", action="store_true")
     parser.add_argument(
         "--one", nargs=4, metavar=("WAY", "FOLDER", "SIDE", "N"), help="one run as JSON"
     )
@@ -222,6 +251,9 @@ def main() -> None:
     print(machine())
     if args.difference:
         difference()
+        return
+    if args.squares:
+        squares(args.runs)
         return
     ways = args.ways.split(",")
     if args.only != "png":

@@ -11,7 +11,13 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 from torchvision.transforms import v2
 
-from zoo.data.pixels.resize import fill_colour, needed_sides, stack_to_bytes, to_bytes
+from zoo.data.pixels.resize import (
+    fill_colour,
+    needed_sides,
+    stack_to_bytes,
+    to_bytes,
+    write_squares,
+)
 from zoo.protocols import Preprocessing
 
 MODES = {"nearest": 0, "bilinear": 2, "bicubic": 3}
@@ -141,3 +147,30 @@ def test_an_image_of_the_right_size_is_not_touched():
 )
 def test_needed_sides(options, sides):
     assert needed_sides(Preprocessing(**options)) == sides
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    kinds=st.lists(
+        st.tuples(st.sampled_from([(28, 28), (40, 30), (30, 40), (64, 64), (200, 3)]),
+                  st.sampled_from(["RGB", "L"])),
+        min_size=1, max_size=9,
+    ),
+    fit=st.sampled_from(["crop", "pad", "squash"]),
+    interpolation=st.sampled_from(["nearest", "bilinear", "bicubic"]),
+    channels=st.sampled_from([1, 3]),
+)  # fmt: skip
+def test_together_each_image_becomes_what_it_becomes_alone(kinds, fit, interpolation, channels):
+    preprocessing = Preprocessing(image_size=64, fit=fit, interpolation=interpolation)
+    images = {
+        3 * place + 1: photo(*size).rotate(90 * place).convert(mode)
+        for place, (size, mode) in enumerate(kinds)
+    }
+    squares = np.full((30, 64, 64, channels), 77, dtype=np.uint8)
+    write_squares(images, squares, preprocessing)
+    for row, square in enumerate(squares):
+        if row in images:
+            alone = to_bytes(images[row], preprocessing, channels)
+            assert np.array_equal(square, alone.permute(1, 2, 0).numpy())
+        else:
+            assert (square == 77).all()  # nobody else's row

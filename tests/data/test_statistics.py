@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -106,7 +109,21 @@ def test_blocks_cover_every_index_once_and_progress_ends_at_the_total():
 
 def test_an_error_in_a_thread_comes_out():
     def work(block):
-        raise ValueError(f"block {block.start}")
+        time.sleep(0.001)  # slow, so threads take over after the first block
+        if block.start:
+            raise ValueError(f"block {block.start}")
 
     with pytest.raises(ValueError, match="block"):
         list(in_blocks(work, 10, num_threads=2, size=1))
+
+
+def test_threads_take_over_from_the_callers_when_a_block_is_slow():
+    def work(block):
+        if block.start == 20_000:
+            time.sleep(0.001 * len(block))
+        return threading.current_thread() is threading.main_thread()
+
+    mine = {block.start: own for block, own in in_blocks(work, 4000, num_threads=2, size=1000)}
+    assert all(mine.values())
+    mine = {block.start: own for block, own in in_blocks(work, 24_000, num_threads=2, size=1000)}
+    assert [start for start, own in sorted(mine.items()) if not own] == [21_000, 22_000, 23_000]

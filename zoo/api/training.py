@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.api.settings import settings_of
 from zoo.errors import CheckpointError, printable
+from zoo.garbage import collected_rarely
 from zoo.registry import Registry
 
 if TYPE_CHECKING:
@@ -42,11 +43,12 @@ def run(
     Raises:
         ZooError: Whatever went wrong; see :mod:`zoo.errors` for the tree.
     """
-    from zoo.engine.device import Device
-    from zoo.engine.events import Observer as Silent
-    from zoo.engine.records.earlier import cut_short, other_options
-    from zoo.evaluation.teachers import teacher_for
-    from zoo.runs.folder import RunFolder
+    with collected_rarely():
+        from zoo.engine.device import Device
+        from zoo.engine.events import Observer as Silent
+        from zoo.engine.records.earlier import cut_short, other_options
+        from zoo.evaluation.teachers import teacher_for
+        from zoo.runs.folder import RunFolder
 
     registry, observer = registry or Registry.installed(), observer or Silent()
     settings = settings_of(config, options, registry)

@@ -13,6 +13,7 @@ from zoo.cli.plugin_commands import PluginCommands
 from zoo.cli.plugin_paths import TAKES, notes_in_one_line, plugins_named
 from zoo.cli.signals import Stopped, signals_stop
 from zoo.errors import ZooError, printable
+from zoo.garbage import collected_rarely
 
 __all__ = ["COMMANDS", "cli", "main"]
 
@@ -75,7 +76,12 @@ def main(args: Sequence[str] | None = None) -> int:
     given = [arg for arg in given if arg != "--debug"]  # wherever it stands
     stdout = sys.stdout
     try:
-        with signals_stop(), plugins_named(given) as rest, notes_in_one_line():
+        with (
+            signals_stop(),
+            plugins_named(given) as rest,
+            notes_in_one_line(),
+            collected_rarely(),
+        ):
             outcome = cli.main(args=rest, prog_name="zoo", standalone_mode=False)
         return outcome if isinstance(outcome, int) else 0
     except click.ClickException as error:

@@ -37,8 +37,9 @@ def in_blocks(
     """Yields (block, work(block)) for the indices below ``count``, in the order they get ready.
 
     The caller's thread works alone until a block is slow: files that the system holds in memory
-    are looked at faster than threads agree, and those on a far disk are not. Blocks, because a future for each image costs more than looking at a small one. Only a few
-    blocks wait at a time, so an error or a stop takes effect at once.
+    are looked at faster than threads agree, and those on a far disk are not. Blocks, because a
+    future for each image costs more than looking at a small one. Only a few blocks wait at a time,
+    so an error or a stop takes effect at once.
 
     Args:
         work: Called with a range of indices, in any thread.
@@ -65,8 +66,8 @@ def in_blocks(
     pending: dict[Future[_T], range] = {}
     try:
         while True:
-            while len(pending) < 2 * num_threads + 2 and (block := next(blocks, None)):
-                pending[pool.submit(work, block)] = block
+            while len(pending) < 2 * num_threads + 2 and (another := next(blocks, None)):
+                pending[pool.submit(work, another)] = another
             if not pending:
                 return
             for future in wait(pending, return_when=FIRST_COMPLETED).done:

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, metadata
 from typing import Any
 
 from zoo.errors import PluginError, ZooError
+from zoo.garbage import collected_rarely
 from zoo.plugin import fold
 from zoo.registry.names import Entry
 from zoo.registry.specs import Choice
@@ -33,7 +34,8 @@ def load_target(entry: Entry) -> Any:
         )
     module_name, _, path = component.target.partition(":")
     try:
-        found: Any = importlib.import_module(module_name)
+        with collected_rarely():
+            found: Any = importlib.import_module(module_name)
         for attribute in path.split("."):
             found = getattr(found, attribute)
     except (Exception, SystemExit) as error:

@@ -94,11 +94,7 @@ Result = TypeVar("Result")
 
 
 def open_image(
-    source: Path | bytes,
-    *,
-    name: str,
-    at_least: tuple[int, int] | None = None,
-    grey_stays: bool = False,
+    source: Path | bytes, *, name: str, at_least: tuple[int, int] | None = None
 ) -> Image.Image:
     r"""Returns the image as RGB, upright, decoded. Can be called from many threads at once.
 
@@ -107,7 +103,6 @@ def open_image(
         name: What a person calls the image. Messages show it.
         at_least: Shorter and longer side that are needed, pixels. A JPEG of more than twice that is
             decoded at a fraction of its size. None: at full size.
-        grey_stays: Returns an 8-bit grey image without transparency as it is, in mode ``L``.
 
     Raises:
         DataError: The source is not a regular file, not one of ``FORMATS``, larger than
@@ -123,18 +118,15 @@ def open_image(
         if at_least is not None and image.format == "JPEG":
             _reduce(image, at_least)
         image.load()  # the first frame, which is the one that Pillow stands on after opening
-        image = _upright(image)
-        if grey_stays and image.mode == "L" and not image.has_transparency_data:
-            return image
-        return _to_rgb(image)
+        return _to_rgb(_upright(image))
 
     return _read(source, name, decoded)
 
 
 def reader(
-    images: Images, *, at_least: tuple[int, int] | None = None, grey_stays: bool = False
+    images: Images, *, at_least: tuple[int, int] | None = None
 ) -> Callable[[int], Image.Image]:
-    """Returns a function that reads an image of a split, as :func:`open_image` does.
+    """Returns a function that reads an image of a split, reduced as :func:`open_image` does.
 
     Images that do not say where their content is are read at full size.
     """
@@ -146,9 +138,7 @@ def reader(
         source = sources.source(index)
         if source is None:
             return images.read(index)
-        return open_image(
-            source, name=images.name(index), at_least=at_least, grey_stays=grey_stays
-        )
+        return open_image(source, name=images.name(index), at_least=at_least)
 
     return read
 

@@ -94,16 +94,16 @@ def write_squares(
 ) -> None:
     """Fills rows of ``squares_BSSC`` with their images, as :func:`write_square` does.
 
-    Those of one size are resized in one call, which costs as much as a small image does: 69 us for
-    each RGB image of 28 pixels that becomes one of 64, and 33 in calls of 16 (AMD EPYC, torch
-    2.14.1; benchmarks/pipeline.py squares).
+    Those of one size are resized in one call. A call costs as much as a small image does: RGB of
+    28 pixels to 64 took 72 us an image, and 16 us in calls of 16 images (AMD EPYC, torch 2.14.1;
+    benchmarks/pipeline.py --squares).
     """
     channels = squares_BSSC.shape[3]
-    alike: dict[tuple[tuple[int, int], str], list[int]] = {}
+    mode = "L" if channels == 1 else "RGB"
+    alike: dict[tuple[int, int], list[int]] = {}
     for row, image in images.items():
-        mode = "L" if channels == 1 or image.mode == "L" else "RGB"
-        alike.setdefault((image.size, mode), []).append(row)
-    for ((width, height), mode), rows in alike.items():
+        alike.setdefault(image.size, []).append(row)
+    for (width, height), rows in alike.items():
         pixels = [
             np.asarray(image if image.mode == mode else image.convert(mode))
             for image in map(images.__getitem__, rows)
@@ -111,7 +111,7 @@ def write_squares(
         if width == height == preprocessing.image_size == needed_sides(preprocessing)[1]:
             # Nothing to do. A tensor costs more than decoding an image this small.
             for row, pixels_HWC in zip(rows, pixels, strict=True):
-                squares_BSSC[row] = pixels_HWC.reshape(height, width, -1)
+                squares_BSSC[row] = pixels_HWC.reshape(height, width, channels)
             continue
         squares_BCSS = stack_to_bytes(np.stack(pixels), preprocessing, channels)
         # numpy copies: torch would take more threads.
