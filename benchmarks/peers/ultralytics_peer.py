@@ -25,6 +25,8 @@ head:
 
 def main() -> None:
     clock, args = Clock(), arguments()
+    if args.model not in NAMES:
+        raise SystemExit(f"Ultralytics has no {args.model}; it has {', '.join(NAMES)}")
     folder = Path(tempfile.mkdtemp())
     os.environ["YOLO_CONFIG_DIR"] = str(folder)
     os.environ["YOLO_OFFLINE"] = "true"

@@ -140,6 +140,15 @@ def wins(
     5x5 and 7x7, stride 2    6x6 to 56x56          0.9 to 1.4 (1.0 to 1.2)     0.8 to 1.5
     3x3                      3x3 to 56x56          0.4 to 0.7 (0.5 to 0.9)     0.3 to 0.8
     =======================  ====================  ==========================  ==========
+
+    With AVX512 (another AMD EPYC, idle, batch 64), one thread and two:
+
+    =======================  ====================  ==========================
+    5x5, stride 1            6x6 to 56x56, one     2.2 to 3.7 (1.6 to 2.2)
+                             two threads           1.2 to 2.9 (1.1 to 1.9)
+    7x7, stride 1            7x7 to 28x28, one     2.9 to 4.2 (1.9 to 2.4)
+                             two threads           1.4 to 2.0 (1.2 to 1.6)
+    =======================  ====================  ==========================
     """
     rows, columns = axes(size=size, kernel=kernel, stride=stride, padding=padding)
     # Below 16 images torch takes small calls to slower code than oneDNN's: 0.1 to 14 at batch 4.
@@ -149,8 +158,7 @@ def wins(
         return False
     if not (rows.fits and columns.fits):
         return True
-    # AVX512 has twice the registers; what its kernel takes has not been measured.
-    return capability == "AVX2" and kernel[1] > 3 and stride == (1, 1)
+    return kernel[1] > 3 and stride == (1, 1)
 
 
 def _own_gradients(
