@@ -48,12 +48,12 @@ def main() -> None:
         if done < (args.freeze if frozen_now[0] else args.finetune):  # a last call repeats the best
             clock.epoch(frozen=frozen_now[0])
 
+    model.add_callback("on_train_epoch_start", started)
+    model.add_callback("on_fit_epoch_end", epoch)
     for frozen, epochs, lr in ((True, args.freeze, LR_HEAD), (False, args.finetune, LR_ALL)):
         if not epochs:
             continue
         frozen_now[0] = frozen
-        model.add_callback("on_train_epoch_start", started)
-        model.add_callback("on_fit_epoch_end", epoch)
         model.train(
             data=str(args.data), epochs=epochs, imgsz=args.size, batch=args.batch, device="cpu",
             workers=args.workers, project=str(folder), name=f"phase-{frozen}", optimizer="AdamW",
