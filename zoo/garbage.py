@@ -20,7 +20,11 @@ _THRESHOLDS = (100_000, 50, 100)
 
 @contextmanager
 def collected_rarely() -> Iterator[None]:
-    """Looks for garbage seldom inside the block, not never. Thresholds of others are kept."""
+    """Looks for garbage seldom inside the block, not never. Thresholds of others are kept.
+
+    The command line is in such a block as long as it runs; a program that calls zoo is while zoo
+    imports.
+    """
     before = gc.get_threshold()
     if not 0 < before[0] < _THRESHOLDS[0]:  # switched off, or rarer already
         yield

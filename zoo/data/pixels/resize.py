@@ -95,7 +95,7 @@ def write_squares(
     """Fills rows of ``squares_BSSC`` with their images, as :func:`write_square` does.
 
     Those of one size are resized in one call. A call costs as much as a small image does: RGB of
-    28 pixels to 64 took 72 us an image, and 16 us in calls of 16 images (AMD EPYC, torch 2.14.1;
+    28 pixels to 64 took 64 us an image, and 15 us in calls of 16 images (AMD EPYC, torch 2.14.1;
     benchmarks/pipeline.py --squares).
     """
     channels = squares_BSSC.shape[3]

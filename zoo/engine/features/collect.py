@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["SplitView", "collect"]
 
 _GROUPS_AT_ONCE = 4
-# Of 1, 2, 4 and 8: 2.78, 2.48, 2.29 and 2.3 s for 6,000 images of 64 pixels in mobilenetv3_large,
-# two threads of ONNX Runtime, and 21.6, 20.3, 20.1 and 19.6 s at 224 pixels.
+# Of 1, 2 and 4: 2.8, 2.5 and 2.3 s for 6,000 images of 64 pixels in mobilenetv3_large, two threads
+# of ONNX Runtime; of 1, 2, 4 and 8 at 224 pixels: 21.6, 20.3, 20.1 and 19.6 s (n=2).
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -80,9 +80,11 @@ def collect(
 
     def batches() -> Iterator[Tensor]:
         assert engine.forward is not None
+        # A GPU computes what it is given as one batch, whose size has to stay the same.
+        in_parts = engine.fast is not None and device.type == "cpu"
         for activation in computed(
             engine.forward, split.images, missing_M, epoch=split.view, progress=progress,
-            groups=1 if engine.fast is None else _GROUPS_AT_ONCE,
+            groups=_GROUPS_AT_ONCE if in_parts else 1,
         ):  # fmt: skip
             yield layout.store(activation)
 

@@ -45,8 +45,9 @@ def computed(
         samples_M: Which.
         epoch: Augmented as of this epoch, or not.
         progress: Told how many are computed.
-        groups: How many groups ``forward`` is given at once. An inference engine computes them one
-            by one, and its threads wait for each other at the end of the last one only.
+        groups: How many groups ``forward`` is given at once, at most. An inference engine on the
+            CPU computes parts of one size whatever it is given, and its threads wait for each other
+            at the end of the last part only. More than one is for such an engine alone.
 
     Raises:
         PluginError: The frozen part does not return a row for each image.

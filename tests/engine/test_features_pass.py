@@ -1,0 +1,108 @@
+"""One pass of the frozen part: an image's features do not hang on those computed with it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from zoo.data.pixels.store import Store
+from zoo.engine.features.compute import computed
+from zoo.engine.feeds import ImageFeed, Labels
+from zoo.network.inference import fast_forward
+from zoo.network.inference.forwards import images_at_once
+from zoo.protocols import Preprocessing, Split
+
+
+class Pixels:
+    """Images that are decoded already."""
+
+    def __init__(self, pixels):
+        self.pixels = pixels
+
+    def __len__(self):
+        return len(self.pixels)
+
+
+NUM, SIDE = 700, 64
+SAMPLES = np.arange(NUM)
+
+
+@pytest.fixture(scope="module")
+def feed():
+    generator = np.random.default_rng(0)
+    pixels = Pixels(generator.integers(0, 256, (NUM, SIDE, SIDE, 3), dtype=np.uint8))
+    labels_N = np.zeros(NUM, dtype=np.int64)
+    preprocessing = Preprocessing(image_size=SIDE)
+    return ImageFeed(
+        Store.open(pixels, preprocessing=preprocessing, channels=3, budget_bytes=0, num_threads=0),
+        labels=Labels(
+            Split(images=pixels, labels_N=labels_N), num_classes=2, device=torch.device("cpu")
+        ),
+        preprocessing=preprocessing,
+    )
+
+
+@pytest.fixture(scope="module", params=["folded", "onnx"])
+def engine(request, feed):
+    if request.param == "onnx":
+        pytest.importorskip("onnxruntime")
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+    ).eval()  # fmt: skip
+    forward = fast_forward(
+        network, example=feed.example(count=8), num_images=NUM, engine=request.param
+    )
+    assert forward.name == request.param
+    yield forward
+    forward.close()
+
+
+@pytest.fixture(params=[1, 2])
+def threads(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield
+    torch.set_num_threads(before)
+
+
+def rows(engine, feed, samples, groups):
+    """Returns the features, and how many images the engine was given each time."""
+    given = []
+
+    def forward(images):
+        given.append(len(images))
+        return engine(images)
+
+    made = computed(
+        forward, feed, samples, epoch=None, progress=lambda done, total: None, groups=groups
+    )
+    return torch.cat(list(made)), given
+
+
+@pytest.mark.usefixtures("threads")
+def test_bits_are_the_same_in_any_company(engine, feed):
+    group = images_at_once(feed.example(count=1), torch.device("cpu"))
+    alone, given = rows(engine, feed, SAMPLES, 1)
+    assert set(given) == {group}
+    together, given = rows(engine, feed, SAMPLES, 4)
+    assert max(given) == 4 * group
+    assert all(count % group == 0 for count in given)
+    assert sum(given) < NUM + group
+    assert torch.equal(alone, together)
+    some = SAMPLES[5::3]
+    assert torch.equal(rows(engine, feed, some, 4)[0], alone[torch.from_numpy(some)])
+
+
+@pytest.mark.usefixtures("threads")
+def test_progress_counts_images_and_not_what_fills_a_group(engine, feed):
+    told = []
+    made = computed(
+        engine, feed, SAMPLES[:131], epoch=None, groups=4,
+        progress=lambda done, total: told.append((done, total)),
+    )  # fmt: skip
+    assert sum(len(batch) for batch in made) == 131
+    assert told[-1] == (131, 131)
