@@ -1,4 +1,4 @@
-"""Times the fast weight gradient of depthwise convolutions against torch's own.
+"""Times the fast gradient of depthwise convolutions against torch's own.
 
     python benchmarks/depthwise.py shapes [--threads N] [--batch B]
     python benchmarks/depthwise.py steps [--threads N] [--batch B]
@@ -24,8 +24,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from zoo.engine.allocator import freed_memory_kept
 from zoo.network.depthwise import accelerate_depthwise, restore_depthwise
-from zoo.network.depthwise_gradient import depthwise_conv2d, weight_gradient, wins
+from zoo.network.depthwise_gradient import depthwise_conv2d, weight_gradient
+from zoo.network.depthwise_shapes import wins
 
 # (channels, filter, stride, map), most of them layers of MobileNetV3 and EfficientNet-Lite0.
 SHAPES = (
@@ -35,7 +37,14 @@ SHAPES = (
     *((200, 3, 1, 1), (200, 3, 1, 2), (672, 3, 1, 2), (480, 3, 1, 3), (240, 3, 1, 7)),
     *((240, 3, 2, 2), (240, 3, 2, 3), (240, 3, 2, 4), (64, 3, 2, 56), (384, 7, 1, 1)),
     *((384, 7, 1, 3), (384, 7, 1, 7), (192, 7, 1, 14), (96, 7, 1, 28), (384, 7, 2, 4)),
-    *((384, 7, 2, 7), (96, 7, 2, 28)),
+    *((384, 7, 2, 7), (384, 7, 2, 14), (96, 7, 2, 28), (72, 5, 2, 16), (72, 5, 2, 28)),
+    *((240, 5, 2, 8), (120, 5, 2, 9), (40, 5, 2, 6), (64, 3, 2, 32)),
+)
+# The like with TensorFlow's SAME padding, less before the map than after it.
+SAME = (
+    *((672, 5, 2, 4), (240, 5, 2, 14), (144, 5, 2, 16), (144, 5, 2, 24), (96, 7, 2, 28)),
+    *((240, 3, 2, 8), (144, 3, 2, 16), (96, 3, 2, 32), (96, 3, 2, 48), (64, 3, 2, 56)),
+    *((64, 3, 2, 80), (16, 3, 2, 112)),
 )
 STEPS = (
     *(("mobilenetv3_large_100", pixels) for pixels in (32, 64, 96)),
@@ -60,23 +69,35 @@ def alternate(
 
 
 def time_shapes(*, batch: int, clock: Callable[[], float]) -> None:
-    print("channels filter stride map  layout             used  torch ms   ours  ratio   (layer)")
-    for shape in SHAPES:
-        for layout in (torch.channels_last, torch.contiguous_format):
-            time_shape(*shape, layout, batch=batch, clock=clock)
+    print(
+        "channels filter stride map       layout             used  torch ms   ours  ratio   (layer)"
+    )
+    for same, shapes in ((False, SHAPES), (True, SAME)):
+        for shape in shapes:
+            for layout in (torch.channels_last, torch.contiguous_format):
+                time_shape(*shape, layout, same=same, batch=batch, clock=clock)
 
 
 def time_shape(
     channels: int, kernel: int, stride: int, size: int, layout: torch.memory_format, *,
-    batch: int, clock: Callable[[], float],
+    same: bool, batch: int, clock: Callable[[], float],
 ) -> None:  # fmt: skip
-    padding, pair = (kernel // 2,) * 4, (stride, stride)
+    pair = (stride, stride)
+    before = after = kernel // 2
+    if same:
+        whole = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+        before, after = whole // 2, whole - whole // 2
+    padding = (before, after, before, after)
     x = torch.randn(batch, channels, size, size).to(memory_format=layout)
     leaf = x.clone(memory_format=torch.preserve_format).requires_grad_()
     weight = torch.randn(channels, 1, kernel, kernel, requires_grad=True)
 
     def torchs(x: torch.Tensor) -> torch.Tensor:
-        return functional.conv2d(x, weight, None, stride, kernel // 2, 1, channels)
+        if same:
+            return functional.conv2d(
+                functional.pad(x, padding), weight, None, stride, 0, 1, channels
+            )
+        return functional.conv2d(x, weight, None, stride, before, 1, channels)
 
     def ours(x: torch.Tensor) -> torch.Tensor:
         return depthwise_conv2d(x, weight, stride=pair, padding=padding)
@@ -103,7 +124,7 @@ def time_shape(
         **geometry,
     )
     print(
-        f"{channels:8d} {kernel:6d} {stride:6d} {size:3d}  "
+        f"{channels:8d} {kernel:6d} {stride:6d} {size:3d} {'SAME' if same else '':4s} "
         f"{str(layout).removeprefix('torch.'):17s}  {'yes' if used else 'no':4s}  "
         f"{torch_ms:8.2f} {ours_ms:6.2f} {torch_ms / ours_ms:6.1f}"
         f"   ({torch_layer / ours_layer:.1f})",
@@ -177,7 +198,8 @@ def main() -> None:
         f"timm {timm.__version__}, {clock.__name__}"
     )
     measure = time_shapes if arguments.what == "shapes" else time_steps
-    measure(batch=arguments.batch, clock=clock)
+    with freed_memory_kept():  # as in a run: else fresh memory costs more than what is measured
+        measure(batch=arguments.batch, clock=clock)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,17 @@
 """Times the inference engines: images a second of a network that does not train.
 
-    python benchmarks/inference.py engines [--threads N] [--batch 128] [--runs 7]
+    python benchmarks/inference.py engines [MODEL:PIXELS ...] [--threads N] [--batch 128] [--runs 7]
     python benchmarks/inference.py slices [--threads N] [--runs 7]
+    python benchmarks/inference.py parts [MODEL:PIXELS ...] [--threads N] [--runs 7]
+    python benchmarks/inference.py choice [MODEL:PIXELS ...] [--images 7000] [--runs 3]
     python benchmarks/inference.py exports [MODEL:PIXELS ...]
     python benchmarks/inference.py spinning [--threads 2] [--runs 15]
 
 ``engines`` compares the network as it trains, the same in channels_last, and zoo's engines, and
-says how far outputs are apart. ``slices`` shows why a batch is computed in parts. ``exports`` times
-both of torch's exporters to ONNX. ``spinning`` lets ONNX Runtime's threads spin or sleep while they
-wait, alone and beside a thread that decodes JPEGs.
+says how far outputs are apart. ``slices`` shows why a batch is computed in parts, ``parts`` in
+which OpenVINO computes it. ``choice`` times ``--engine auto`` and says what it took. ``exports``
+times both of torch's exporters to ONNX. ``spinning`` lets ONNX Runtime's threads spin or sleep
+while they wait, alone and beside a thread that decodes JPEGs.
 
 The ways run in turns; printed are medians with their range, and the ratio to the first way of
 each turn. With one thread the clock is that of the process on the processor, so that other work on
@@ -22,6 +25,7 @@ import io
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 
 import numpy as np
@@ -33,9 +37,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from zoo.errors import PluginError
+from zoo.network.inference import fast_forward, openvino_forward
 from zoo.network.inference.exporting import EXPORTERS, INPUT, onnx_bytes
 from zoo.network.inference.folding import folded_copy
-from zoo.network.inference.forwards import FoldedForward, OnnxForward, TorchForward
+from zoo.network.inference.forwards import FoldedForward, OnnxForward, TorchForward, part_size
+from zoo.network.inference.openvino_forward import OpenvinoForward
 from zoo.network.inference.proof import apart
 
 NETWORKS = (("mobilenetv3_large_100", 64), ("tf_efficientnet_lite0", 96))
@@ -44,6 +50,12 @@ EXPORTED = (
     *("mobilenetv3_large_100:64", "tf_efficientnet_lite0:96", "resnet18:64", "convnext_atto:64"),
     *("mobilenetv2_100:64", "efficientnet_b0:64", "vit_tiny_patch16_224:224"),
 )
+
+_EXPORTING = ("onnx", "onnxscript", "onnxruntime")
+_PACKAGES = {
+    "engines": (*_EXPORTING, "openvino"), "slices": _EXPORTING, "parts": (*_EXPORTING, "openvino"),
+    "choice": (*_EXPORTING, "openvino"), "exports": _EXPORTING, "spinning": _EXPORTING,
+}  # fmt: skip
 
 Clock = Callable[[], float]
 
@@ -79,20 +91,23 @@ def engines(name: str, pixels: int, *, batch: int, runs: int, clock: Clock) -> N
     images = torch.randn(batch, 3, pixels, pixels)
     twin, folds = folded_copy(model, images[:2])
     plain, folded = TorchForward(model), FoldedForward(twin)
-    onnx = OnnxForward(onnx_bytes(twin, images, exporter="recorded"))
+    content = exported(twin, images)
+    onnx, openvino = OnnxForward(content), OpenvinoForward(content, images)
     last = TorchForward(network(name, pixels)[0].to(memory_format=torch.channels_last))
     laid = images.contiguous(memory_format=torch.channels_last)
     few = images[:16]
     expected = [plain(few)]
     print(
         f"{name} at {pixels} pixels, batch {batch}, {folds} norms folded; apart from torch:"
-        f" folded {apart(folded, [few], expected):.1e}, onnx {apart(onnx, [few], expected):.1e}"
+        f" folded {apart(folded, [few], expected):.1e}, onnx {apart(onnx, [few], expected):.1e},"
+        f" openvino {apart(openvino, [few], expected):.1e}"
     )
     ways = {
         "torch": lambda: plain(images),
         "torch, channels_last": lambda: last(laid),
         "folded": lambda: folded(images),
         "onnx": lambda: onnx(images),
+        "openvino": lambda: openvino(images),
     }
     in_turns(ways, batch, runs, clock)
 
@@ -120,6 +135,40 @@ def slices(*, runs: int, clock: Clock) -> None:
         for kind, way in (("folded", by_torch), ("onnx", by_onnx)):
             ways = {f"{kind}, {size} at once": lambda s=size, way=way: way(s) for size in sizes}
             in_turns(ways, len(images), runs, clock)
+
+
+def exported(twin: nn.Module, images: Tensor) -> bytes:
+    """Returns it by the first exporter that has no doubt."""
+    try:
+        return onnx_bytes(twin, images, exporter="recorded")
+    except PluginError:
+        return onnx_bytes(twin, images)
+
+
+def parts(name: str, pixels: int, *, runs: int, clock: Clock) -> None:
+    """Times OpenVINO with parts of some sizes; each batch is whole parts for every thread."""
+    model, image = network(name, pixels)
+    content = exported(folded_copy(model, image)[0], image)
+    most = part_size(image)
+    images = image.expand(most * torch.get_num_threads() * 2, -1, -1, -1).contiguous()
+    print(f"{name} at {pixels} pixels, {len(images)} images")
+    ways = {}
+    for size in sorted({most, -(-most // 2), -(-most // 4)}):
+        openvino_forward._MOST_IN_A_PART = size
+        ways[f"parts of {size}"] = partial(OpenvinoForward(content, image), images)
+    in_turns(ways, len(images), runs, clock)
+
+
+def choice(name: str, pixels: int, *, images: int, runs: int) -> None:
+    """Times the choice of an engine, imports included in the first."""
+    model, image = network(name, pixels)
+    example = torch.randn(128, *image.shape[1:])
+    for _ in range(runs):
+        told: list[str] = []
+        begin = time.perf_counter()
+        forward = fast_forward(model, example=example, num_images=images, noted=told.append)
+        print(f"{name} at {pixels} pixels, {time.perf_counter() - begin:.2f} s: {told[0]}")
+        forward.close()
 
 
 def exports(names: list[str]) -> None:
@@ -183,21 +232,29 @@ def spinning(*, runs: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("engines", "slices", "exports", "spinning"))
-    parser.add_argument("names", nargs="*", help="of exports: MODEL:PIXELS")
+    parser.add_argument("what", choices=tuple(_PACKAGES))
+    parser.add_argument("names", nargs="*", help="MODEL:PIXELS")
+    parser.add_argument("--images", type=int, default=7000, help="of choice")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--runs", type=int, default=7)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     clock = time.process_time if arguments.threads == 1 else time.perf_counter
-    packages = ", ".join(f"{p} {version(p)}" for p in ("onnxruntime", "onnx", "onnxscript"))
+    names = [(name, int(size)) for name, _, size in (n.partition(":") for n in arguments.names)]
+    packages = ", ".join(f"{p} {version(p)}" for p in _PACKAGES[arguments.what])
     print(f"{machine()}; {packages}; {arguments.threads} thread(s), {clock.__name__}")
     if arguments.what == "engines":
-        for name, pixels in (*NETWORKS, LARGE):
+        for name, pixels in names or (*NETWORKS, LARGE):
             engines(name, pixels, batch=arguments.batch, runs=arguments.runs, clock=clock)
     elif arguments.what == "slices":
         slices(runs=arguments.runs, clock=clock)
+    elif arguments.what == "parts":
+        for name, pixels in names or (*NETWORKS, LARGE):
+            parts(name, pixels, runs=arguments.runs, clock=clock)
+    elif arguments.what == "choice":
+        for name, pixels in names or (*NETWORKS, LARGE):
+            choice(name, pixels, images=arguments.images, runs=arguments.runs)
     elif arguments.what == "exports":
         exports(arguments.names)
     else:

@@ -4,13 +4,14 @@ Same model, batch, memory format, optimizer and thread count; the bare loop inde
 tensor, the engine also counts its randomness, watches the loss and sums its meters.
 
     python benchmarks/step.py [--model mobilenetv3] [--size 64] [--batch 64] [--runs 7] [--own]
-        [--ema 0.999] [--callbacks]
+        [--hold] [--ema 0.999] [--callbacks]
 
     python benchmarks/step.py --layers       1x1 convolutions against the matrix product, by shape
 
 Without --own both use torch's own convolutions, and memory as glibc gives it; with it the engine
-has what a run has: zoo's depthwise gradient and matrix products, and freed memory kept. --ema has
-it follow an average of the weights; --callbacks has it tell csv and tensorboard each step.
+has what a run has: zoo's own code for some layers, and freed memory kept. --hold has both hold the
+statistics of batch norms, as zoo does with pretrained ones. --ema has it follow an average of the
+weights; --callbacks has it tell csv and tensorboard each step.
 
 Ratios are of wall time, and of processor time, which with --threads 1 does not depend on what else
 the machine does.
@@ -50,6 +51,7 @@ from zoo.engine.step.update import Update
 from zoo.network.depthwise import accelerate_depthwise
 from zoo.network.freeze import set_modes
 from zoo.network.head import find_head
+from zoo.network.held_norms import fold_held_norms
 from zoo.network.pointwise import accelerate_pointwise, pointwise_conv2d
 from zoo.protocols import Preprocessing, Split
 from zoo.registry import Registry, build, parse_choice, parse_choices
@@ -74,6 +76,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--own", action="store_true")
+    parser.add_argument("--hold", action="store_true")
     parser.add_argument("--layers", action="store_true")
     parser.add_argument("--ema", type=float, default=0.0)
     parser.add_argument("--callbacks", action="store_true")
@@ -99,7 +102,8 @@ def main() -> None:
         return build(parse_choice(registry, "optimizer", "adamw"), params=groups, lr=1e-4,
                      weight_decay=0.01)  # fmt: skip
 
-    bare_model, bare_images = copy.deepcopy(model).train(), None
+    bare_model, bare_images = copy.deepcopy(model), None
+    set_modes(bare_model, ("",), hold_statistics=args.hold)
     bare_optimizer = optimizer_of(bare_model)
     bare_images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div(255).sub(0.5).div(0.5)
     bare_images = bare_images.contiguous(memory_format=torch.channels_last)
@@ -116,6 +120,8 @@ def main() -> None:
     engine_model = copy.deepcopy(model)
     accelerate_depthwise(engine_model, enabled=args.own)
     accelerate_pointwise(engine_model, enabled=args.own)
+    if args.hold:
+        fold_held_norms(engine_model, torch.rand(2, 3, args.size, args.size), enabled=args.own)
     config = RunConfig(model=args.model, batch_size=args.batch, lr=1e-4, device="cpu")
     device = Device.open(config)
     preprocessing = Preprocessing(image_size=args.size)
@@ -125,7 +131,7 @@ def main() -> None:
     labelled = Labels(split, num_classes=10, device=torch.device("cpu"))
     feed = ImageFeed(store, labels=labelled, preprocessing=preprocessing)
     average = WeightAverage.ema(args.ema) if args.ema else None
-    set_modes(engine_model, ("",), hold_statistics=False)
+    set_modes(engine_model, ("",), hold_statistics=args.hold)
     if average is not None:
         average.follow(engine_model)
     loss = build(parse_choice(registry, "loss", "ce"), num_classes=10, class_weight_K=None)
@@ -150,7 +156,7 @@ def main() -> None:
             told.step_ended(phase, epoch=1, step=step + 1, num_steps=num_steps, loss=value)
             told.step_measured(steps_done=steps, lr=1e-4, loss=value)
 
-        set_modes(engine_model, ("",), hold_statistics=False)
+        set_modes(engine_model, ("",), hold_statistics=args.hold)
         with freed_memory_kept() if args.own else nullcontext():
             start = now()
             train_epoch(training, epoch=0, first_step=0, meter=Meter(device.torch_device),
@@ -193,19 +199,17 @@ def since(start: Cost, num_images: int) -> Cost:
     return Cost(num_images / (end.wall - start.wall), num_images / (end[1] - start[1]))
 
 
-LAYERS = ((960, 240, 1), (960, 1280, 1), (72, 24, 1), (16, 8, 1), (160, 960, 2), (112, 672, 4),
-          (40, 240, 8), (16, 16, 32))  # fmt: skip
+CHANNELS = ((40, 240), (80, 480), (112, 672), (160, 960), (192, 1152), (320, 1280), (512, 2048))
+LAYERS = ((960, 1280, 1), (72, 24, 1), (16, 8, 1), *(
+    (*pair, side) for side in (1, 2, 3, 4, 7) for low, high in CHANNELS
+    for pair in ((low, high), (high, low))
+))  # fmt: skip
 
 
 def layers(batch: int, runs: int) -> None:
     """Prints how many times as long a 1x1 convolution takes as the matrix product."""
-    print(machine(), f"{torch.get_num_threads()} threads, batch {batch}, processor time")
+    print(machine(), f"{torch.get_num_threads()} threads, batch {batch}, time on the wall")
     print("| channels | map | forward | forward and backward |\n| --- | --- | --- | --- |")
-
-    def product(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        if x.shape[2] == 1:
-            return pointwise_conv2d(x, weight)
-        return functional.linear(x.permute(0, 2, 3, 1), weight.flatten(1)).permute(0, 3, 1, 2)
 
     for channels, out, side in LAYERS:
         x, weight, grad = (
@@ -218,19 +222,19 @@ def layers(batch: int, runs: int) -> None:
 
         def seconds(function: Any, backward: bool, x: Any = x, w: Any = weight,
                     grad: Any = grad) -> float:  # fmt: skip
-            start = time.process_time()
-            for _ in range(20):
+            start = time.perf_counter()
+            for _ in range(5):
                 output = function(x, w)
                 if backward:
                     torch.autograd.grad(output, (x, w), grad)
-            return time.process_time() - start
+            return time.perf_counter() - start
 
         cells = []
         for backward in (False, True):
-            seconds(functional.conv2d, backward), seconds(product, backward)  # warm up
+            seconds(functional.conv2d, backward), seconds(pointwise_conv2d, backward)  # warm up
             theirs, ours = alternate(
                 runs, partial(seconds, functional.conv2d, backward),
-                partial(seconds, product, backward),
+                partial(seconds, pointwise_conv2d, backward),
             )  # fmt: skip
             cells.append(spread([a / b for a, b in zip(theirs, ours, strict=True)]))
         print(f"| {channels} to {out} | {side}x{side} | {cells[0]} | {cells[1]} |")

@@ -10,7 +10,7 @@ from torch import nn
 from zoo.data.pixels.store import Store
 from zoo.engine.features.compute import computed
 from zoo.engine.feeds import ImageFeed, Labels
-from zoo.network.inference import fast_forward
+from zoo.network.inference import engine_missing, fast_forward
 from zoo.network.inference.forwards import images_at_once
 from zoo.protocols import Preprocessing, Split
 
@@ -44,10 +44,10 @@ def feed():
     )
 
 
-@pytest.fixture(scope="module", params=["folded", "onnx"])
+@pytest.fixture(scope="module", params=["folded", "onnx", "openvino"])
 def engine(request, feed):
-    if request.param == "onnx":
-        pytest.importorskip("onnxruntime")
+    if missing := engine_missing(request.param):
+        pytest.skip(f"needs {', '.join(missing)}")
     torch.manual_seed(0)
     network = nn.Sequential(
         nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1),

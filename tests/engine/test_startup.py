@@ -8,8 +8,8 @@ import sys
 
 NOT_NEEDED = {
     "IPython", "datasets", "fastai", "jinja2", "lightning", "matplotlib", "onnx", "onnxruntime",
-    "pandas", "pyarrow", "scipy", "sklearn", "tensorboard", "torchmetrics", "transformers",
-    "ultralytics",
+    "openvino", "pandas", "pyarrow", "scipy", "sklearn", "tensorboard", "torchmetrics",
+    "transformers", "ultralytics",
 }  # fmt: skip
 
 RUN = """

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import copy
-import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from importlib.util import find_spec
 
 import pytest
-import timm
 import torch
-import torchvision
 from torch import nn
 from torch.nn import functional
 
+from tests.network.inference_networks import (
+    NETWORKS,
+    REAL,
+    RUNTIMES,
+    VIT,
+    images,
+    needs_onnx,
+    needs_openvino,
+    plain,
+    same,
+    trained,
+)  # fmt: skip
 from zoo.errors import UsageError
 from zoo.network.depthwise import accelerate_depthwise, restore_depthwise
 from zoo.network.head import find_head, head_input, proves_out
@@ -25,53 +31,6 @@ from zoo.network.inference import fast_forward, forwards, prefix_of
 from zoo.network.inference.forwards import images_at_once
 from zoo.network.inference.proof import apart, proof_batches
 from zoo.network.inference.workers import Workers
-from zoo_classics import networks as classics
-
-WITH_ONNX = all(find_spec(package) for package in ("onnx", "onnxruntime", "onnxscript"))
-needs_onnx = pytest.mark.skipif(not WITH_ONNX, reason="needs the packages of the extra onnx")
-REAL = [pytest.param(e, marks=needs_onnx if e == "onnx" else ()) for e in ("folded", "onnx")]
-
-
-def images(number: int, size: int = 32) -> torch.Tensor:
-    return torch.randn(number, 3, size, size, generator=torch.Generator().manual_seed(3))
-
-
-NETWORKS = {
-    "mobilenetv3": lambda: timm.create_model("mobilenetv3_small_050", num_classes=5),
-    "lite0": lambda: timm.create_model("tf_efficientnet_lite0", num_classes=5),
-    "resnet18": lambda: timm.create_model("resnet18", num_classes=5),
-    "convnext": lambda: timm.create_model("convnext_atto", num_classes=5),
-    "torchvision": lambda: torchvision.models.mobilenet_v3_small(num_classes=5),
-    "cifar-quick": lambda: classics.cifar_quick(num_classes=5, channels=3, image_size=32),
-    "mlp": lambda: classics.mlp_cifar(num_classes=5, channels=3, image_size=32),
-}
-VIT = {
-    "vit": lambda: timm.create_model("vit_tiny_patch16_224", num_classes=5, img_size=32, depth=1)
-}
-
-
-def trained(create) -> nn.Module:
-    """Returns a network that stands in the middle of training, with the statistics of images."""
-    torch.manual_seed(0)
-    model = create().train()
-    with torch.no_grad():
-        for module in model.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.weight.uniform_(0.5, 1.5)
-                module.bias.normal_(0, 0.2)
-                module.momentum = 1.0
-        model(images(16))
-    return model
-
-
-def plain(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """Returns the outputs in double precision."""
-    with torch.no_grad():
-        return copy.deepcopy(model).double().eval()(x.double()).float()
-
-
-def same(found: torch.Tensor, expected: torch.Tensor) -> bool:
-    return bool((found - expected).abs().max() <= 1e-4 * expected.abs().max())
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -108,11 +67,11 @@ def test_every_engine_gives_the_outputs_of_the_network(engine, name, monkeypatch
         forward(images(1))
 
 
-@needs_onnx
-def test_a_network_whose_recording_is_in_doubt_is_proved_instead():
+@pytest.mark.parametrize("engine", RUNTIMES)
+def test_a_network_whose_recording_is_in_doubt_is_proved_instead(engine):
     model = trained(VIT["vit"])
-    forward = fast_forward(model, example=images(4), num_images=100, engine="onnx")
-    assert forward.name == "onnx"
+    forward = fast_forward(model, example=images(4), num_images=100, engine=engine)
+    assert forward.name == engine
     assert same(forward(images(9)), plain(model, images(9)))
 
 
@@ -142,59 +101,10 @@ def test_outputs_may_take_part_in_training_whatever_the_mode(engine):
     assert torch.allclose(weight.grad[0], features.sum(0), atol=1e-6)
 
 
-@needs_onnx
-def test_auto_takes_the_fastest_and_says_so():
-    model = trained(NETWORKS["mobilenetv3"])
-    notes: list[str] = []
-    forward = fast_forward(model, example=images(16), num_images=10**6, noted=notes.append)
-    (note,) = notes
-    told = re.fullmatch(
-        r"inference engine (\w+) \(([\d,]+) images/s; (.+); exported in [\d.]+ s\)", note
-    )
-    assert told, note
-    rates = {told[1]: told[2]} | dict(other.split() for other in told[3].split(", "))
-    numbers = {engine: int(rate.replace(",", "")) for engine, rate in rates.items()}
-    assert set(numbers) == {"torch", "folded", "onnx"}
-    # The loser of the first round was timed in it only, on a machine that others load.
-    assert numbers[told[1]] == max(numbers[told[1]], numbers["onnx"])
-    assert forward.name == told[1]
-    assert same(forward(images(20)), plain(model, images(20)))
-
-
-def test_auto_pays_for_nothing_that_does_not_repay():
-    model = trained(NETWORKS["mobilenetv3"])
-    notes: list[str] = []
-    few = fast_forward(model, example=images(8), num_images=1, noted=notes.append)
-    assert few.name == "torch"
-    assert notes == ["inference engine torch (1 images are too few to choose)"]
-    code = (
-        "import sys, torch\n"
-        "from torch import nn\n"
-        "from zoo.network.inference import fast_forward\n"
-        "model = nn.Sequential(*(nn.Conv2d(3, 3, 3, padding=1) for _ in range(1000)))\n"
-        "x = torch.zeros(4, 3, 8, 8)\n"
-        "fast_forward(model, example=x, num_images=200)\n"
-        "assert not {'onnx', 'onnxruntime', 'onnxscript'} & set(sys.modules)\n"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_auto_without_the_packages_says_what_they_are(monkeypatch):
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    model = trained(NETWORKS["cifar-quick"])
-    notes: list[str] = []
-    forward = fast_forward(model, example=images(8), num_images=10**6, noted=notes.append)
-    assert forward.name in ("torch", "folded")
-    assert notes[0].endswith("; onnx may be faster: pip install 'classifier-zoo[onnx]')")
-    with pytest.raises(UsageError, match="--engine onnx needs the package onnxruntime") as caught:
-        fast_forward(model, example=images(8), num_images=9, engine="onnx")
-    assert caught.value.exit_code == 2
-
-
 def test_an_engine_that_is_none():
     with pytest.raises(UsageError, match=r"--engine fast\\x1b: no such engine") as caught:
         fast_forward(nn.Flatten(), example=images(1), num_images=1, engine="fast\x1b")
-    assert "auto, torch, folded, onnx" in caught.value.hint
+    assert "auto, torch, folded, onnx, openvino" in caught.value.hint
 
 
 class Residual(nn.Module):
@@ -240,6 +150,8 @@ REFUSED = [
     (Uncopied, "folded", "torch", r"folded: no copies\x1b"),
     pytest.param(Decides, "onnx", "folded", "Decides cannot be exported to ONNX", marks=needs_onnx),
     pytest.param(Rolls, "onnx", "torch", "onnx gives other outputs", marks=needs_onnx),
+    pytest.param(Decides, "openvino", "folded", "Decides cannot be", marks=needs_openvino),
+    pytest.param(Rolls, "openvino", "torch", "openvino: ", marks=needs_openvino),
 ]
 
 

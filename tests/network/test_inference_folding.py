@@ -13,7 +13,8 @@ from torch import nn
 from torch.nn import functional
 
 from zoo.network.depthwise import accelerate_depthwise, restore_depthwise
-from zoo.network.inference.folding import adjacent_pairs, fold, folded_copy
+from zoo.network.inference.folding import fold, folded_copy
+from zoo.network.pairs import adjacent_pairs
 
 
 def lived(model: nn.Module) -> nn.Module:

@@ -1,4 +1,4 @@
-"""1x1 convolutions on one pixel as matrix products, against torch's convolution."""
+"""1x1 convolutions on few pixels as matrix products, against torch's convolution."""
 
 from __future__ import annotations
 
@@ -28,12 +28,17 @@ def calls(monkeypatch):
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize(("channels", "out"), [(960, 240), (16, 8), (1, 7)])
-def test_output_and_gradients_are_those_of_the_convolution(channels, out, bias, layout):
+@pytest.mark.parametrize(
+    ("channels", "out", "rows", "columns"),
+    [(960, 240, 1, 1), (16, 8, 1, 1), (1, 7, 1, 1), (96, 40, 2, 2), (40, 96, 3, 2), (5, 1, 1, 4)],
+)
+def test_output_and_gradients_are_those_of_the_convolution(
+    channels, out, rows, columns, bias, layout
+):
     torch.manual_seed(0)
     conv = nn.Conv2d(channels, out, 1, bias=bias).to(memory_format=layout)
-    x = torch.randn(6, channels, 1, 1).to(memory_format=layout).requires_grad_()
-    grad = torch.randn(6, out, 1, 1)
+    x = torch.randn(6, channels, rows, columns).to(memory_format=layout).requires_grad_()
+    grad = torch.randn(6, out, rows, columns)
     leaves = [x, *conv.parameters()]
     found = pointwise_conv2d(x, conv.weight, conv.bias)
     expected = functional.conv2d(
@@ -54,14 +59,13 @@ def test_gradients_of_the_second_order():
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.trace:FutureWarning")  # deprecated, still used
-def test_only_single_pixels_in_eager_float32_are_rewritten(calls):
+def test_only_eager_float32_is_rewritten(calls):
     conv = nn.Conv2d(4, 4, 1)
     assert accelerate_pointwise(conv, enabled=False) == 0
     assert accelerate_pointwise(conv) == 1
     assert accelerate_pointwise(conv) == 0  # already done
     conv(torch.rand(2, 4, 1, 1))
     assert calls == [(2, 4, 1, 1)]
-    conv(torch.rand(2, 4, 2, 1))
     conv(torch.rand(4, 1, 1))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         conv(torch.rand(2, 4, 1, 1))
@@ -69,6 +73,42 @@ def test_only_single_pixels_in_eager_float32_are_rewritten(calls):
     torch.jit.trace(conv, torch.rand(2, 4, 1, 1), check_trace=False)
     conv.double()(torch.rand(2, 4, 1, 1, dtype=torch.float64))
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("capability", "shape", "layout", "stride", "rewritten"),
+    [
+        ("AVX512", (64, 4, 3, 3), torch.channels_last, 1, True),
+        ("AVX512", (144, 4, 2, 2), torch.channels_last, 1, True),
+        ("AVX512", (145, 4, 2, 2), torch.channels_last, 1, False),  # too many pixels
+        ("AVX512", (64, 4, 3, 3), torch.contiguous_format, 1, False),
+        ("AVX512", (64, 4, 3, 3), torch.channels_last, 2, False),  # pixels are left out
+        ("AVX2", (64, 4, 3, 3), torch.channels_last, 1, False),  # not measured there
+        ("AVX2", (2000, 4, 1, 1), torch.contiguous_format, 2, True),
+        ("AVX512", (0, 4, 2, 2), torch.channels_last, 1, False),
+    ],
+)
+def test_maps_are_rewritten_where_it_was_measured_to_gain(
+    calls, monkeypatch, capability, shape, layout, stride, rewritten
+):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    conv = nn.Conv2d(4, 8, 1, stride=stride)
+    accelerate_pointwise(conv)
+    x = torch.rand(shape).to(memory_format=layout)
+    found = conv(x)
+    count = len(calls)
+    assert bool(calls) == rewritten
+    with torch.no_grad():  # the same bits in any company
+        conv(x)
+    assert len(calls) == count + (shape[2] == 1)
+    restore_pointwise(conv)
+    torch.testing.assert_close(found, conv(x))
+
+
+def test_what_was_in_channels_last_stays_so():
+    x = torch.rand(2, 3, 4, 4).to(memory_format=torch.channels_last)
+    found = pointwise_conv2d(x, torch.rand(5, 3, 1, 1))
+    assert found.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("options", [

@@ -28,8 +28,8 @@ _FEW_CLASSES = 25
 @click.option("--split", metavar="SPLIT", help="train, val, test or all; test by default.")
 @click.option("--metric", "metrics", multiple=True, metavar="NAMES",
               help="Metrics joined by , or +: zoo list metrics. Else a usual set.")  # fmt: skip
-@click.option("--engine", type=click.Choice(["auto", "torch", "folded", "onnx"]), default="auto",
-              show_default=True, help="How the network is computed.")  # fmt: skip
+@click.option("--engine", type=click.Choice(["auto", "torch", "folded", "onnx", "openvino"]),
+              default="auto", show_default=True, help="How the network is computed.")  # fmt: skip
 @click.option("--fresh", is_flag=True, help="Compute predictions although they are kept.")
 @click.option("--resamples", type=click.IntRange(0), metavar="N",
               help="Of the bootstrap; 0 for no intervals.  [1000; 200 for much data]")  # fmt: skip

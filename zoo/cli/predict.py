@@ -41,8 +41,8 @@ _BLOCK = 1000
               help="Average over views: flip, five-crop, ten-crop, or a transform.")  # fmt: skip
 @click.option("--tta-views", type=click.IntRange(2, 1000), metavar="K",
               help="How many views, where that is a transform.  [8]")  # fmt: skip
-@click.option("--engine", type=click.Choice(["auto", "torch", "folded", "onnx"]), default="auto",
-              show_default=True, help="How the network is computed.")  # fmt: skip
+@click.option("--engine", type=click.Choice(["auto", "torch", "folded", "onnx", "openvino"]),
+              default="auto", show_default=True, help="How the network is computed.")  # fmt: skip
 @click.option("--manifest", metavar="FILE", help="A table with a column of paths.")
 @click.option("-0", "--null", is_flag=True, help="Names on standard input end in NUL.")
 @click.option("--data", metavar="DATA", help="Predict a data set, as zoo run --data takes it.")

@@ -22,8 +22,8 @@ __all__ = ["report"]
 @click.option("-o", "--output", metavar="FILE.html", help="Where the page goes.  [RUN/report.html]")
 @click.option("--explainer", default="gradcam", show_default=True, metavar="NAME",
               help="Heat maps: zoo list explainers, or none.")  # fmt: skip
-@click.option("--engine", type=click.Choice(["auto", "torch", "folded", "onnx"]), default="auto",
-              show_default=True, help="How the network is computed.")  # fmt: skip
+@click.option("--engine", type=click.Choice(["auto", "torch", "folded", "onnx", "openvino"]),
+              default="auto", show_default=True, help="How the network is computed.")  # fmt: skip
 @click.option("--open", "opened", is_flag=True, help="Show the page in the browser.")
 @click.option("--json", "as_json", is_flag=True, help="Print paths and numbers as JSON.")
 def report(

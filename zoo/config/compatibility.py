@@ -67,13 +67,13 @@ def check_options(config: RunConfig) -> list[ZooError]:
             "--freeze-aug augments anew in each frozen epoch, and --freeze-views repeats views",
             hint=f"--freeze-views {config.freeze_views} alone",
         ))  # fmt: skip
-    if config.engine == "onnx":
-        from zoo.network.inference import onnx_missing
+    if config.engine in ("onnx", "openvino"):
+        from zoo.network.inference import engine_missing
 
-        if missing := onnx_missing():
+        if missing := engine_missing(config.engine):
             problems.append(UsageError(
-                f"--engine onnx needs what is not installed: {', '.join(missing)}",
-                hint="pip install 'classifier-zoo[onnx]', or --engine folded",
+                f"--engine {config.engine} needs what is not installed: {', '.join(missing)}",
+                hint=f"pip install 'classifier-zoo[{config.engine}]', or --engine folded",
             ))  # fmt: skip
     if config.accumulate > config.batch_size:
         problems.append(UsageError(

@@ -272,7 +272,7 @@ class RunConfig:
     )  # fmt: skip
     engine: str = _option(
         "auto", "what computes frozen features; auto takes the fastest of this machine", GROUPS[5],
-        choices=("auto", "torch", "folded", "onnx"),
+        choices=("auto", "torch", "folded", "onnx", "openvino"),
     )  # fmt: skip
     fast_convolutions: bool = _option(
         True, "own code for some convolutions on the CPU where it is faster", GROUPS[5]

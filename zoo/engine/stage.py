@@ -22,6 +22,7 @@ from zoo.engine.assembly.phases import Phase
 from zoo.engine.device import Device
 from zoo.engine.events import Observer
 from zoo.engine.features.frozen import FrozenPart, FrozenRecord, Wanted
+from zoo.engine.features.key import probe_images
 from zoo.engine.features.threads import threads_for
 from zoo.engine.features.views import frozen_views
 from zoo.engine.feeds import CyclingFeed, Feed, ImageFeed, Labels, Teach
@@ -30,6 +31,7 @@ from zoo.engine.scores import Measure, Scores
 from zoo.engine.step.averaging import WeightAverage
 from zoo.engine.step.update import Update
 from zoo.network.freeze import digest, frozen_tensors, set_modes, set_trainable, trainable_modules
+from zoo.network.held_norms import fold_held_norms
 from zoo.registry import build
 
 if TYPE_CHECKING:
@@ -100,6 +102,9 @@ class Stage:
             job, phase, trained, feeds, device=device, record=record, observer=observer,
             progress=progress,
         )  # fmt: skip
+        if phase.hold_statistics and phase.trainable != "head" and not config.compile:
+            images = probe_images(job, device.torch_device)
+            fold_held_norms(model, images, enabled=config.fast_convolutions)
         optimizer = _optimizer(job, phase)
         observer.phase_started(
             phase, cached=module is not model, total=sum(p.numel() for p in model.parameters()),

@@ -64,7 +64,7 @@ class Trained:
         Args:
             images: Files or decoded pictures, any number: a few are decoded at a time.
             tta: Test-time augmentation, as ``zoo predict --tta``.
-            engine: ``auto``, ``torch``, ``folded`` or ``onnx``.
+            engine: ``auto``, ``torch``, ``folded``, ``onnx`` or ``openvino``.
 
         Raises:
             DataError: A file is not a readable image. The message names it.

@@ -1,4 +1,4 @@
-"""Puts the fast weight gradient of :mod:`zoo.network.depthwise_gradient` into a network.
+"""Puts the fast gradient of :mod:`zoo.network.depthwise_gradient` into a network.
 
 :func:`accelerate_depthwise` leaves the types of a network's modules, its parameters and its state
 dict alone. Only eager training steps in float32 on the CPU use the gradient, and only the shapes in
@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from zoo.network.depthwise_gradient import Padding, Pair, depthwise_conv2d, wins
+from zoo.network.depthwise_gradient import depthwise_conv2d
+from zoo.network.depthwise_shapes import Padding, Pair, wins
 
 __all__ = ["accelerate_depthwise", "restore_depthwise"]
 
@@ -108,7 +109,7 @@ def _method(module: nn.Module) -> str | None:
 
 
 def accelerate_depthwise(model: nn.Module, *, enabled: bool = True) -> int:
-    """Gives a network's depthwise convolutions our weight gradient; returns how many got it.
+    """Gives a network's depthwise convolutions our gradient; returns how many got it.
 
     Types, parameters, buffers and state dict stay as they are. The network can be copied, pickled
     and run in any mode; :func:`restore_depthwise` takes the change back, which scripting and

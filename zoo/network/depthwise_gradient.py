@@ -1,164 +1,135 @@
-"""An exact weight gradient for depthwise convolutions on CPUs where torch's own is slow.
+"""An exact gradient for depthwise convolutions on CPUs where torch's own is slow.
 
 oneDNN, which torch calls on x86, has a fast kernel for the weight gradient of a depthwise
-convolution. It takes filters of at most three columns (AVX2) on maps in which they fit; everything
-else falls to routines that are up to fifty times slower on small maps.
+convolution. It takes filters of at most three columns on maps in which they fit; everything else
+falls to routines that are up to fifty times slower on small maps. It also wants the same padding on
+both sides, and torch copies the input to give it that.
 
-The remedy asks for the same sums of products in pieces that the fast kernel takes:
+Taps that see only padding are cut off: they have a gradient of zero. The others are asked for as
+the taps of a filter of three columns, over groups of neighbouring columns. With channels last, such
+a group is one column with as many times the channels, in the same memory:
 
-    5x5 filter            its live taps      strips of <= 3 columns
-    . . . . .
-    . x x x .             x x x              on a 3x3 map all five columns live,
-    . x x x .  2x2 map:   x x x              so there are two strips: x x x | x x
-    . x x x .             x x x
-    . . . . .   taps that see only padding have a gradient of zero
+    5 taps, stride 2           x0 x1 | x2 x3 | x4 x5      a group is 2 columns of the input, the
+                               a  b    c  d    e          gradient stands in both: 3 groups of taps
 
-Images pass a few at a time through a small buffer with a border of zeros, one for each strip.
+    5 taps, stride 1        x0 x1 | x2 x3 | x4 x5 | x6 x7     a group is 2 columns of either, first
+      output 0              a  b    c  d    e                 as they lie (taps a c e), then from
+      output 1                 a    b  c    d  e              the second column on (taps b d)
 
-What stands here works for every shape, dtype and device; :func:`wins` says where it pays, and
-:mod:`zoo.network.depthwise` puts it into a network.
+Images pass a few at a time through a small buffer with a border of zeros, unless the input itself
+will do, as it does on the most common maps with stride 2.
+
+What stands here works for every shape, dtype and device; :func:`zoo.network.depthwise_shapes.wins`
+says where it pays, and :mod:`zoo.network.depthwise` puts it into a network.
 
 Shapes: B batch, C channels, H W rows and columns of the input, K L those of the filter, P Q those
-of the output. Padding is (left, right, top, bottom), as in ``torch.nn.functional.pad``.
+of the output; G groups of D columns. Padding is (left, right, top, bottom), as in
+``torch.nn.functional.pad``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["Padding", "Pair", "depthwise_conv2d", "weight_gradient", "wins"]
+from zoo.network.depthwise_shapes import Axis, Padding, Pair, axes
 
-Pair = tuple[int, int]
-Padding = tuple[int, int, int, int]
+__all__ = ["depthwise_conv2d", "weight_gradient"]
 
-# Of 0.25, 0.5, 1, 2 and 8 MB, 2 MB was the fastest or near it from 1x1 to 56x56 maps, with 512 KB
-# of L2 and 32 MB of L3 cache: smaller pays more for calls, larger leaves the cache.
-BUFFER_BYTES = 2 << 20
+# On one thread and two, 4 MB was the fastest of 0.5 to 16 MB or near it, with 1 MB of L2 and 32 MB
+# of L3 cache: smaller pays more for calls (60 microseconds each), larger leaves the cache.
+BUFFER_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Axis:
-    """The rows or the columns of a convolution, and the taps that see more than padding there."""
+class _Rows:
+    """The rows that oneDNN is given.
 
-    size: int
-    kernel: int
-    stride: int
-    before: int
-    after: int
-
-    @property
-    def outputs(self) -> int:
-        """Length of the output."""
-        return (self.size + self.before + self.after - self.kernel) // self.stride + 1
-
-    @property
-    def first(self) -> int:
-        """The first live tap."""
-        return max(0, self.before - (self.outputs - 1) * self.stride)
-
-    @property
-    def taps(self) -> int:
-        """How many taps are live. They are neighbours."""
-        return min(self.kernel, self.size + self.before) - self.first
-
-    @property
-    def lead(self) -> int:
-        """Padding that the live taps need before the map."""
-        return self.before - self.first
-
-    @property
-    def trail(self) -> int:
-        """Padding that the live taps need after the map; negative where its end is not seen."""
-        return (self.outputs - 1) * self.stride + self.taps - self.lead - self.size
-
-    @property
-    def symmetric(self) -> bool:
-        """Whether the live taps need no more than torch's padding argument can say."""
-        return (self.size + 2 * self.lead - self.taps) // self.stride + 1 == self.outputs
-
-    @property
-    def fits(self) -> bool:
-        """Whether oneDNN has better than its slowest routine for torch's own call."""
-        if self.before != self.after:  # made real by a copy, so that no padding is left
-            return True
-        # The kernel for three columns starts at the padding's offset from the stride; those for
-        # more do not.
-        offset = -self.before % self.stride if self.kernel <= 3 else 0
-        return self.before <= self.kernel // 2 and self.size >= self.kernel + offset
-
-
-def axes(*, size: Pair, kernel: Pair, stride: Pair, padding: Padding) -> tuple[Axis, Axis]:
-    """Returns the rows and the columns of a convolution."""
-    left, right, top, bottom = padding
-    return (
-        Axis(size=size[0], kernel=kernel[0], stride=stride[0], before=top, after=bottom),
-        Axis(size=size[1], kernel=kernel[1], stride=stride[1], before=left, after=right),
-    )
-
-
-def wins(
-    *,
-    batch: int,
-    channels: int,
-    size: Pair,
-    kernel: Pair,
-    stride: Pair,
-    padding: Padding,
-    capability: str,
-) -> bool:
-    """Returns whether our method is faster than torch's own for a shape.
-
-    Args:
-        batch: B.
-        channels: C.
-        size: (H, W).
-        kernel: (K, L).
-        stride: Of rows and columns.
-        padding: (left, right, top, bottom).
-        capability: ``torch.backends.cpu.get_cpu_capability()``.
-
-    Measured with ``benchmarks/depthwise.py shapes``: how many times as long torch's own takes, for
-    the weight gradient and (forward and backward of the layer). channels_last, least to most of
-    two runs of medians of CPU time, one thread of an AMD EPYC (Zen 3, AVX2) that was also at other
-    work, torch 2.14.1. In contiguous layout the gain is mostly larger.
-
-    =======================  ====================  ==========================  ==========
-    filter                   map                   batch 64                    batch 16
-    =======================  ====================  ==========================  ==========
-    3x3 that does not fit    1x1, 2x2; stride 2    2.1 to 18 (1.3 to 12)       1.4 to 9.7
-                             also 3x3
-    5x5 that does not fit    1x1 to 4x4            7.7 to 58 (4.9 to 23)       3.9 to 17
-    7x7 that does not fit    1x1 to 4x4            12 to 50 (6.9 to 22)        6.1 to 16
-    5x5, stride 1            6x6 to 56x56          1.4 to 2.3 (1.1 to 1.6)     1.2 to 2.0
-    7x7, stride 1            7x7 to 28x28          1.4 to 1.9 (1.2 to 1.4)     1.2 to 1.7
-    5x5 and 7x7, stride 2    6x6 to 56x56          0.9 to 1.4 (1.0 to 1.2)     0.8 to 1.5
-    3x3                      3x3 to 56x56          0.4 to 0.7 (0.5 to 0.9)     0.3 to 0.8
-    =======================  ====================  ==========================  ==========
-
-    With AVX512 (another AMD EPYC, idle, batch 64), one thread and two:
-
-    =======================  ====================  ==========================
-    5x5, stride 1            6x6 to 56x56, one     2.2 to 3.7 (1.6 to 2.2)
-                             two threads           1.2 to 2.9 (1.1 to 1.9)
-    7x7, stride 1            7x7 to 28x28, one     2.9 to 4.2 (1.9 to 2.4)
-                             two threads           1.4 to 2.0 (1.2 to 1.6)
-    =======================  ====================  ==========================
+    Attributes:
+        count: Rows of the input.
+        above: How many of them stand before the map, as zeros.
+        padding: What the call says of either side.
+        taps: Rows of the filter.
+        first: Which of them is the first live one.
+        step: The stride.
     """
-    rows, columns = axes(size=size, kernel=kernel, stride=stride, padding=padding)
-    # Below 16 images torch takes small calls to slower code than oneDNN's: 0.1 to 14 at batch 4.
-    if batch < 16 or channels % 8 or capability not in {"AVX2", "AVX512"}:
-        return False
-    if min(rows.outputs, columns.outputs, rows.taps, columns.taps) < 1:
-        return False
-    if not (rows.fits and columns.fits):
-        return True
-    return kernel[1] > 3 and stride == (1, 1)
+
+    count: int
+    above: int
+    padding: int
+    taps: int
+    first: int
+    step: int
+
+
+def _rows(rows: Axis) -> _Rows:
+    embedded = rows.embedded_fast
+    if embedded is not None:
+        padding, taps = embedded
+        first = padding - rows.lead
+        return _Rows(
+            count=rows.size, above=0, padding=padding, taps=taps, first=first, step=rows.step
+        )
+    count = (rows.outputs - 1) * rows.step + rows.taps
+    return _Rows(count=count, above=rows.lead, padding=0, taps=rows.taps, first=0, step=rows.step)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Groups:
+    """Columns put together so that a filter of at most three groups does the work of all taps.
+
+    Attributes:
+        outputs: Neighbouring columns of the output in a group.
+        repeats: Columns of the input for each of them, in which it stands as often.
+        count: Groups of the output, the last one filled with zeros.
+        step: The stride from group to group.
+        taps: Groups in the filter.
+    """
+
+    outputs: int
+    repeats: int
+    count: int
+    step: int
+    taps: int
+
+    @property
+    def columns(self) -> int:
+        """Columns of the input in a group."""
+        return self.outputs * self.repeats
+
+    @property
+    def width(self) -> int:
+        """Columns of the input in all."""
+        return ((self.count - 1) * self.step + self.taps) * self.columns
+
+
+def _groups(columns: Axis) -> _Groups:
+    taps, step = columns.taps, columns.step
+    if taps <= 3:
+        return _Groups(outputs=1, repeats=1, count=columns.outputs, step=step, taps=taps)
+    # The last output of a group must find its taps in the two groups that follow.
+    outputs = max(1, -(-(taps - step) // (2 * step)))
+    count = -(-columns.outputs // outputs)
+    return _Groups(outputs=outputs, repeats=step, count=count, step=1, taps=3)
+
+
+def _fits_in_place(x: Tensor, rows: _Rows, columns: Axis, groups: _Groups) -> bool:
+    """Returns whether the input's own columns are the groups, with a padding of one group."""
+    return (
+        x.is_contiguous(memory_format=torch.channels_last)
+        and rows.count == x.shape[2]
+        and rows.above == 0
+        and groups.outputs == 1 < groups.repeats
+        and columns.outputs >= 3
+        and columns.size == columns.outputs * groups.repeats
+        and columns.lead <= groups.repeats
+        and columns.taps - columns.lead <= 2 * groups.repeats
+    )
 
 
 def _own_gradients(
@@ -171,13 +142,65 @@ def _own_gradients(
     return gradients[0], gradients[1]
 
 
+def _grouped(grad: Tensor, groups: _Groups) -> Tensor:
+    """Returns the gradient of the output by groups, (B, D * C, P, G) in channels_last."""
+    num_images, num_channels, height, width = grad.shape
+    if groups.columns == 1:
+        return grad.contiguous(memory_format=torch.channels_last)
+    grad_BPQC = grad.permute(0, 2, 3, 1)
+    rest = groups.count * groups.outputs - width
+    if rest:
+        grad_BPQC = functional.pad(grad_BPQC, (0, 0, 0, rest))
+    shape = (num_images, height, groups.count, groups.outputs, 1, num_channels)
+    repeated = grad_BPQC.reshape(shape).expand(*shape[:4], groups.repeats, num_channels)
+    return repeated.reshape(num_images, height, groups.count, -1).permute(0, 3, 1, 2)
+
+
+def _buffered(
+    x: Tensor, rows: _Rows, columns: Axis, groups: _Groups
+) -> Iterator[tuple[slice, list[Tensor]]]:
+    """Yields slices of the batch and, for each, the views of it by groups of columns.
+
+    The views, one per output of a group, are of one buffer, which the next slice overwrites.
+    """
+    num_images, num_channels, height, width = x.shape
+    image = rows.count * groups.width * num_channels
+    # Even slices: torch gives a rest of a few images to slower code than oneDNN's.
+    num_slices = -(-num_images // max(1, BUFFER_BYTES // (image * x.element_size())))
+    num_slice = -(-num_images // num_slices)
+    shift = groups.repeats * num_channels
+    # Each view starts one output later than the one before, and ends as much behind the buffer.
+    buffer = x.new_zeros(num_slice * image + (groups.outputs - 1) * shift)
+    seen_rows = min(height, rows.count - rows.above)
+    seen_columns = min(width, groups.width - columns.lead)
+    target_BCHW = (
+        buffer[: num_slice * image]
+        .view(num_slice, rows.count, groups.width, num_channels)
+        .permute(0, 3, 1, 2)
+        .narrow(2, rows.above, seen_rows)
+        .narrow(3, columns.lead, seen_columns)
+    )
+    for begin in range(0, num_images, num_slice):
+        x_slice = x[begin : begin + num_slice, :, :seen_rows, :seen_columns]
+        count = len(x_slice)
+        target_BCHW[:count].copy_(x_slice)
+        channels = groups.columns * num_channels
+        size = (count, channels, rows.count, groups.width // groups.columns)
+        strides = (image, 1, groups.width * num_channels, channels)
+        yield (
+            slice(begin, begin + count),
+            [buffer.as_strided(size, strides, turn * shift) for turn in range(groups.outputs)],
+        )
+
+
 def weight_gradient(
     x: Tensor, grad: Tensor, *, kernel: Pair, stride: Pair, padding: Padding
 ) -> Tensor:
     """Returns the gradient of a depthwise convolution's weight, (C, 1, K, L).
 
     The sums are those of the definition in another order, the same in each run that has as many
-    threads. It works for every shape; :func:`wins` says where it is worth it.
+    threads. It works for every shape; whether it pays is the business of
+    :func:`~zoo.network.depthwise_shapes.wins`.
 
     Args:
         x: Input, (B, C, H, W), any strides.
@@ -186,87 +209,90 @@ def weight_gradient(
         stride: Of rows and columns.
         padding: (left, right, top, bottom).
     """
-    num_images, num_channels, height, width = x.shape
-    rows, columns = axes(size=(height, width), kernel=kernel, stride=stride, padding=padding)
-    result = x.new_zeros(num_channels, 1, *kernel)
-    # With one output a stride has no meaning, and oneDNN takes a single column only with stride 1.
-    step = (
-        rows.stride if rows.outputs > 1 else 1,
-        columns.stride if columns.outputs > 1 else 1,
+    num_channels = x.shape[1]
+    all_rows, columns = axes(
+        size=(x.shape[2], x.shape[3]), kernel=kernel, stride=stride, padding=padding
     )
-    span_rows = (rows.outputs - 1) * step[0] + rows.taps
-    seen_rows = min(height, span_rows - rows.lead)
+    rows, groups = _rows(all_rows), _groups(columns)
+    first, side = columns.lead, 0
+    slices: Iterator[tuple[slice, list[Tensor]]]
+    if _fits_in_place(x, rows, columns, groups):
+        first, side = groups.repeats, 1
+        view = x.permute(0, 2, 3, 1).reshape(len(x), x.shape[2], columns.outputs, -1)
+        slices = iter([(slice(None), [view.permute(0, 3, 1, 2)])])
+    else:
+        slices = _buffered(x, rows, columns, groups)
 
-    # Even strips: 7 columns are 3 + 2 + 2, 4 are 2 + 2.
-    num_strips = -(-columns.taps // 3)
-    widths = [(columns.taps + strip) // num_strips for strip in reversed(range(num_strips))]
-    span_columns = (columns.outputs - 1) * step[1]
-    image_bytes = num_channels * span_rows * (span_columns + widths[0]) * x.element_size()
-    # Even slices: torch gives a rest of a few images to slower code than oneDNN's.
-    num_slices = -(-num_images // max(1, BUFFER_BYTES // image_bytes))
-    num_slice = -(-num_images // num_slices)
-
-    strips = []
-    for start, stop in pairwise(accumulate(widths, initial=0)):
-        lead = columns.lead - start
-        span = span_columns + stop - start
-        buffer_BCHW = x.new_zeros(num_slice, span_rows, span, num_channels).permute(0, 3, 1, 2)
-        window = slice(max(0, -lead), min(width, span - lead))
-        target = buffer_BCHW[
-            :, :, rows.lead : rows.lead + seen_rows, window.start + lead : window.stop + lead
-        ]
-        filter_C1KL = x.new_empty(num_channels, 1, rows.taps, stop - start)  # only its shape counts
-        live = result[
-            :, :, rows.first : rows.first + rows.taps, columns.first + start : columns.first + stop
-        ]
-        strips.append((buffer_BCHW, target, window, filter_C1KL, live))
-
-    for begin in range(0, num_images, num_slice):
-        x_slice = x[begin : begin + num_slice, :, :seen_rows]
-        grad_slice = grad[begin : begin + num_slice].contiguous(memory_format=torch.channels_last)
-        count = len(x_slice)
-        for buffer_BCHW, target, window, filter_C1KL, live in strips:
-            target[:count].copy_(x_slice[..., window])
-            live += _own_gradients(
-                grad_slice, buffer_BCHW[:count], filter_C1KL, step, (0, 0), (False, True)
+    filters = x.new_empty(groups.columns * num_channels, 1, rows.taps, groups.taps)  # for its shape
+    totals: list[Tensor] = []
+    for images, views in slices:
+        grouped = _grouped(grad[images], groups)
+        gradients = [
+            _own_gradients(
+                grouped,
+                view,
+                filters,
+                (rows.step, groups.step),
+                (rows.padding, side),
+                (False, True),
             )[1]
-    return result
+            for view in views
+        ]
+        totals = [a + b for a, b in zip(totals, gradients, strict=True)] if totals else gradients
+
+    live = _taps(totals, groups, num_channels)
+    live = live.narrow(2, rows.first, all_rows.taps).narrow(3, first - columns.lead, columns.taps)
+    if live.shape[2:] == kernel:
+        return live.contiguous()
+    borders = (
+        columns.first,
+        kernel[1] - columns.first - columns.taps,
+        all_rows.first,
+        kernel[0] - all_rows.first - all_rows.taps,
+    )
+    return functional.pad(live, borders)
 
 
-def _cropped(
-    x: Tensor, weight: Tensor, stride: Pair, padding: Padding
-) -> tuple[Tensor, Padding, Pair]:
-    """Returns the live taps of a weight, and the padding they need, explicit and implicit."""
+def _taps(gradients: list[Tensor], groups: _Groups, num_channels: int) -> Tensor:
+    """Returns the gradients of the views' filters as that of one filter, tap by tap."""
+    if groups.columns == 1:
+        return gradients[0]
+    num_rows = gradients[0].shape[2]
+    # By view, output of the group, column for it, channel, row, group of taps. Each output of the
+    # group has its own share of the sums; tap l is in group l // D, of view l % D // repeats.
+    shares = torch.stack(gradients).view(
+        groups.outputs, groups.outputs, groups.repeats, num_channels, num_rows, groups.taps
+    )
+    return shares.sum(1).permute(2, 3, 4, 0, 1).reshape(num_channels, 1, num_rows, -1)
+
+
+def _embedded(x: Tensor, weight: Tensor, stride: Pair, padding: Padding) -> tuple[Tensor, Pair]:
+    """Returns a filter that does a weight's work with the same padding on both sides, and that.
+
+    Dead taps are cut off, and zeros put on where the padding is more than the live ones need.
+    """
     rows, columns = axes(
         size=(x.shape[2], x.shape[3]),
         kernel=(weight.shape[2], weight.shape[3]),
         stride=stride,
         padding=padding,
     )
-    live = weight[
-        :, :, rows.first : rows.first + rows.taps, columns.first : columns.first + columns.taps
-    ]
-    if rows.symmetric and columns.symmetric:
-        return live, (0, 0, 0, 0), (rows.lead, columns.lead)
-    return live, (columns.lead, columns.trail, rows.lead, rows.trail), (0, 0)
-
-
-def _input_gradient(
-    x: Tensor, grad: Tensor, weight: Tensor, stride: Pair, padding: Padding
-) -> Tensor:
-    live, explicit, implicit = _cropped(x, weight, stride, padding)
-    if not any(explicit):
-        return _own_gradients(grad, x, live, stride, implicit, (True, False))[0]
-    left, right, top, bottom = explicit
-    shape = (len(x), x.shape[1], x.shape[2] + top + bottom, x.shape[3] + left + right)
-    # The values of the input have no part in its gradient, only the shape has.
-    padded = torch.empty_like(x[:1, :1, :1, :1]).expand(shape)
-    whole = _own_gradients(grad, padded, live, stride, implicit, (True, False))[0]
-    return functional.pad(whole, (-left, -right, -top, -bottom))
+    (tall, num_rows), (wide, num_columns) = rows.embedded, columns.embedded
+    top, left = tall - rows.lead - rows.first, wide - columns.lead - columns.first
+    borders = (
+        left,
+        num_columns - left - weight.shape[3],
+        top,
+        num_rows - top - weight.shape[2],
+    )
+    return functional.pad(weight, borders) if any(borders) else weight, (tall, wide)
 
 
 class _Depthwise(torch.autograd.Function):
-    """A depthwise convolution with our weight gradient, in which dead taps cost nothing."""
+    """A depthwise convolution with our gradient, in which dead taps cost nothing.
+
+    Padding that differs from side to side needs no copy of the input.
+    """
 
     @staticmethod
     def forward(
@@ -274,9 +300,7 @@ class _Depthwise(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.stride, ctx.padding = stride, padding
-        live, explicit, implicit = _cropped(x, weight, stride, padding)
-        if any(explicit):
-            x = functional.pad(x, explicit)
+        live, implicit = _embedded(x, weight, stride, padding)
         return functional.conv2d(x, live, bias, stride, implicit, 1, x.shape[1])
 
     @staticmethod
@@ -295,7 +319,8 @@ class _Depthwise(torch.autograd.Function):
                 grad_x = functional.pad(grad_x, (-left, -right, -top, -bottom))
         else:
             if need_x:
-                grad_x = _input_gradient(x, grad, weight, stride, padding)
+                live, implicit = _embedded(x, weight, stride, padding)
+                grad_x = _own_gradients(grad, x, live, stride, implicit, (True, False))[0]
             if need_weight:
                 kernel = (weight.shape[2], weight.shape[3])
                 grad_weight = weight_gradient(
@@ -311,7 +336,8 @@ def depthwise_conv2d(
 ) -> Tensor:
     """Returns a depthwise convolution, (B, C, P, Q), that is differentiated by our method.
 
-    For every shape, dtype and device; whether it pays is :func:`wins`'s business. First and second
+    For every shape, dtype and device; whether it pays is the business of
+    :func:`~zoo.network.depthwise_shapes.wins`. First and second
     derivatives are those of ``torch.nn.functional.conv2d`` with ``groups=C``.
 
     Args:

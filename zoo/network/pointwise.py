@@ -1,8 +1,9 @@
-"""1x1 convolutions on maps of one pixel, as the matrix product that they are.
+"""1x1 convolutions on few pixels, as the matrix product that they are.
 
-Squeeze-and-excitation layers, and the last layer of MobileNets, are such convolutions. oneDNN,
-which torch calls for a convolution on the CPU, needs two to three times as long for them as the
-matrix product does. Output and gradients are the same sums in another order.
+Squeeze-and-excitation layers and the last layer of MobileNets are 1x1 convolutions of one pixel; on
+small images the last blocks of any network have maps of 2x2. oneDNN, which torch calls for a
+convolution on the CPU, needs up to three times as long for them as the matrix product does, most of
+it for the gradient of the weight. Output and gradients are the same sums in another order.
 
 :func:`accelerate_pointwise` leaves the types of a network's modules, its parameters and its state
 dict alone. Only eager float32 on the CPU is computed in this way; all else runs torch's own code.
@@ -16,53 +17,62 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from zoo.network.eager import is_eager_float32
+
 __all__ = ["accelerate_pointwise", "pointwise_conv2d", "restore_pointwise"]
 
 
-def pointwise_conv2d(x_BC11: Tensor, weight_OC11: Tensor, bias_O: Tensor | None = None) -> Tensor:
-    """Returns the 1x1 convolution (B, O, 1, 1) of maps of one pixel, as a matrix product.
+_MOST_PIXELS = 576
+"""With more in a batch (its images times their pixels) the product is no faster."""
 
-    For every dtype and device; derivatives of any order are those of ``functional.linear``.
 
-    How many times as long the convolution takes, forward and (forward and backward), in
-    channels_last, batch 64, medians of 7 of processor time, one thread of an AMD EPYC (AVX512) that
-    was also at other work, torch 2.14.1; ``benchmarks/step.py --layers``:
+def pointwise_conv2d(x_BCHW: Tensor, weight_OC11: Tensor, bias_O: Tensor | None = None) -> Tensor:
+    """Returns the 1x1 convolution (B, O, H, W) with stride 1, as a matrix product.
 
-    ============  ============  ============================
-    channels      map           convolution / matrix product
-    ============  ============  ============================
-    960 to 1280   1x1           2.9 (2.7)
-    960 to 240    1x1           2.0 (2.1)
-    72 to 24      1x1           4.5 (3.0)
-    16 to 8       1x1           4.5 (3.0)
-    160 to 960    2x2           1.1 (1.1), not rewritten
-    112 to 672    4x4           1.2 (0.9), not rewritten
-    40 to 240     8x8           0.9 (0.9), not rewritten
-    16 to 16      32x32         0.6 (0.6), not rewritten
-    ============  ============  ============================
+    For every dtype and device; derivatives of any order are those of ``functional.linear``. In
+    channels_last nothing is copied, and the output is in channels_last.
+
+    How many times as long the convolution takes, forward and backward, in channels_last, two
+    threads of an AMD EPYC (AVX512) that did nothing else and (one), torch 2.14.1, medians of 40;
+    ``benchmarks/step.py --layers``:
+
+    ===========  ==========================  ==========================  =============
+    map          batch 64                    batch 16                    rewritten
+    ===========  ==========================  ==========================  =============
+    1x1          1.8 to 2.3 (1.9 to 2.3)     1.5 to 2.3                  yes
+    2x2          1.2 to 1.6 (1.1 to 1.4)     1.4 to 2.2                  yes
+    3x3          1.0 to 1.3 (1.0 to 1.2)     1.1 to 1.6                  yes
+    4x4          0.9 to 1.2 (0.9 to 1.1)     1.0 to 1.4                  at batch 16
+    7x7          0.9 to 1.0 (0.9 to 1.0)     0.9 to 1.3                  no
+    ===========  ==========================  ==========================  =============
+
+    Channels from 40 to 240, 80 to 480, 112 to 672, 160 to 960, 192 to 1152, 320 to 1280, 512 to
+    2048 and back.
 
     Example:
         >>> pointwise_conv2d(torch.ones(2, 3, 1, 1), torch.ones(4, 3, 1, 1)).flatten().tolist()
         [3.0, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0]
     """
-    return functional.linear(x_BC11.flatten(1), weight_OC11.flatten(1), bias_O)[:, :, None, None]
+    product_BHWO = functional.linear(x_BCHW.permute(0, 2, 3, 1), weight_OC11.flatten(1), bias_O)
+    return product_BHWO.permute(0, 3, 1, 2)
 
 
-def _is_plain(x: Tensor, weight: Tensor) -> bool:
-    """Returns whether a call is eager float32 on the CPU, on a map of one pixel."""
+def _wins(x: Tensor, weight: Tensor, stride: tuple[int, ...]) -> bool:
+    """Returns whether the matrix product is measured to be faster for a batch of maps.
+
+    Without gradients the number of images has no part in it, so that an image's features are the
+    same to the bit in any company.
+    """
+    num_images, _, height, width = x.shape
+    if height == width == 1:
+        return True
     return (
-        type(x) is Tensor
-        and torch._C._get_tracing_state() is None  # first: a look at a shape would be traced
-        and x.ndim == 4
-        and x.shape[2] == x.shape[3] == 1
-        and x.device.type == "cpu"
-        and weight.device.type == "cpu"
-        and x.dtype == weight.dtype == torch.float32
-        and x.layout == torch.strided
-        and not x.is_mkldnn
-        and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
-        and not torch._C._are_functorch_transforms_active()
+        torch.is_grad_enabled()
+        and weight.requires_grad
+        and stride == (1, 1)
+        and 0 < num_images * height * width <= _MOST_PIXELS
+        and x.is_contiguous(memory_format=torch.channels_last)
+        and torch.backends.cpu.get_cpu_capability() == "AVX512"  # where it was measured
     )
 
 
@@ -73,9 +83,9 @@ class _Accelerated:
     module: nn.Conv2d
 
     def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        if _is_plain(x, weight):
-            return pointwise_conv2d(x, weight, bias)
         module = self.module
+        if is_eager_float32(x, weight) and _wins(x, weight, module.stride):
+            return pointwise_conv2d(x, weight, bias)
         own: Tensor = type(module)._conv_forward(module, x, weight, bias)
         return own
 
@@ -93,7 +103,7 @@ def _is_eligible(module: nn.Module) -> bool:
 
 
 def accelerate_pointwise(model: nn.Module, *, enabled: bool = True) -> int:
-    """Has a network's 1x1 convolutions computed faster on maps of one pixel; returns how many.
+    """Has a network's 1x1 convolutions computed faster on few pixels; returns how many.
 
     Types, parameters, buffers and state dict stay as they are. The network can be copied, pickled
     and run in any mode; :func:`restore_pointwise` takes the change back.

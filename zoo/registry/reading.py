@@ -19,9 +19,9 @@ __all__ = ["HEAVY", "read_plugin"]
 
 HEAVY = frozenset({
     "PIL", "accelerate", "cv2", "datasets", "h5py", "jax", "keras", "matplotlib", "mlflow", "numba",
-    "numpy", "onnx", "onnxruntime", "open_clip", "pandas", "polars", "pyarrow", "pytorch_optimizer",
-    "scipy", "skimage", "sklearn", "tensorboard", "tensorflow", "timm", "torch", "torchmetrics",
-    "torchvision", "transformers", "wandb",
+    "numpy", "onnx", "onnxruntime", "open_clip", "openvino", "pandas", "polars", "pyarrow",
+    "pytorch_optimizer", "scipy", "skimage", "sklearn", "tensorboard", "tensorflow", "timm",
+    "torch", "torchmetrics", "torchvision", "transformers", "wandb",
 })  # fmt: skip
 """Packages whose import a user notices: a declaration should do without them."""
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from zoo.data.batches import cut
 from zoo.errors import PluginError
-from zoo.network.inference.forwards import images_at_once
+from zoo.network.inference.forwards import filled, images_at_once
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,7 +59,7 @@ def computed(
     done = 0
     parts = [cut(samples_B, num_parts=1)[0] for samples_B in plan]
     for batch in feed.batches(parts, epoch=epoch):
-        inputs = _filled(batch.inputs, -(-len(batch.inputs) // group) * group)
+        inputs = filled(batch.inputs, -(-len(batch.inputs) // group) * group)
         with torch.inference_mode():
             activation = forward(inputs)
         if len(activation) != len(inputs):
@@ -71,13 +71,3 @@ def computed(
         done += len(batch.inputs)
         progress(done, len(samples_M))
         yield activation[: len(batch.inputs)]
-
-
-def _filled(inputs: Tensor, size: int) -> Tensor:
-    """Returns a batch that is filled up to a size with copies of its first image."""
-    missing = size - len(inputs)
-    if not missing:
-        return inputs
-    more = torch.cat([inputs, inputs[:1].expand(missing, *inputs.shape[1:])])
-    last = inputs.is_contiguous(memory_format=torch.channels_last)
-    return more.contiguous(memory_format=torch.channels_last) if last else more

@@ -27,7 +27,7 @@ class Engine:
     """What computes features, and where they are kept.
 
     Args:
-        name: ``torch``, ``folded`` or ``onnx``.
+        name: ``torch``, ``folded``, ``onnx`` or ``openvino``.
         shelf: What it computed before.
         forward: The frozen part as a function; None when nothing is to be computed.
         fast: The same as an inference engine, to be closed; None for the network as it trains.

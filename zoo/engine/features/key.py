@@ -30,7 +30,7 @@ __all__ = ["about_features", "augmentation_spec", "frozen_digest", "probe_images
 
 _FORMAT = 2
 _PACKAGES = ("classifier-zoo", "torch", "torchvision", "timm", "numpy", "pillow")
-_ENGINE_PACKAGES = {"onnx": ("onnxruntime", "onnx")}
+_ENGINE_PACKAGES = {"onnx": ("onnxruntime", "onnx"), "openvino": ("openvino", "onnx")}
 
 
 def about_features(

@@ -21,6 +21,7 @@ from zoo.engine.assembly.groups import parameter_groups
 from zoo.engine.assembly.job import Job
 from zoo.engine.assembly.phases import Phase
 from zoo.engine.device import Device
+from zoo.engine.features.key import probe_images
 from zoo.engine.feeds import ImageFeed, Teach
 from zoo.engine.loop import Accumulation, Training, train_epoch
 from zoo.engine.meters import Meter
@@ -29,6 +30,7 @@ from zoo.engine.step.update import Update
 from zoo.engine.tuning.settings import Settings
 from zoo.network.depthwise import accelerate_depthwise
 from zoo.network.freeze import set_modes, set_trainable, trainable_modules
+from zoo.network.held_norms import fold_held_norms
 from zoo.network.pointwise import accelerate_pointwise
 from zoo.protocols import PixelImages
 from zoo.registry import build
@@ -136,6 +138,9 @@ class Trials:
         )  # fmt: skip
         if settings.compile:
             model.compile()
+        elif phase.hold_statistics and phase.trainable != "head":
+            images = probe_images(job, device.torch_device)
+            fold_held_norms(model, images, enabled=settings.fast_convolutions)
         assert config.lr is not None  # settled
         assert config.backbone_lr is not None
         assert config.weight_decay is not None

@@ -57,7 +57,7 @@ class Predictor:
         multi_label: Whether an image can have any number of labels.
         geometries: The squares that they need of an image.
         members: The networks.
-        engine: ``auto``, ``torch``, ``folded`` or ``onnx``.
+        engine: ``auto``, ``torch``, ``folded``, ``onnx`` or ``openvino``.
         num_images: How many images are going to be asked about.
         noted: Told which engine was chosen, and why.
     """

@@ -6,6 +6,7 @@ B batch, C channels, S rows or columns (images are square).
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Mapping
 from functools import cached_property
 
 import torch
@@ -14,10 +15,23 @@ from torch import Tensor, nn
 from zoo.errors import PluginError, printable
 from zoo.network.inference.exporting import Exporter, onnx_bytes
 from zoo.network.inference.folding import folded_copy
-from zoo.network.inference.forwards import FoldedForward, OnnxForward, TorchForward, device_of
+from zoo.network.inference.forwards import (
+    FoldedForward,
+    Forward,
+    OnnxForward,
+    TorchForward,
+    device_of,
+)
+from zoo.network.inference.openvino_forward import OpenvinoForward
 from zoo.network.inference.proof import TOLERANCE, apart, proof_batches
 
-__all__ = ["Candidates"]
+__all__ = ["RUNTIMES", "Candidates"]
+
+RUNTIMES: Mapping[str, Callable[[bytes, Tensor], Forward]] = {
+    "openvino": OpenvinoForward,
+    "onnx": lambda content, example_BCSS: OnnxForward(content),
+}
+"""The engines that run an exported network, on the CPU, the likely faster one first."""
 
 _DEVICE_TOLERANCE = 1e-2
 """For a network on a GPU: both ways round as the GPU does, TF32's 10 bits at the worst."""
@@ -39,6 +53,7 @@ class Candidates:
         self.plain = TorchForward(model)
         self.refused: list[str] = []
         """Why engines were refused, in words."""
+        self._contents: dict[Exporter, bytes | None] = {}
 
     @property
     def num_layers(self) -> int:
@@ -56,25 +71,38 @@ class Candidates:
         distance = apart(forward, self._batches, self._expected)
         return forward if self._same("folded", distance, _DEVICE_TOLERANCE) else None
 
-    def onnx(self, exporter: Exporter) -> OnnxForward | None:
-        """Returns a session of ONNX Runtime, None if it is refused."""
+    def runtime(self, name: str, exporter: Exporter) -> Forward | None:
+        """Returns one of :data:`RUNTIMES` with the exported network, None if it is refused."""
         if self.device.type != "cpu":
-            self._refuse(f"onnx runs on the CPU, the network is on {self.device.type}")
+            self._refuse(f"{name} runs on the CPU, the network is on {self.device.type}")
+            return None
+        if (content := self._exported(exporter)) is None:
             return None
         try:
-            content = onnx_bytes(self._twin or self._model, self._batches[0], exporter=exporter)
-            forward = OnnxForward(content)
+            forward = RUNTIMES[name](content, self._batches[0])
             distance = apart(forward, self._batches, self._expected)
-        except PluginError as error:
-            # The word of the exporter that proves is the one that counts.
-            if exporter == "proved":
-                self._refuse(f"{error.what}: {error.found}")
-            return None
-        # ONNX Runtime's own errors, say for an operator that it has not.
+        # A runtime's own errors, say for an operator that it has not.
         except Exception as error:
-            self._refuse(f"onnx: {_in_words(error)}")
+            self._refuse(f"{name}: {_in_words(error)}")
             return None
-        return forward if self._same("onnx", distance, TOLERANCE) else None
+        if self._same(name, distance, TOLERANCE):
+            return forward
+        forward.close()
+        return None
+
+    def _exported(self, exporter: Exporter) -> bytes | None:
+        """Returns the network as an ONNX model, made once; None if this exporter does not."""
+        if exporter not in self._contents:
+            self._contents[exporter] = None
+            try:
+                self._contents[exporter] = onnx_bytes(
+                    self._twin or self._model, self._batches[0], exporter=exporter
+                )
+            except PluginError as error:
+                # The word of the exporter that proves is the one that counts.
+                if exporter == "proved":
+                    self._refuse(f"{error.what}: {error.found}")
+        return self._contents[exporter]
 
     @cached_property
     def _expected(self) -> list[Tensor]:

@@ -30,7 +30,10 @@ from zoo.network.modes import evaluation_mode
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["EXPORTERS", "INPUT", "OUTPUT", "Exporter", "onnx_bytes", "onnx_missing", "to_onnx"]
+__all__ = [
+    "EXPORTERS", "INPUT", "OUTPUT", "Exporter", "engine_missing", "onnx_bytes", "onnx_missing",
+    "to_onnx",
+]  # fmt: skip
 
 Exporter = Literal["proved", "recorded"]
 
@@ -40,12 +43,30 @@ EXPORTERS: tuple[Exporter, ...] = ("recorded", "proved")
 INPUT, OUTPUT = "images", "outputs"
 """What an exported model calls its input, float32 images_NCSS, and its output."""
 
+_EXPORTING = ("onnx", "onnxscript")
+_ENGINE_PACKAGES = {
+    "onnx": ("onnx", "onnxruntime", "onnxscript"), "openvino": ("onnx", "onnxscript", "openvino"),
+}  # fmt: skip
+
 _RECORDED_OPSET = 18  # the newest with which the older exporter makes every operator that it knows
 
 
+def engine_missing(engine: str) -> tuple[str, ...]:
+    """Returns which of the packages that an engine needs are missing, without importing them.
+
+    >>> engine_missing("folded")
+    ()
+    """
+    return _missing(*_ENGINE_PACKAGES.get(engine, ()))
+
+
 def onnx_missing() -> tuple[str, ...]:
-    """Returns which of the packages that ONNX needs are not installed, without importing them."""
-    return tuple(p for p in ("onnx", "onnxruntime", "onnxscript") if find_spec(p) is None)
+    """Returns which of the packages are missing that write an ONNX model and run it."""
+    return engine_missing("onnx")
+
+
+def _missing(*packages: str) -> tuple[str, ...]:
+    return tuple(package for package in packages if find_spec(package) is None)
 
 
 def to_onnx(module: nn.Module, example_NCSS: Tensor, path: Path) -> None:
@@ -89,7 +110,7 @@ def onnx_bytes(module: nn.Module, example_NCSS: Tensor, *, exporter: Exporter = 
         UsageError: A package is missing.
         PluginError: The network cannot be expressed in ONNX, or not by this exporter.
     """
-    if missing := onnx_missing():
+    if missing := _missing(*_EXPORTING):
         raise UsageError(
             f"ONNX needs the package{'s' * (len(missing) > 1)} {', '.join(missing)}",
             hint="pip install 'classifier-zoo[onnx]'",

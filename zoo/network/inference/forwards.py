@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-__all__ = ["FoldedForward", "Forward", "OnnxForward", "TorchForward", "device_of", "images_at_once"]
+__all__ = [
+    "FoldedForward", "Forward", "OnnxForward", "TorchForward", "device_of", "filled",
+    "images_at_once", "opened", "ordinary", "part_size",
+]  # fmt: skip
 
 # Activations that leave the processor's cache cost more than the larger batch saves. Images/s of
 # mobilenetv3_large, folded, one thread, 128, 64, 32 and 8 at once of 64 pixels: 981, 1210, 1140 and
@@ -37,14 +40,15 @@ _MOST_AT_ONCE = 128
 class Forward(Protocol):
     """A network as a function for inference.
 
-    Returns ordinary tensors (they may take part in training), on the CPU from ``onnx`` and else on
-    the network's device. ``folded`` and ``onnx`` hold the weights of the moment they were made;
-    ``torch`` is the network itself. Do not use one in two threads at once: each uses all of them.
+    Returns ordinary tensors (they may take part in training), on the network's device; that is the
+    CPU for ``onnx`` and ``openvino``. All but ``torch``, which is the network itself, hold the
+    weights of the moment they were made. Do not use one in two threads at once: each uses all of
+    them.
     """
 
     @property
     def name(self) -> str:
-        """``torch``, ``folded`` or ``onnx``."""
+        """``torch``, ``folded``, ``onnx`` or ``openvino``."""
 
     @property
     def version(self) -> str:
@@ -72,10 +76,10 @@ class TorchForward:
 
     def __call__(self, images_BCSS: Tensor) -> Tensor:
         """Returns the outputs; the network's training modes are as before."""
-        model = _open(self._model)
+        model = opened(self._model)
         with evaluation_mode(model), torch.inference_mode():
             outputs: Tensor = model(images_BCSS.to(device_of(model)))
-        return _ordinary([outputs])
+        return ordinary([outputs])
 
     def close(self) -> None:
         """Lets go of the network."""
@@ -94,7 +98,7 @@ class FoldedForward:
 
     def __call__(self, images_BCSS: Tensor) -> Tensor:
         """Returns the outputs."""
-        twin = _open(self._twin)
+        twin = opened(self._twin)
         device = device_of(twin)
 
         def compute(part: Tensor) -> Tensor:
@@ -104,7 +108,7 @@ class FoldedForward:
                 )
             return outputs
 
-        return _ordinary(self._workers.map(compute, _parts(images_BCSS, device)))
+        return ordinary(self._workers.map(compute, _parts(images_BCSS, device)))
 
     def close(self) -> None:
         """Lets go of the copy."""
@@ -138,14 +142,14 @@ class OnnxForward:
 
     def __call__(self, images_BCSS: Tensor) -> Tensor:
         """Returns the outputs, on the CPU."""
-        session = _open(self._session)
+        session = opened(self._session)
         images = images_BCSS.detach().to("cpu", torch.float32)
 
         def compute(part: Tensor) -> Tensor:
             (output,) = session.run([self._output], {self._input: part.contiguous().numpy()})
             return torch.from_numpy(output)
 
-        return _ordinary(self._workers.map(compute, _parts(images, images.device)))
+        return ordinary(self._workers.map(compute, _parts(images, images.device)))
 
     def close(self) -> None:
         """Ends the session."""
@@ -163,10 +167,10 @@ def images_at_once(images_BCSS: Tensor, device: torch.device) -> int:
     """
     if device.type != "cpu":
         return _MOST_AT_ONCE
-    return _part_size(images_BCSS) * torch.get_num_threads()
+    return part_size(images_BCSS) * torch.get_num_threads()
 
 
-def _part_size(images_BCSS: Tensor) -> int:
+def part_size(images_BCSS: Tensor) -> int:
     """Returns how many images like these one thread should work on at a time."""
     pixels = max(images_BCSS.shape[-1] * images_BCSS.shape[-2], 1)
     most = min(PIXELS_AT_ONCE // pixels, _MOST_AT_ONCE // torch.get_num_threads())
@@ -182,17 +186,32 @@ def _parts(images_BCSS: Tensor, device: torch.device) -> Sequence[Tensor]:
     if device.type != "cpu" or total < 2:
         return [images_BCSS]
     threads = torch.get_num_threads()
-    num_parts = -(-total // _part_size(images_BCSS))
+    num_parts = -(-total // part_size(images_BCSS))
     return images_BCSS.tensor_split(min(-(-num_parts // threads) * threads, total))
 
 
-def _ordinary(outputs: list[Tensor]) -> Tensor:
+def filled(images_BCSS: Tensor, size: int) -> Tensor:
+    """Returns images filled up to a number with copies of the first."""
+    missing = size - len(images_BCSS)
+    if not missing:
+        return images_BCSS
+    more = torch.cat([images_BCSS, images_BCSS[:1].expand(missing, *images_BCSS.shape[1:])])
+    last = images_BCSS.is_contiguous(memory_format=torch.channels_last)
+    return more.contiguous(memory_format=torch.channels_last) if last else more
+
+
+def ordinary(outputs: list[Tensor]) -> Tensor:
     """Returns the parts as one tensor that autograd may keep, whatever mode the caller is in."""
     with torch.inference_mode(mode=False):
         return torch.cat(outputs) if len(outputs) > 1 else outputs[0].clone()
 
 
-def _open(held: T | None) -> T:
+def opened(held: T | None) -> T:
+    """Returns what an engine holds.
+
+    Raises:
+        RuntimeError: The engine was closed.
+    """
     if held is None:
         raise RuntimeError("the inference engine was closed")
     return held

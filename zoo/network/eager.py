@@ -1,0 +1,32 @@
+"""Whether a call of a layer is one that zoo's own code for a training step was made for."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["is_eager_float32"]
+
+
+def is_eager_float32(x: Tensor, weight: Tensor) -> bool:
+    """Returns whether maps and a weight are plain float32 on the CPU, computed as Python says.
+
+    Not traced, compiled, transformed (vmap) or under autocast.
+
+    Args:
+        x: What a layer is given, (B, C, H, W).
+        weight: Its weight.
+    """
+    return (
+        type(x) is Tensor
+        and torch._C._get_tracing_state() is None  # first: a look at a shape would be traced
+        and x.ndim == 4
+        and x.device.type == "cpu"
+        and weight.device.type == "cpu"
+        and x.dtype == weight.dtype == torch.float32
+        and x.layout == torch.strided
+        and not x.is_mkldnn
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+        and not torch._C._are_functorch_transforms_active()
+    )
