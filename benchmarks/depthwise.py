@@ -25,9 +25,9 @@ from torch import nn
 from torch.nn import functional
 
 from zoo.engine.allocator import freed_memory_kept
-from zoo.network.depthwise import accelerate_depthwise, restore_depthwise
-from zoo.network.depthwise_gradient import depthwise_conv2d, weight_gradient
-from zoo.network.depthwise_shapes import wins
+from zoo.network.fast.depthwise import accelerate_depthwise, restore_depthwise
+from zoo.network.fast.depthwise_gradient import depthwise_conv2d, weight_gradient
+from zoo.network.fast.depthwise_shapes import wins
 
 # (channels, filter, stride, map), most of them layers of MobileNetV3 and EfficientNet-Lite0.
 SHAPES = (

@@ -48,11 +48,10 @@ from zoo.engine.loop import Accumulation, Training, train_epoch
 from zoo.engine.meters import Meter
 from zoo.engine.step.averaging import WeightAverage
 from zoo.engine.step.update import Update
-from zoo.network.depthwise import accelerate_depthwise
+from zoo.network.fast import accelerate, fold_held_norms
+from zoo.network.fast.pointwise import pointwise_conv2d
 from zoo.network.freeze import set_modes
 from zoo.network.head import find_head
-from zoo.network.held_norms import fold_held_norms
-from zoo.network.pointwise import accelerate_pointwise, pointwise_conv2d
 from zoo.protocols import Preprocessing, Split
 from zoo.registry import Registry, build, parse_choice, parse_choices
 
@@ -118,8 +117,7 @@ def main() -> None:
         return since(start, num)
 
     engine_model = copy.deepcopy(model)
-    accelerate_depthwise(engine_model, enabled=args.own)
-    accelerate_pointwise(engine_model, enabled=args.own)
+    accelerate(engine_model, enabled=args.own)
     if args.hold:
         fold_held_norms(engine_model, torch.rand(2, 3, args.size, args.size), enabled=args.own)
     config = RunConfig(model=args.model, batch_size=args.batch, lr=1e-4, device="cpu")

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from zoo.network import depthwise, depthwise_gradient
-from zoo.network.depthwise import accelerate_depthwise, restore_depthwise
-from zoo.network.depthwise_gradient import depthwise_conv2d, weight_gradient
+from zoo.network.fast import depthwise, depthwise_gradient
+from zoo.network.fast.depthwise import accelerate_depthwise, restore_depthwise
+from zoo.network.fast.depthwise_gradient import depthwise_conv2d, weight_gradient
 
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
@@ -176,7 +176,7 @@ def test_many_slices_give_what_one_gives(monkeypatch):
     grad = torch.randn(37, 8, 9, 9)
     geometry = {"kernel": (5, 5), "stride": (1, 1), "padding": (2, 2, 2, 2)}
     whole = weight_gradient(x, grad, **geometry)
-    monkeypatch.setattr("zoo.network.depthwise_gradient.BUFFER_BYTES", 40_000)
+    monkeypatch.setattr("zoo.network.fast.depthwise_gradient.BUFFER_BYTES", 40_000)
     slices = weight_gradient(x, grad, **geometry)
     close(slices, whole)
     assert not torch.equal(slices, whole)  # else the slices were not used

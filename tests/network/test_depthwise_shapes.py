@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from zoo.network.depthwise_shapes import Axis, wins
+from zoo.network.fast.depthwise_shapes import Axis, wins
 
 SAME = (1, 2, 1, 2)  # TensorFlow's padding for 5x5 with stride 2 on an even map
 

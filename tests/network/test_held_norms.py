@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from zoo.network import held_norms
-from zoo.network.depthwise import accelerate_depthwise, restore_depthwise
-from zoo.network.held_norms import fold_held_norms, restore_held_norms
+from zoo.network.fast import held_norms
+from zoo.network.fast.depthwise import accelerate_depthwise, restore_depthwise
+from zoo.network.fast.held_norms import fold_held_norms, restore_held_norms
 
 
 @pytest.fixture

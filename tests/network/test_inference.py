@@ -25,7 +25,7 @@ from tests.network.inference_networks import (
     trained,
 )  # fmt: skip
 from zoo.errors import UsageError
-from zoo.network.depthwise import accelerate_depthwise, restore_depthwise
+from zoo.network.fast.depthwise import accelerate_depthwise, restore_depthwise
 from zoo.network.head import find_head, head_input, proves_out
 from zoo.network.inference import fast_forward, forwards, prefix_of
 from zoo.network.inference.forwards import images_at_once

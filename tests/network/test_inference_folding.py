@@ -12,7 +12,7 @@ import torchvision
 from torch import nn
 from torch.nn import functional
 
-from zoo.network.depthwise import accelerate_depthwise, restore_depthwise
+from zoo.network.fast.depthwise import accelerate_depthwise, restore_depthwise
 from zoo.network.inference.folding import fold, folded_copy
 from zoo.network.pairs import adjacent_pairs
 

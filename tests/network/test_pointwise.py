@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from zoo.network import pointwise
-from zoo.network.pointwise import accelerate_pointwise, pointwise_conv2d, restore_pointwise
+from zoo.network.fast import pointwise
+from zoo.network.fast.pointwise import accelerate_pointwise, pointwise_conv2d, restore_pointwise
 
 
 @pytest.fixture

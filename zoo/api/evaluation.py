@@ -52,7 +52,7 @@ def evaluate(
         data: As ``--data``; by default what the run was trained on.
         split: ``train``, ``val``, ``test`` or ``all``; by default test where there is one.
         metrics: As ``--metric`` has them; by default a usual set.
-        engine: How the network is computed: ``auto``, ``torch``, ``folded``, ``onnx`` or ``openvino``.
+        engine: What computes the network: ``auto``, ``torch``, ``folded``, ``onnx``, ``openvino``.
         fresh: Compute predictions although they are kept.
         resamples: Of the bootstrap; by default as many as are worth their time. 0: no intervals.
         registry: The components to choose from; by default all that are installed.

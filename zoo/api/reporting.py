@@ -33,7 +33,7 @@ def report(
         split: ``train``, ``val``, ``test`` or ``all``; by default test where there is one.
         output: Where the page goes; by default ``report.html`` in the run folder.
         explainer: Spec of an explainer for heat maps; None for no heat maps.
-        engine: How the network is computed: ``auto``, ``torch``, ``folded``, ``onnx`` or ``openvino``.
+        engine: What computes the network: ``auto``, ``torch``, ``folded``, ``onnx``, ``openvino``.
         registry: The components to choose from; by default all that are installed.
         progress: Told what is being done, how much of it is done, of how much.
 

@@ -21,8 +21,7 @@ from zoo.engine.lr_rules import Curve, Trace
 from zoo.engine.meters import Meter
 from zoo.engine.stage import Stage, image_feed
 from zoo.errors import NonFiniteError, UsageError, printable
-from zoo.network.depthwise import accelerate_depthwise
-from zoo.network.pointwise import accelerate_pointwise
+from zoo.network.fast import accelerate
 
 if TYPE_CHECKING:
     from zoo.engine.assembly.job import Job
@@ -70,8 +69,7 @@ def find_rates(
     """
     layout = torch.channels_last if job.config.channels_last else torch.contiguous_format
     job.model.to(device.torch_device).to(memory_format=layout)
-    accelerate_depthwise(job.model, enabled=job.config.fast_convolutions)
-    accelerate_pointwise(job.model, enabled=job.config.fast_convolutions)
+    accelerate(job.model, enabled=job.config.fast_convolutions)
     with torch_settings(job.config), _left_as_it_was(job.model):
         feeds = {
             name: image_feed(job, name, device=device, progress=progress)

@@ -27,9 +27,8 @@ from zoo.engine.scores import Scores
 from zoo.engine.stage import Stage, image_feed
 from zoo.engine.tuning.tune import tuned_run
 from zoo.errors import ZooError
-from zoo.network.depthwise import accelerate_depthwise
+from zoo.network.fast import accelerate
 from zoo.network.loading import restore
-from zoo.network.pointwise import accelerate_pointwise
 from zoo.protocols import ReactiveSchedule
 from zoo.runs import checkpoint
 from zoo.runs.candidates import keep_candidate
@@ -115,8 +114,7 @@ class _Run:
         )
         self.unsaved_best: tuple[dict[str, Tensor], dict[str, Any]] | None = None
         self.started = self.last_save = time.monotonic()
-        accelerate_depthwise(job.model, enabled=job.config.fast_convolutions)
-        accelerate_pointwise(job.model, enabled=job.config.fast_convolutions)
+        accelerate(job.model, enabled=job.config.fast_convolutions)
         if job.config.compile:
             job.model.compile()
 

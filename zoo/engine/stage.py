@@ -30,8 +30,8 @@ from zoo.engine.loop import Accumulation, Training, evaluate
 from zoo.engine.scores import Measure, Scores
 from zoo.engine.step.averaging import WeightAverage
 from zoo.engine.step.update import Update
+from zoo.network.fast import fold_held_norms
 from zoo.network.freeze import digest, frozen_tensors, set_modes, set_trainable, trainable_modules
-from zoo.network.held_norms import fold_held_norms
 from zoo.registry import build
 
 if TYPE_CHECKING:

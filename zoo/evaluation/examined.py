@@ -96,7 +96,7 @@ def examine(
         split: ``train``, ``val``, ``test`` or ``all``; by default test where there is one, else
             val, or everything where other data is not split.
         registry: The components to choose from.
-        engine: How the network is computed: ``auto``, ``torch``, ``folded``, ``onnx`` or ``openvino``.
+        engine: What computes the network: ``auto``, ``torch``, ``folded``, ``onnx``, ``openvino``.
         fresh: Compute them although they are kept.
         temperature: Divides the logits before they become probabilities.
         need_labels: Refuse a split in which images have no label, before anything is computed.

@@ -2,7 +2,7 @@
 
 A pair is found by watching and not by the order of attributes: the norm is given the very tensor
 that the convolution returned, unchanged. :mod:`zoo.network.inference.folding` and
-:mod:`zoo.network.held_norms` make one layer of the two.
+:mod:`zoo.network.fast.held_norms` make one layer of the two.
 
 N samples, C channels, H W rows and columns.
 """

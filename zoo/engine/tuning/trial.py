@@ -28,10 +28,8 @@ from zoo.engine.meters import Meter
 from zoo.engine.stage import epoch_draws, labels_of
 from zoo.engine.step.update import Update
 from zoo.engine.tuning.settings import Settings
-from zoo.network.depthwise import accelerate_depthwise
+from zoo.network.fast import accelerate, fold_held_norms
 from zoo.network.freeze import set_modes, set_trainable, trainable_modules
-from zoo.network.held_norms import fold_held_norms
-from zoo.network.pointwise import accelerate_pointwise
 from zoo.protocols import PixelImages
 from zoo.registry import build
 
@@ -128,8 +126,7 @@ class Trials:
         )
         layout = torch.channels_last if config.channels_last else torch.contiguous_format
         model = copy.deepcopy(job.model).to(device.torch_device).to(memory_format=layout)
-        accelerate_depthwise(model, enabled=settings.fast_convolutions)
-        accelerate_pointwise(model, enabled=settings.fast_convolutions)
+        accelerate(model, enabled=settings.fast_convolutions)
         trained = trainable_modules(model, head=job.head, trainable=phase.trainable)
         set_trainable(model, trained)
         set_modes(

@@ -64,8 +64,8 @@ def fast_forward(
 
     With ``auto`` the engines are timed on the example in turns. A runtime is tried only if the work
     is long enough to repay the export: OpenVINO (with little work ONNX Runtime), and the other one
-    where the first is not installed, refused or not the fastest. So two calls may choose differently: keep the ``name`` of the engine
-    where results must repeat to the last bit.
+    where the first is not installed, refused or not the fastest. So two calls may choose
+    differently: keep the ``name`` of the engine where results must repeat to the last bit.
 
     Args:
         model: A whole network or its frozen part, on the device where it shall run. It is

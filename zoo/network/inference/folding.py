@@ -14,8 +14,8 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from zoo.network.depthwise import restore_depthwise
-from zoo.network.held_norms import restore_held_norms
+from zoo.network.fast.depthwise import restore_depthwise
+from zoo.network.fast.held_norms import restore_held_norms
 from zoo.network.pairs import Pair, adjacent_pairs
 
 __all__ = ["fold", "folded_copy"]
@@ -24,8 +24,8 @@ __all__ = ["fold", "folded_copy"]
 def folded_copy(model: nn.Module, images_NCHW: Tensor) -> tuple[nn.Module, int]:
     """Returns a copy for inference, and how many batch norms were folded into convolutions.
 
-    The copy is on the CPU, in evaluation mode and channels_last, its tensors are its own, and the
-    fast weight gradient of :mod:`zoo.network.depthwise` is out of it. It is right if each pair's
+    The copy is on the CPU, in evaluation mode and channels_last, its tensors are its own, and what
+    :mod:`zoo.network.fast` put into a training step is out of it. It is right if each pair's
     convolution feeds nothing but its norm, which a pass cannot tell: compare the outputs before
     use.
 

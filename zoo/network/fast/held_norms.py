@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 
-from zoo.network.eager import is_eager_float32
+from zoo.network.fast.eager import is_eager_float32
 from zoo.network.modes import evaluation_mode
 from zoo.network.pairs import Pair, adjacent_pairs
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from zoo.network.eager import is_eager_float32
+from zoo.network.fast.eager import is_eager_float32
 
 __all__ = ["accelerate_pointwise", "pointwise_conv2d", "restore_pointwise"]
 

@@ -19,8 +19,8 @@ a group is one column with as many times the channels, in the same memory:
 Images pass a few at a time through a small buffer with a border of zeros, unless the input itself
 will do, as it does on the most common maps with stride 2.
 
-What stands here works for every shape, dtype and device; :func:`zoo.network.depthwise_shapes.wins`
-says where it pays, and :mod:`zoo.network.depthwise` puts it into a network.
+What stands here works for every shape, dtype and device. :mod:`zoo.network.fast.depthwise_shapes`
+says where it pays, and :mod:`zoo.network.fast.depthwise` puts it into a network.
 
 Shapes: B batch, C channels, H W rows and columns of the input, K L those of the filter, P Q those
 of the output; G groups of D columns. Padding is (left, right, top, bottom), as in
@@ -37,7 +37,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from zoo.network.depthwise_shapes import Axis, Padding, Pair, axes
+from zoo.network.fast.depthwise_shapes import Axis, Padding, Pair, axes
 
 __all__ = ["depthwise_conv2d", "weight_gradient"]
 
@@ -200,7 +200,7 @@ def weight_gradient(
 
     The sums are those of the definition in another order, the same in each run that has as many
     threads. It works for every shape; whether it pays is the business of
-    :func:`~zoo.network.depthwise_shapes.wins`.
+    :func:`~zoo.network.fast.depthwise_shapes.wins`.
 
     Args:
         x: Input, (B, C, H, W), any strides.
@@ -337,7 +337,7 @@ def depthwise_conv2d(
     """Returns a depthwise convolution, (B, C, P, Q), that is differentiated by our method.
 
     For every shape, dtype and device; whether it pays is the business of
-    :func:`~zoo.network.depthwise_shapes.wins`. First and second
+    :func:`~zoo.network.fast.depthwise_shapes.wins`. First and second
     derivatives are those of ``torch.nn.functional.conv2d`` with ``groups=C``.
 
     Args:

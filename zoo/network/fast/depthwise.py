@@ -1,4 +1,4 @@
-"""Puts the fast gradient of :mod:`zoo.network.depthwise_gradient` into a network.
+"""Puts the fast gradient of :mod:`zoo.network.fast.depthwise_gradient` into a network.
 
 :func:`accelerate_depthwise` leaves the types of a network's modules, its parameters and its state
 dict alone. Only eager training steps in float32 on the CPU use the gradient, and only the shapes in
@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from zoo.network.depthwise_gradient import depthwise_conv2d
-from zoo.network.depthwise_shapes import Padding, Pair, wins
+from zoo.network.fast.depthwise_gradient import depthwise_conv2d
+from zoo.network.fast.depthwise_shapes import Padding, Pair, wins
+from zoo.network.fast.eager import is_eager_float32
 
 __all__ = ["accelerate_depthwise", "restore_depthwise"]
 
@@ -23,18 +24,8 @@ def _is_training_step(x: Tensor, weight: Tensor) -> bool:
     return (
         torch.is_grad_enabled()
         and weight.requires_grad
-        and type(x) is Tensor
-        and x.ndim == 4
-        and x.device.type == "cpu"
-        and weight.device.type == "cpu"
-        and x.dtype == weight.dtype == torch.float32
-        and x.layout == torch.strided
-        and not x.is_mkldnn
         and bool(torch.backends.mkldnn.enabled)
-        and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
-        and torch._C._get_tracing_state() is None
-        and not torch._C._are_functorch_transforms_active()
+        and is_eager_float32(x, weight)
     )
 
 
