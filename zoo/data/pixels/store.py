@@ -1,9 +1,8 @@
 """Images of one split at the size that the network takes, fetched a batch at a time.
 
 Images that fit the memory budget are decoded once and held as bytes. Others are decoded when they
-are asked for, by threads (Pillow and torch's resampler work without the interpreter's lock), some
-batches ahead of the one in use, or read from a file of decoded images on disk. Whatever the way,
-an image has the same bits.
+are asked for, some batches ahead of the one in use, or read from a file of decoded images on disk.
+Whatever the way, an image has the same bits.
 
 Shapes: N images, B batch, C channels, S side in pixels.
 """
@@ -13,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -25,6 +24,7 @@ from zoo.data.pixels.damage import bad_images, find_bad
 from zoo.data.pixels.decode import reader
 from zoo.data.pixels.decoded import DecodedRows
 from zoo.data.pixels.resize import needed_sides, stack_to_bytes, write_squares
+from zoo.data.threads import Decoders
 from zoo.errors import DataError
 from zoo.protocols import Images, PixelImages, Preprocessing, SourcedImages
 
@@ -57,7 +57,7 @@ class Store:
         images: Where they come from.
         preprocessing: Size, fit, crop and interpolation.
         channels: 3 for colour, 1 for grey.
-        num_threads: How many decode; 0 decodes in the thread that fetches.
+        decoders: The threads that decode.
         held_NSSC: All images when they fit the budget, else None.
         kept: Those that are decoded on disk, if that was asked for and can be had.
     """
@@ -65,10 +65,9 @@ class Store:
     images: Images | PixelImages
     preprocessing: Preprocessing
     channels: int
-    num_threads: int
+    decoders: Decoders
     held_NSSC: NDArray[np.uint8] | None = None
     kept: DecodedRows | None = None
-    _pool: ThreadPoolExecutor | None = field(default=None, repr=False)
 
     @classmethod
     def open(
@@ -98,10 +97,7 @@ class Store:
             DataError: Images cannot be decoded, all of them named.
             MachineError: ``keep_decoded`` has no room for them or cannot be written.
         """
-        pool = None
-        if num_threads > 0:
-            pool = ThreadPoolExecutor(num_threads, thread_name_prefix="zoo-decode")
-        store = cls(images, preprocessing, channels, num_threads, _pool=pool)
+        store = cls(images, preprocessing, channels, Decoders(num_threads))
         if isinstance(images, PixelImages):
             return store
         files = None if keep_decoded is None else _files(images)
@@ -167,7 +163,7 @@ class Store:
         def fetch(item: _T) -> Tensor:
             return self.fetch(samples_of(item))
 
-        if self.decodes and self._pool is not None:
+        if self.decodes and self.decoders.num_threads > 0:
             return self._naming_all(ahead(items, fetch))
         return self._naming_all((item, fetch(item)) for item in items)
 
@@ -177,7 +173,7 @@ class Store:
         except DataError:
             if isinstance(self.images, PixelImages):
                 raise
-            if bad := find_bad(self.images, num_threads=self.num_threads):
+            if bad := find_bad(self.images, num_threads=self.decoders.num_threads):
                 raise bad_images(self.images, bad) from None
             raise
 
@@ -209,12 +205,9 @@ class Store:
             write_squares(waiting, batch_BSSC, self.preprocessing)
 
         rows_B = np.arange(len(samples_B))
-        if self._pool is None:
-            work(rows_B)
-        else:
-            # A few blocks for each thread: a future an image costs as much as a small image.
-            blocks = np.array_split(rows_B, min(len(rows_B), 4 * self.num_threads))
-            list(self._pool.map(work, blocks))
+        # A few blocks for each thread: a future an image costs as much as a small image.
+        num_blocks = max(1, min(len(rows_B), 4 * self.decoders.num_threads))
+        self.decoders.run(work, np.array_split(rows_B, num_blocks))
         return bad
 
     def _fill(self, kept: DecodedRows, progress: Progress) -> None:
