@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import zoo
 from zoo.config import RunConfig
+from zoo.engine.assembly import reading
 from zoo.errors import UsageError
 from zoo.experiments.trials import fold_trials, grid_trials
 
@@ -62,6 +63,28 @@ def test_a_sweep_ranks_and_lives_with_a_run_that_fails(zoo_command, shapes_folde
     assert said["settings"][0]["score"]["count"] == 2
     assert said["settings"][1]["score"] is None
     assert said["settings"][1]["failures"]
+
+
+def test_the_runs_of_a_sweep_read_the_same_data_once(shapes_folder, tmp_path, monkeypatch):
+    read, real = [], reading.read_source
+
+    def counted(source, **options):
+        read.append(options["seed"])
+        return real(source, **options)
+
+    monkeypatch.setattr(reading, "read_source", counted)
+    options = {
+        "model": "mlp-mnist", "img_size": 16, "epochs": 1, "workers": 0, "batch_size": 8,
+        "data": str(shapes_folder), "runs": str(tmp_path),
+    }  # fmt: skip
+    together = zoo.sweep(options, grid={"lr": [1e-2, 1e-3, 1e-1]}, name="s")
+    assert read == [0]
+    alone = zoo.run(options, lr=1e-3)
+    assert read == [0, 0]
+    (same,) = [one.result for one in together.outcomes if one.trial.setting == {"lr": 1e-3}]
+    assert [row.val_loss for row in same.rows] == [row.val_loss for row in alone.rows]
+    zoo.sweep(options, grid={"seed": [1, 2]}, name="seeds")
+    assert read == [0, 0, 1, 2]
 
 
 @pytest.mark.parametrize(

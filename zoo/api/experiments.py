@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.api.settings import settings_of
-from zoo.api.training import run
+from zoo.api.training import run_settings
 from zoo.registry import Registry
 
 if TYPE_CHECKING:
@@ -122,6 +122,7 @@ def _experiment(
 ) -> Experiment:
     """Checks the names of all trials, trains them and writes what came of them."""
     from zoo.engine.assembly.choices import choose
+    from zoo.engine.assembly.reading import ReadOnce
     from zoo.errors import UsageError
     from zoo.experiments.running import experiment_folder, run_trials, write_outcomes
     from zoo.experiments.tables import ranked, summarised
@@ -136,9 +137,10 @@ def _experiment(
     if problems:
         raise UsageError.together(list(problems.values()))
     folder = experiment_folder(Path(config.runs), name=config.name, stem=stem)
+    read = ReadOnce()
 
     def train(settings: RunConfig) -> RunResult:
-        return run(settings, registry=known, observer=observer)
+        return run_settings(settings, registry=known, observer=observer, read=read)
 
     outcomes = run_trials(trials, folder, train=train, started=started, ended=ended)
     ended_well = [outcome.result for outcome in outcomes if outcome.result is not None]

@@ -16,6 +16,7 @@ from zoo.registry import Registry
 if TYPE_CHECKING:
     from zoo.config import RunConfig
     from zoo.engine.assembly.job import Job
+    from zoo.engine.assembly.reading import ReadSource
     from zoo.engine.device import Device
     from zoo.engine.events import Observer, RunResult
     from zoo.engine.step.distillation import Teacher
@@ -43,15 +44,33 @@ def run(
     Raises:
         ZooError: Whatever went wrong; see :mod:`zoo.errors` for the tree.
     """
+    known = registry or Registry.installed()
+    settings = settings_of(config, options, known)
+    return run_settings(settings, registry=known, observer=observer)
+
+
+def run_settings(
+    settings: RunConfig, *, registry: Registry, observer: Observer | None,
+    read: ReadSource | None = None,
+) -> RunResult:  # fmt: skip
+    """Trains a classifier and returns how it ended.
+
+    Args:
+        settings: Its configuration.
+        registry: The components to choose from.
+        observer: Listens to the run.
+        read: Reads its data; None reads it for this run alone.
+    """
     with collected_rarely():
+        from zoo.engine.assembly.job import assemble
+        from zoo.engine.assembly.reading import read_source
         from zoo.engine.device import Device
         from zoo.engine.events import Observer as Silent
         from zoo.engine.records.earlier import cut_short, other_options
         from zoo.evaluation.teachers import teacher_for
         from zoo.runs.folder import RunFolder
 
-    registry, observer = registry or Registry.installed(), observer or Silent()
-    settings = settings_of(config, options, registry)
+    observer = observer or Silent()
     if settings.resume == "auto":
         earlier = cut_short(settings, lambda open_one: prepare(open_one, registry=registry).config)
         if earlier is not None:
@@ -59,7 +78,7 @@ def run(
             for line in other_options(settings, earlier):
                 observer.noted(line)
             return resume(earlier, registry=registry, observer=observer)
-    job = prepare(settings, registry=registry, observer=observer)
+    job = assemble(settings, registry, read=read or read_source, progress=observer.preparing)
     stem = f"{job.choices.model.entry.component.name}-{_plain(job.data.name)}"
     device = Device.open(job.config)
     teacher = teacher_for(job, device=device, registry=registry)  # before there is a folder

@@ -19,7 +19,7 @@ from zoo.engine.assembly.choices import Choices, choose, offered_weights, prepro
 from zoo.engine.assembly.heads import build_network, norms_by_batch, recorded_head, wrong_size
 from zoo.engine.assembly.measures import build_measures, monitor_of
 from zoo.engine.assembly.phases import Phase, plan_of
-from zoo.engine.assembly.reading import read_data, workers_of
+from zoo.engine.assembly.reading import ReadSource, read_data, read_source, workers_of
 from zoo.engine.scores import Measure, Monitor
 from zoo.engine.step.distillation import class_columns
 from zoo.errors import PluginError, UsageError, ZooError
@@ -125,6 +125,7 @@ def assemble(
     registry: Registry,
     *,
     resumed: Preprocessing | None = None,
+    read: ReadSource = read_source,
     progress: Progress = lambda what, done, total: None,
 ) -> Job:
     """Finds, builds and checks everything that a run needs.
@@ -134,6 +135,7 @@ def assemble(
         registry: The components there are.
         resumed: The preprocessing of a run that is resumed. Its weights come from a checkpoint,
             so none are looked for.
+        read: Reads the data.
         progress: Told while images are looked through.
 
     Raises:
@@ -144,7 +146,7 @@ def assemble(
     def looked_through(done: int, total: int) -> None:
         progress("looking through the images", done, total)
 
-    data = read_data(config, choices.data, progress=looked_through)
+    data = read_data(config, choices.data, read=read, progress=looked_through)
     if config.loss is None and data.multi_label:
         config = config.changed(loss="bce")
         choices = replace(choices, loss=parse_choice(registry, "loss", "bce"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from zoo.config.rules import parse_fold
 from zoo.data.folds import with_fold
@@ -19,7 +19,16 @@ from zoo.registry import Choice, build
 if TYPE_CHECKING:
     from zoo.config import RunConfig
 
-__all__ = ["read_data", "read_source", "workers_of"]
+__all__ = ["ReadOnce", "ReadSource", "read_data", "read_source", "workers_of"]
+
+
+class ReadSource(Protocol):
+    """What :func:`read_source` is."""
+
+    def __call__(
+        self, source: Choice | str | Path, *, seed: int, split: Sequence[float], on_bad: OnBad
+    ) -> DataSet:
+        """Returns the data set of a component or at a path."""
 
 
 def read_source(
@@ -47,14 +56,36 @@ def read_source(
     return found
 
 
+class ReadOnce:
+    """Reads data for several runs: anew only where one asks for other data than the one before.
+
+    So the runs of an experiment see the same images, whatever becomes of the folder meanwhile.
+    """
+
+    def __init__(self) -> None:
+        self._last: tuple[object, DataSet] | None = None
+
+    def __call__(
+        self, source: Choice | str | Path, *, seed: int, split: Sequence[float], on_bad: OnBad
+    ) -> DataSet:
+        """Returns the data set of a component or at a path, see :func:`read_source`."""
+        what = (source.entry.id, source.spec) if isinstance(source, Choice) else Path(source)
+        asked = (what, seed, tuple(split), on_bad)
+        if self._last is None or self._last[0] != asked:
+            self._last = None  # two data sets at once may be too much
+            self._last = (asked, read_source(source, seed=seed, split=split, on_bad=on_bad))
+        return self._last[1]
+
+
 def read_data(
     config: RunConfig,
     source: Choice | None,
     *,
+    read: ReadSource = read_source,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> DataSet:
     """Returns the data of a run: read, cut to what was asked for, without bad images, folded."""
-    data = read_source(
+    data = read(
         config.data if source is None else source,
         seed=config.seed, split=config.split, on_bad=cast("OnBad", config.on_bad),
     )  # fmt: skip
