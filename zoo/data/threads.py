@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from threading import Lock
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["Decoders", "Progress", "in_blocks", "num_cores"]
 
@@ -29,11 +33,15 @@ _FAR_SECONDS = 1e-3
 # More than this on the clock, whatever of it the processor was busy, is a disk that keeps a thread
 # waiting. Less may be Python's lock, or that other threads compute.
 
-_LOOKED_AGAIN = 16
-# Slow images are looked at again in one of so many batches.
+_SLOW_CALLS = 2
+# Batches in a row that must have been slow. Among threads that take the lock from each other all
+# images are slow, so from then on they are not looked at any more.
+
+_FIRST_BLOCK, _BLOCK = 8, 32
+# The first is enough to know images that take three times as long or more. For what is close there
+# must be more of them: resizing a block has its price, whatever its size.
 
 _T = TypeVar("_T")
-_Block = TypeVar("_Block", bound=Sized)
 
 
 def num_cores() -> int:
@@ -109,25 +117,44 @@ class Decoders:
         self._pool: ThreadPoolExecutor | None = None
         self._turn, self._slow_calls = Lock(), 0
 
-    def run(self, work: Callable[[_Block], None], blocks: Iterable[_Block]) -> None:
-        """Calls ``work`` with each block, and returns when all are done.
+    def run(self, work: Callable[[NDArray[np.int64]], None], images_B: NDArray[np.int64]) -> None:
+        """Calls ``work`` with some of the images at a time, and returns when all are done.
 
         Args:
             work: Called in any thread.
-            blocks: Images, a few in each.
+            images_B: Numbers of images.
         """
-        left = deque(blocks)
+        if self.num_threads < 2:
+            with self._turn:
+                work(images_B)
+            return
+        if self._slow_calls < _SLOW_CALLS:
+            with self._turn:
+                images_B = self._alone(work, images_B)
+        if not len(images_B):
+            return
         with self._turn:
-            while left and (self.num_threads < 2 or self._slow_calls % _LOOKED_AGAIN == 0):
-                block = left.popleft()
-                began, busy = time.perf_counter(), time.thread_time()
-                work(block)
-                busy, took = time.thread_time() - busy, time.perf_counter() - began
-                quick = busy <= _QUICK_DECODING_SECONDS * len(block)
-                self._slow_calls = 0 if quick and took <= _FAR_SECONDS * len(block) else 1
-            self._slow_calls += bool(left)
-            if left and self._pool is None:
-                self._pool = ThreadPoolExecutor(self.num_threads, thread_name_prefix="zoo-decode")
-        if left:
-            assert self._pool is not None
-            list(self._pool.map(work, left))
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self.num_threads, "zoo-decode")
+        # A few blocks for each thread: a future an image costs as much as a small image.
+        blocks = np.array_split(images_B, min(len(images_B), 4 * self.num_threads))
+        list(self._pool.map(work, blocks))
+
+    def _alone(
+        self, work: Callable[[NDArray[np.int64]], None], images_B: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Works on images until it is sure that they are slow; returns those that are left."""
+        size, paces = _FIRST_BLOCK, list[float]()
+        while len(images_B):
+            block, images_B = images_B[:size], images_B[size:]
+            began, busy = time.perf_counter(), time.thread_time()
+            work(block)
+            busy, took = time.thread_time() - busy, time.perf_counter() - began
+            paces.append(max(busy / _QUICK_DECODING_SECONDS, took / _FAR_SECONDS) / len(block))
+            size = _BLOCK
+            best = min(paces)  # something else may have been in one's way
+            if best > 3 or (best > 1 and len(paces) > 2):
+                break
+        if paces:
+            self._slow_calls = 0 if min(paces) <= 1 else self._slow_calls + 1
+        return images_B

@@ -204,10 +204,7 @@ class Store:
                     waiting, num_bytes = {}, 0
             write_squares(waiting, batch_BSSC, self.preprocessing)
 
-        rows_B = np.arange(len(samples_B))
-        # A few blocks for each thread: a future an image costs as much as a small image.
-        num_blocks = max(1, min(len(rows_B), 4 * self.decoders.num_threads))
-        self.decoders.run(work, np.array_split(rows_B, num_blocks))
+        self.decoders.run(work, np.arange(len(samples_B)))
         return bad
 
     def _fill(self, kept: DecodedRows, progress: Progress) -> None:
