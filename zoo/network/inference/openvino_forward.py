@@ -14,6 +14,7 @@ import contextlib
 import io
 import sys
 from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
 from importlib.metadata import version
 from types import ModuleType
@@ -69,7 +70,7 @@ class OpenvinoForward:
         self._size = -(-most // -(-most // _MOST_IN_A_PART))
         self.images_at_once = self._size * threads
         """How many images keep all threads busy once."""
-        core = _openvino().Core()
+        core = _core()
         streams = {"NUM_STREAMS": threads, "INFERENCE_NUM_THREADS": threads}
         try:
             model = core.read_model(io.BytesIO(content))
@@ -120,6 +121,18 @@ def _reason(message: str) -> str:
     summary = [line.removeprefix("-- ") for line in lines if line.startswith("-- ")]
     plain = [line for line in lines if line and not line.startswith(("Exception from", "Check '"))]
     return next(iter(summary[-1:] + plain), message)
+
+
+@cache
+def _core() -> openvino.Core:
+    """Returns OpenVINO's core, the same for as long as the process lives.
+
+    Its CPU plugin gives the thread that loads it another stack for signals. When the last core goes
+    in another thread that stack is freed while it is in use, and the next signal, an interrupt for
+    instance, ends the process (openvino 2026.4).
+    """
+    core: openvino.Core = _openvino().Core()
+    return core
 
 
 def _openvino() -> ModuleType:
