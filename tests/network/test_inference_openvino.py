@@ -127,3 +127,30 @@ def test_what_it_does_not_take_is_refused_in_one_line(capfd):
     (note,) = notes
     assert re.fullmatch(r"inference engine folded(; openvino: [^\n/;]*\bDet\b[^\n/;]*)+", note)
     assert capfd.readouterr() == ("", "")
+
+
+DROPPED = """
+import faulthandler, os, signal, threading
+import torch
+from torch import nn
+from zoo.network.inference import fast_forward
+
+faulthandler.enable()  # which gives signals a stack of their own
+model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+images = torch.rand(4, 3, 16, 16)
+held = [fast_forward(model, example=images, num_images=9, engine="openvino")]
+assert held[0].name == "openvino"
+held[0](images)
+dropper = threading.Thread(target=lambda: held.pop().close())
+dropper.start()
+dropper.join()
+received = []
+signal.signal(signal.SIGINT, lambda number, frame: received.append(number))
+os.kill(os.getpid(), signal.SIGINT)
+assert received == [signal.SIGINT]
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_a_signal_finds_its_stack_after_an_engine_was_closed_in_another_thread():
+    subprocess.run([sys.executable, "-c", DROPPED], check=True)
