@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import TypeVar
 
 import torch
@@ -44,12 +43,16 @@ class Workers:
             return [function(part) for part in parts]
         if self._pool is None or self._count != count:
             self.close()
-            self._pool = ThreadPoolExecutor(
-                count, "zoo-inference", initializer=partial(torch.set_num_threads, 1)
-            )
+            self._pool = ThreadPoolExecutor(count, "zoo-inference")
             self._count = count
+
+        def alone(part: _Part) -> _Made:
+            # Each time: MKL has one number for all threads, and the caller's is set back below.
+            torch.set_num_threads(1)
+            return function(part)
+
         try:
-            return list(self._pool.map(function, parts))
+            return list(self._pool.map(alone, parts))
         finally:
             # What a thread sets for itself is also what the next new thread begins with.
             torch.set_num_threads(count)
