@@ -206,6 +206,18 @@ def test_auto_without_network_trains_from_random_weights_and_says_why():
     assert "no pretrained" in resolve("auto", []).reason
 
 
+def test_auto_does_not_ask_a_server_again_that_has_just_refused(server, caches, monkeypatch):
+    server.status = 503
+    reasons = {resolve("auto", [weights(server)]).reason for _ in range(3)}
+    assert server.requests == 1
+    assert "the server answers 503" in "".join(reasons)
+    assert len(reasons) == 1
+    server.status = 200
+    assert fetch(Weights(name="v", url=f"{server.address}/v/other.pth")).name == "other.pth"
+    monkeypatch.setattr("zoo.network.weights._SECONDS_OF_PATIENCE", 0.0)
+    assert resolve("auto", [weights(server)]).path == caches / "model.pth"
+
+
 def test_a_name_that_cannot_be_had_is_an_error():
     with pytest.raises(MachineError, match="cannot be downloaded"):
         resolve("w", [Weights(name="w", url="http://127.0.0.1:9/model.pth")])

@@ -7,7 +7,7 @@ Job + Phase -> Stage -> train_epoch at rising rates -> Curve. What the curve say
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from torch import nn
 
 from zoo.engine.device import Device, torch_settings
 from zoo.engine.events import Observer
+from zoo.engine.features.engines import SpareEngine
 from zoo.engine.loop import Accumulation, train_epoch
 from zoo.engine.lr_rules import Curve, Trace
 from zoo.engine.meters import Meter
@@ -75,11 +76,12 @@ def find_rates(
             name: image_feed(job, name, device=device, progress=progress)
             for name in ("train", "val")
         }
-        stage = Stage.open(
-            job, phase, feeds, device=device, average=None,
-            accumulation=Accumulation(job.config.accumulate), observer=Observer(),
-            progress=progress,
-        )  # fmt: skip
+        with closing(SpareEngine()) as spare:
+            stage = Stage.open(
+                job, phase, feeds, device=device, average=None,
+                accumulation=Accumulation(job.config.accumulate), spare=spare,
+                observer=Observer(), progress=progress,
+            )  # fmt: skip
         return _sweep_stage(stage, rates=rates, lr=job.config.lr or 1.0, progress=progress)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from zoo.engine.assembly.job import Job
 from zoo.engine.device import Device, torch_settings
 from zoo.engine.events import EpochRow, Observer, RunResult, WeightsView
+from zoo.engine.features.engines import SpareEngine
 from zoo.engine.features.evaluation import Evaluation
 from zoo.engine.features.views import frozen_views
 from zoo.engine.feeds import ImageFeed
@@ -78,10 +80,11 @@ def run_job(
                     job, folder, device=device, observer=listener, signals=signals,
                     teach=None if teacher is None else teacher.logits,
                 )  # fmt: skip
-        with torch_settings(job.config):
+        with torch_settings(job.config), closing(SpareEngine()) as spare:
             return _Run(
-                job, folder, device, listener, signals, resume=resume, force=force, teacher=teacher
-            ).to_the_end()
+                job, folder, device, listener, signals, spare=spare, resume=resume, force=force,
+                teacher=teacher,
+            ).to_the_end()  # fmt: skip
 
 
 _SHOWN = 32
@@ -102,10 +105,12 @@ class _Run:
 
     def __init__(
         self, job: Job, folder: RunFolder, device: Device, observer: Observer,
-        signals: Interrupts, *, resume: Checkpoint | None, force: bool, teacher: Teacher | None,
+        signals: Interrupts, *, spare: SpareEngine, resume: Checkpoint | None, force: bool,
+        teacher: Teacher | None,
     ) -> None:  # fmt: skip
         self.job, self.folder, self.observer, self.signals = job, folder, observer, signals
         self.device, self.teach = device, None if teacher is None else teacher.logits
+        self.spare = spare
         layout = torch.channels_last if job.config.channels_last else torch.contiguous_format
         job.model.to(device.torch_device).to(memory_format=layout)
         self.saved: Mapping[str, Any] | None = None if resume is None else resume.state
@@ -148,9 +153,11 @@ class _Run:
         stage = Stage.open(
             self.job, phase, feeds, device=self.device, accumulation=self.state.accumulation,
             average=self.state.average, last_epochs=self.state.last_epochs,
-            record=self.state.frozen.get(str(position.phase)),
+            record=self.state.frozen.get(str(position.phase)), spare=self.spare,
             observer=self.observer, progress=self.preparing,
         )  # fmt: skip
+        if position.phase + 1 < len(self.job.phases):  # only the finish asks for the same again
+            self.spare.close()
         if stage.record is not None:
             self.state.frozen[str(position.phase)] = stage.record
         meter = self.new_meter()
@@ -357,7 +364,7 @@ class _Run:
         self.device.wait()
         evaluation = Evaluation(
             job, self.state.frozen, feeds, device=self.device, observer=self.observer,
-            progress=self.preparing,
+            progress=self.preparing, spare=self.spare,
         )  # fmt: skip
         for average in final_averages(
             job, self.state, self.folder, feeds, evaluation=evaluation, observer=self.observer

@@ -21,6 +21,7 @@ from zoo.engine.assembly.job import Job
 from zoo.engine.assembly.phases import Phase
 from zoo.engine.device import Device
 from zoo.engine.events import Observer
+from zoo.engine.features.engines import SpareEngine
 from zoo.engine.features.frozen import FrozenPart, FrozenRecord, Wanted
 from zoo.engine.features.key import probe_images
 from zoo.engine.features.threads import threads_for
@@ -87,9 +88,12 @@ class Stage:
         cls, job: Job, phase: Phase, feeds: Mapping[str, ImageFeed], *, device: Device,
         accumulation: Accumulation, average: WeightAverage | None = None,
         last_epochs: WeightAverage | None = None, record: FrozenRecord | None = None,
-        observer: Observer, progress: Progress,
+        spare: SpareEngine, observer: Observer, progress: Progress,
     ) -> Stage:  # fmt: skip
-        """Freezes what the phase freezes, computes the frozen features, builds the optimizer."""
+        """Freezes what the phase freezes, computes the frozen features, builds the optimizer.
+
+        What computed the features is left in ``spare``.
+        """
         model, config = job.model, job.config
         trained = trainable_modules(model, head=job.head, trainable=phase.trainable)
         set_trainable(model, trained)
@@ -99,8 +103,8 @@ class Stage:
             never_held=job.own_statistics,
         )  # fmt: skip
         module, train_feed, val_feed, record = _fed(
-            job, phase, trained, feeds, device=device, record=record, observer=observer,
-            progress=progress,
+            job, phase, trained, feeds, device=device, record=record, spare=spare,
+            observer=observer, progress=progress,
         )  # fmt: skip
         if phase.hold_statistics and phase.trainable != "head" and not config.compile:
             images = probe_images(job, device.torch_device)
@@ -196,7 +200,8 @@ def epoch_draws(job: Job) -> Callable[[int], NDArray[np.int64]]:
 
 def _fed(
     job: Job, phase: Phase, trained: Sequence[str], feeds: Mapping[str, ImageFeed], *,
-    device: Device, record: FrozenRecord | None, observer: Observer, progress: Progress,
+    device: Device, record: FrozenRecord | None, spare: SpareEngine, observer: Observer,
+    progress: Progress,
 ) -> tuple[nn.Module, Feed, Feed, FrozenRecord | None]:  # fmt: skip
     """Returns what trains, what feeds it, what validates it, and the record of frozen features."""
     views = frozen_views(job, phase)
@@ -209,7 +214,8 @@ def _fed(
             )
             for name in ("train", "val")
         }  # fmt: skip
-        found = part.feeds(wanted, engine=record.engine if record else None) if part else None
+        fixed = record.engine if record else None
+        found = part.feeds(wanted, engine=fixed, spare=spare) if part else None
         if part is not None and found is not None:
             cached, now = found
             if record is not None and (record.checksums, record.weights) != (

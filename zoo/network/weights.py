@@ -10,6 +10,8 @@ network in :mod:`zoo.network.loading`; both are offered from here.
 from __future__ import annotations
 
 import difflib
+import math
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -98,6 +100,13 @@ def resolve(
     raise _nowhere(choice, path, offered)
 
 
+_refused: dict[tuple[object, ...], tuple[float, str]] = {}
+"""When a download was last refused, and why, by address."""
+
+_SECONDS_OF_PATIENCE = 60.0
+"""So long a refused download is not tried again: each run of a sweep would wait for it."""
+
+
 def _automatic(offered: Sequence[Weights], notify: Callable[[str], None] | None) -> Chosen:
     if not offered:
         return Chosen(
@@ -108,11 +117,15 @@ def _automatic(offered: Sequence[Weights], notify: Callable[[str], None] | None)
         if (path := locate(weights)) is not None:
             return _pretrained(weights, path, "the first that is on this machine")
     first = _downloadable(offered)
-    try:
-        path = fetch(first, notify=notify)
-    except (MachineError, CheckpointError) as error:
-        return Chosen(kind="random", reason=f"random weights: {error.what}")
-    return _pretrained(first, path, "downloaded")
+    address = first.url, first.hub, offline()
+    moment, why = _refused.get(address, (-math.inf, ""))
+    if time.monotonic() - moment > _SECONDS_OF_PATIENCE:
+        try:
+            return _pretrained(first, fetch(first, notify=notify), "downloaded")
+        except (MachineError, CheckpointError) as error:
+            why = error.what
+            _refused[address] = time.monotonic(), why
+    return Chosen(kind="random", reason=f"random weights: {why}")
 
 
 def _downloadable(offered: Sequence[Weights]) -> Weights:

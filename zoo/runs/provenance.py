@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from zoo.errors import printable
 
-__all__ = ["code_digests", "differences", "drifts"]
+__all__ = ["code_digests", "differences", "drifts", "installed_version"]
 
 _DECIDING_PACKAGES = ("classifier-zoo", "torch")
 _DRIFTING = ("python", "system", "processor_count", "cpu_capability", "threads", "cuda_devices")
@@ -65,6 +67,18 @@ def drifts(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         *_changed(saved, now, only=_DRIFTING),
         *_components(_section(saved, "components"), _section(now, "components"), listening=True),
     ]
+
+
+@cache
+def installed_version(package: str) -> str | None:
+    """Returns the version of an installed package, as of the first time that it is asked for.
+
+    >>> installed_version("no_such_package")
+    """
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def code_digests(packages: Iterable[str]) -> dict[str, str]:

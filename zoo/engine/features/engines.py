@@ -1,4 +1,7 @@
-"""Which engine computes features: what a run began with, what has them already, what is fastest."""
+"""Which engine computes features: what a run began with, what has them already, what is fastest.
+
+Making one takes half a second and more, so the last one can be kept for the next pass.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
     from zoo.engine.features.shelf import Shelf
     from zoo.network.frontier import Frontier
 
-__all__ = ["Engine", "choose_engine"]
+__all__ = ["Engine", "SpareEngine", "choose_engine"]
 
 _FEW_IMAGES = 64
 # So few are computed by the network as it is: nothing is measured, and nothing hangs on the moment.
@@ -30,7 +33,8 @@ class Engine:
         name: ``torch``, ``folded``, ``onnx`` or ``openvino``.
         shelf: What it computed before.
         forward: The frozen part as a function; None when nothing is to be computed.
-        fast: The same as an inference engine, to be closed; None for the network as it trains.
+        fast: The same as an inference engine, to be closed or kept; None for the network as it
+            trains.
     """
 
     name: str
@@ -38,10 +42,35 @@ class Engine:
     forward: Callable[[Tensor], Tensor] | None = None
     fast: Forward | None = None
 
+
+class SpareEngine:
+    """An inference engine that is not needed now, kept for another pass of the same frozen part."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[object, Forward] | None = None
+
+    def keep(self, fast: Forward, *, made_of: object) -> None:
+        """Takes an engine, and closes the one before.
+
+        Args:
+            fast: The engine.
+            made_of: What tells the frozen part that it computes.
+        """
+        self.close()
+        self._kept = made_of, fast
+
+    def take(self, name: str, *, made_of: object) -> Forward | None:
+        """Returns the engine of this name if it is kept and computes that. It is the caller's."""
+        if self._kept is None or self._kept[0] != made_of or self._kept[1].name != name:
+            return None
+        fast, self._kept = self._kept[1], None
+        return fast
+
     def close(self) -> None:
-        """Gives its memory back."""
-        if self.fast is not None:
-            self.fast.close()
+        """Closes what is kept."""
+        if self._kept is not None:
+            self._kept[1].close()
+        self._kept = None
 
 
 def choose_engine(
@@ -50,6 +79,7 @@ def choose_engine(
     *,
     engine: str,
     fixed: str | None,
+    spare: Callable[[str], Forward | None] = lambda name: None,
     shelf_of: Callable[[str], Shelf],
     ids: Sequence[NDArray[np.uint8] | None],
     num_images: int,
@@ -64,6 +94,7 @@ def choose_engine(
         engine: What the user asks for; ``auto`` prefers what has computed most of it already, and
             measures otherwise.
         fixed: What the run began with; None at its beginning.
+        spare: Returns the engine of a name if there is one already.
         shelf_of: Opens the shelf of an engine.
         ids: Of the images of each split and view; None where they have none.
         num_images: How many images that is.
@@ -86,8 +117,8 @@ def choose_engine(
         asked, known = name, True
     if asked == "auto" and missing <= _FEW_IMAGES:
         asked = "torch"
-    fast = None
-    if asked != "torch":
+    fast = spare(asked)
+    if fast is None and asked != "torch":
         prefix = prefix_of(model, frontier.name).eval() if frontier.at_head else frontier.prefix
         fast = fast_forward(
             prefix, example=example(), num_images=missing, engine=asked,

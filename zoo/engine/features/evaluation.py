@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from zoo.engine.features.engines import SpareEngine
 from zoo.engine.features.frozen import FrozenPart, FrozenRecord, Wanted
 from zoo.engine.features.key import frozen_digest
 from zoo.engine.loop import evaluate
@@ -36,14 +37,17 @@ class Evaluation:
         device: Where it computes.
         observer: Hears notes.
         progress: Told what is done, how much, of how much. May raise to stop.
+        spare: Where the last phase left its inference engine.
     """
 
     def __init__(
         self, job: Job, records: Mapping[str, FrozenRecord], feeds: Mapping[str, ImageFeed], *,
         device: Device, observer: Observer, progress: Callable[[str, int, int], None],
+        spare: SpareEngine,
     ) -> None:  # fmt: skip
         self._job, self._records, self._feeds = job, tuple(records.values()), feeds
         self._device, self._observer, self._progress = device, observer, progress
+        self._spare = spare
         self._found: dict[tuple[str, tuple[str, ...], str], FeatureFeed] = {}
 
     def scores(self, split: str, *, measures: Sequence[Measure] = ()) -> Scores:
@@ -77,7 +81,7 @@ class Evaluation:
     def _features(self, part: FrozenPart, record: FrozenRecord, split: str) -> FeatureFeed | None:
         key = (record.weights, record.trained, split)
         if key not in self._found:
-            made = part.feeds({split: self._wanted(split)}, engine=record.engine)
+            made = part.feeds({split: self._wanted(split)}, engine=record.engine, spare=self._spare)
             if made is None:
                 return None
             self._found[key] = made[0][split]

@@ -19,7 +19,7 @@ from torch import Tensor
 from zoo.data.cache import cache_folder, cache_limit_bytes
 from zoo.engine.assembly.reading import workers_of
 from zoo.engine.features.collect import SplitView, collect
-from zoo.engine.features.engines import Engine, choose_engine
+from zoo.engine.features.engines import Engine, SpareEngine, choose_engine
 from zoo.engine.features.feed import FeatureFeed
 from zoo.engine.features.identity import image_ids, view_ids
 from zoo.engine.features.key import about_features, augmentation_spec, frozen_digest, probe_images
@@ -139,7 +139,7 @@ class FrozenPart:
         return Layout.of(self.probe, dtype)
 
     def feeds(
-        self, wanted: Mapping[str, Wanted], *, engine: str | None = None
+        self, wanted: Mapping[str, Wanted], *, engine: str | None = None, spare: SpareEngine
     ) -> tuple[dict[str, FeatureFeed], FrozenRecord] | None:
         """Returns the features of some splits; None, and a note, where there is no room for them.
 
@@ -148,14 +148,15 @@ class FrozenPart:
         Args:
             wanted: By name of the split; ``train`` is the one that the record is of.
             engine: What computed them when the run began; None chooses.
+            spare: Where an inference engine is looked for, and left.
         """
         device = self.device
-        made = self._collected(wanted, engine) if device.is_main else None
+        made = self._collected(wanted, engine, spare) if device.is_main else None
         chosen = device.from_main(lambda: None if made is None else made[1])
         if chosen is None:
             return None
         if made is None:
-            made = self._collected(wanted, chosen)
+            made = self._collected(wanted, chosen, spare)
         device.wait()
         if made is None:
             raise MachineError("one process has no room for the frozen features", hint="--no-cache")
@@ -167,7 +168,7 @@ class FrozenPart:
         return feeds, record
 
     def _collected(
-        self, wanted: Mapping[str, Wanted], fixed: str | None
+        self, wanted: Mapping[str, Wanted], fixed: str | None, spare: SpareEngine
     ) -> tuple[dict[str, FeatureFeed], str] | None:
         """Returns the features of some splits and the engine's name."""
         config, layout = self.job.config, self.layout
@@ -176,7 +177,7 @@ class FrozenPart:
         )
         keeps = config.keep_features and total <= cache_limit_bytes() // _KEPT_SHARE
         splits = [part for name in wanted for part in self._views(name, wanted[name], keeps)]
-        engine = self._engine(splits, fixed)
+        engine = self._engine(splits, fixed, spare)
         try:
             if engine.forward is not None and not self.frontier.proves_out(
                 self.job.model, splits[0].images.example(count=2)
@@ -195,7 +196,8 @@ class FrozenPart:
             self.noted(f"the frozen part runs in every epoch: {why}")
             return None
         finally:
-            engine.close()
+            if engine.fast is not None:
+                spare.keep(engine.fast, made_of=self._made_of)
         pairs = list(zip(splits, rows, strict=True))
         feeds = {
             name: FeatureFeed(
@@ -226,19 +228,24 @@ class FrozenPart:
             for view in range(wanted.views)
         ]  # fmt: skip
 
-    def _engine(self, splits: Sequence[SplitView], fixed: str | None) -> Engine:
+    @property
+    def _made_of(self) -> tuple[object, ...]:
+        """What tells this frozen part from others in the run."""
+        return self.frontier.name, self.trained, self.weights
+
+    def _engine(self, splits: Sequence[SplitView], fixed: str | None, spare: SpareEngine) -> Engine:
         """Returns what computes. The shelf that it brings may have everything already."""
+        about = about_features(
+            self.job, self.frontier, trained=self.trained, weights=self.weights, probe=self.probe,
+            dtype=self.job.config.feature_dtype, device=self.device.torch_device,
+        )  # fmt: skip
 
         def shelf_of(engine: str) -> Shelf:
-            about = about_features(
-                self.job, self.frontier, trained=self.trained, weights=self.weights,
-                probe=self.probe, engine=engine, dtype=self.job.config.feature_dtype,
-                device=self.device.torch_device,
-            )  # fmt: skip
-            return Shelf.open(cache_folder(), about=about, layout=self.layout)
+            return Shelf.open(cache_folder(), about=about(engine), layout=self.layout)
 
         return choose_engine(
             self.job.model, self.frontier, engine=self.job.config.engine, fixed=fixed,
+            spare=partial(spare.take, made_of=self._made_of),
             shelf_of=shelf_of, ids=[split.ids_N for split in splits],
             num_images=sum(len(split.images) for split in splits),
             example=splits[0].images.example, noted=self.noted,

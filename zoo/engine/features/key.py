@@ -8,9 +8,8 @@ made of two made-up images just now.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ from torch import Tensor, fx, nn
 from zoo.data.pixels import decode
 from zoo.network.blocks import within
 from zoo.network.freeze import digest
-from zoo.runs.provenance import code_digests
+from zoo.runs.provenance import code_digests, installed_version
 
 if TYPE_CHECKING:
     from zoo.engine.assembly.job import Job
@@ -40,11 +39,10 @@ def about_features(
     trained: Collection[str],
     weights: str,
     probe: Tensor,
-    engine: str,
     dtype: str,
     device: torch.device,
-) -> dict[str, Any]:
-    """Returns all that decides features besides the image, as plain data.
+) -> Callable[[str], dict[str, Any]]:
+    """Returns the function from an engine to all that decides features besides the image.
 
     Args:
         job: Model, preprocessing, channels, threads.
@@ -52,7 +50,6 @@ def about_features(
         trained: Names of the modules that train. What they are made of decides nothing.
         weights: Digest of the frozen tensors.
         probe: What the frozen part makes of :func:`probe_images`.
-        engine: What computes it.
         dtype: How it is stored.
         device: Where it computes.
     """
@@ -60,9 +57,7 @@ def about_features(
     cut = frontier.prefix.graph if isinstance(frontier.prefix, fx.GraphModule) else "head input"
     side = job.preprocessing.image_size
     shape = "x".join(str(number) for number in probe.shape[1:])
-    return {
-        "what": f"{model.entry.component.name} at {side} px, {shape} before {frontier.name}, "
-        f"{engine} {dtype}",
+    common = {
         "format": _FORMAT,
         "model": {"spec": model.spec, "package": model.entry.origin},
         "network": _digest_of_text(f"{_structure(job.model, but=trained)}\0{cut}"),
@@ -73,14 +68,24 @@ def about_features(
         "pixels": _digest_of_code(Path(decode.__file__).parent),
         "channels": config.channels,
         "channels_last": config.channels_last,
-        "engine": [engine, *(_version(name) for name in _ENGINE_PACKAGES.get(engine, ()))],
         "dtype": dtype,
         "machine": [
             device.type, torch.get_num_threads(), torch.backends.cpu.get_cpu_capability(),
             torch.cuda.get_device_name(device) if device.type == "cuda" else "",
         ],
-        "packages": {name: _version(name) for name in _PACKAGES},
+        "packages": {name: installed_version(name) for name in _PACKAGES},
     }  # fmt: skip
+
+    def about(engine: str) -> dict[str, Any]:
+        packages = _ENGINE_PACKAGES.get(engine, ())
+        return {
+            **common,
+            "what": f"{model.entry.component.name} at {side} px, {shape} before {frontier.name}, "
+            f"{engine} {dtype}",
+            "engine": [engine, *(installed_version(name) for name in packages)],
+        }
+
+    return about
 
 
 def _structure(model: nn.Module, *, but: Collection[str]) -> str:
@@ -126,10 +131,3 @@ def _digest_of_code(folder: Path) -> str:
 
 def _digest_of_text(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None

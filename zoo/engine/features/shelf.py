@@ -198,6 +198,8 @@ class Shelf:
     def find(self, ids_N: NDArray[np.uint8]) -> NDArray[np.int64]:
         """Returns the place of each sample's row, -1 where there is none."""
         places = self.places
+        if not places:
+            return np.full(len(ids_N), -1, dtype=np.int64)
         found = (places.get(content.tobytes(), -1) for content in ids_N)
         return np.fromiter(found, dtype=np.int64, count=len(ids_N))
 

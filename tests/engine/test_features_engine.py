@@ -1,0 +1,86 @@
+"""The inference engine of a frozen phase is made once, kept for the test images, and closed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from zoo.engine.events import Observer
+from zoo.engine.features import engines
+from zoo.engine.features.engines import SpareEngine
+from zoo.network.inference.forwards import TorchForward
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """Engines that were made: (name, how often each was closed)."""
+    found = []
+    real = engines.fast_forward
+
+    def fast_forward(*args, **options):
+        forward = real(*args, **options)
+        entry = [forward.name, 0]
+        close = forward.close
+
+        def closed():
+            entry[1] += 1
+            close()
+
+        forward.close = closed
+        found.append(entry)
+        return forward
+
+    monkeypatch.setattr(engines, "fast_forward", fast_forward)
+    return found
+
+
+FROZEN = {
+    "model": "timm/mobilenetv3_small_050", "img_size": 32, "engine": "folded", "lr": 0.01,
+    "aug": "none", "warmup": 0.0,
+}  # fmt: skip
+
+
+def test_a_frozen_run_makes_its_engine_once(train, made):
+    result = train(**FROZEN, freeze_epochs=2, epochs=0)
+    assert made == [["folded", 1]]
+    plain = train(**{**FROZEN, "engine": "torch"}, freeze_epochs=2, epochs=0, keep_features=False)
+    assert result.test_loss == pytest.approx(plain.test_loss, abs=1e-4)
+    assert result.test_accuracy == plain.test_accuracy
+
+
+def test_the_engine_is_closed_before_another_phase_begins(train, made):
+    left = []
+
+    class Watch(Observer):
+        def weights_shown(self, view, *, epoch):
+            left.append([closed for _, closed in made])
+
+    phases = "head:epochs=1+last-2:epochs=1+all:epochs=1"
+    train(**FROZEN, phases=phases, epochs=None, observer=Watch())
+    assert left == [[1], [1, 1], [1, 1]]
+    assert {closed for _, closed in made} == {1}
+
+
+class Closing(TorchForward):
+    closed = 0
+
+    def close(self):
+        self.closed += 1
+
+
+def test_a_spare_engine_is_of_one_name_and_one_frozen_part():
+    spare, first, second = SpareEngine(), Closing(nn.ReLU()), Closing(nn.ReLU())
+    assert spare.take("torch", made_of=1) is None
+    spare.keep(first, made_of=1)
+    assert spare.take("torch", made_of=2) is None
+    assert spare.take("folded", made_of=1) is None
+    assert spare.take("torch", made_of=1) is first
+    assert spare.take("torch", made_of=1) is None, "it is the caller's now"
+    spare.keep(first, made_of=1)
+    spare.keep(second, made_of=1)
+    assert (first.closed, second.closed) == (1, 0)
+    spare.close()
+    spare.close()
+    assert (first.closed, second.closed) == (1, 1)
+    assert torch.equal(first(torch.tensor([-1.0, 2.0])), torch.tensor([0.0, 2.0]))
