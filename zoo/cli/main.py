@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import click
 
 from zoo.cli.lazy import LazyGroup
+from zoo.cli.patience import wait_patiently
 from zoo.cli.plugin_commands import PluginCommands
 from zoo.cli.plugin_paths import TAKES, notes_in_one_line, plugins_named
 from zoo.cli.signals import Stopped, signals_stop
@@ -75,6 +76,7 @@ def main(args: Sequence[str] | None = None) -> int:
     debug = "--debug" in given
     given = [arg for arg in given if arg != "--debug"]  # wherever it stands
     stdout = sys.stdout
+    wait_patiently()
     try:
         with (
             signals_stop(),

@@ -103,7 +103,9 @@ def cut(batch: NDArray[np.int64], *, num_parts: int, rank: int = 0, world: int =
     Each draw's partner is the one before it in the whole batch, so parts and processes change
     nothing about who is mixed with whom.
     """
-    partners = np.roll(batch, 1)
+    partners = batch[np.arange(-1, len(batch) - 1)]
     num_parts = max(1, min(num_parts, len(batch) // world))
+    if num_parts == world == 1:
+        return [Part(batch, partners)]
     places = np.array_split(np.arange(len(batch)), num_parts)
     return [Part(batch[p[rank::world]], partners[p[rank::world]]) for p in places]

@@ -110,8 +110,17 @@ class Device:
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Mixed precision for the forward pass, where it is on."""
+        if self.accelerator.mixed_precision == "no":
+            return nullcontext()
         context: AbstractContextManager[Any] = self.accelerator.autocast()
         return context
+
+    def backward(self, loss: Tensor, *, create_graph: bool = False) -> None:
+        """Adds the gradient of a loss: scaled in fp16, shared among processes."""
+        if self.world == 1 and self.accelerator.scaler is None:
+            torch.autograd.backward(loss, create_graph=create_graph)
+        else:
+            self.accelerator.backward(loss, create_graph=create_graph)
 
     def unsynchronised(self, module: nn.Module) -> AbstractContextManager[Any]:
         """Keeps gradients in this process: all parts of a batch but the last."""

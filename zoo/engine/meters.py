@@ -44,8 +44,8 @@ class Meter:
         right_B = right_answers(logits_BK.detach(), target, multi_label=self._multi_label)
         count = len(target)
         if self._sums_3.device.type == "cpu":  # nobody to wait for, and a tenth of the time
-            sums = (float(loss) * count, float(right_B.sum()), float(count))
-            self._sums_3 += torch.tensor(sums, dtype=self._sums_3.dtype)
+            sums_3 = self._sums_3.numpy()
+            sums_3 += (float(loss) * count, float(right_B.sum()), float(count))
             return
         self._sums_3 += torch.stack(
             (loss.detach().to(self._sums_3.dtype) * count, right_B.sum().to(self._sums_3.dtype),

@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -51,14 +51,27 @@ class Update:
         """Sets the learning rates to this share of their base, and forgets the last gradient."""
         for group in self.optimizer.param_groups:
             group["lr"] = group["base_lr"] * factor
-        self.optimizer.zero_grad(set_to_none=True)
+        self.forget()
+
+    def forget(self) -> None:
+        """Forgets the gradient.
+
+        torch's own way to do so asks its compiler and its profiler first: 40 microseconds, a
+        twentieth of a step on kept features.
+        """
+        optimizer = self.optimizer
+        if type(optimizer).zero_grad is not torch.optim.Optimizer.zero_grad:
+            optimizer.zero_grad(set_to_none=True)
+            return
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
 
     def backward(self, loss: Tensor) -> None:
         """Adds the gradient of a loss."""
         # Optimizers that look at curvature (adahessian) differentiate the gradient once more.
-        second_order = getattr(self.optimizer, "is_second_order", False)
-        extra: dict[str, Any] = {"create_graph": True} if second_order else {}
-        self.device.accelerator.backward(loss, **extra)
+        second_order = bool(getattr(self.optimizer, "is_second_order", False))
+        self.device.backward(loss, create_graph=second_order)
 
     def penalise(self) -> None:
         """Adds the gradient of the L1 and L2 penalties of the weights that train."""
@@ -73,7 +86,7 @@ class Update:
             climbed(self.model.parameters(), rho=self.config.sam),
             statistics_held(self.model),
         ):
-            self.optimizer.zero_grad(set_to_none=True)
+            self.forget()
             yield
 
     def make(self) -> None:
