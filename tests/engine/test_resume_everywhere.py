@@ -1,6 +1,6 @@
 """A run of sixty steps, resumed from each of them: all end with the same bits.
 
-The whole proof, 5 networks x 0, 1 and 2 decoding threads x 59 steps, takes about ten minutes:
+The whole proof, 6 networks x 0, 1 and 2 decoding threads x 59 steps, takes about twelve minutes:
 
     pytest -m slow tests/engine/test_resume_everywhere.py
 """
@@ -26,6 +26,7 @@ NETWORKS = {
     "timm/test_resnet": {
         "norm": "train", "dropout": 0.2, "drop_path": 0.2, "img_size": 32, "accumulate": 2,
     },
+    "timm/test_efficientnet": {"norm": "hold", "img_size": 32},
     "timm/test_efficientnet_gn": {"drop_path": 0.2, "img_size": 32, "sched": "SGDR-4-2"},
     "timm/test_vit": {
         "dropout": 0.1, "drop_path": 0.1, "img_size": 32, "clip_norm": 1.0, "warmup": 2.0,
@@ -111,6 +112,7 @@ def test_an_early_stopped_run_resumes_to_the_same_bits(train, registry, tmp_path
         {"swa": 2, "soup": 2},
         {"sam": 0.05},
         {"phases": "head:epochs=1+last-1:epochs=1+all:epochs=2"},
+        {"phases": "all:epochs=2,norm=hold+head:epochs=2"},
         {"aug": "light+mixup", "repeats": 2},
         {"aug": "light+cutmix", "balance": "sampler"},
         {"l1": 1e-4, "clip_agc": 0.05, "optim": "adafactor"},
