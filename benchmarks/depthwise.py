@@ -1,9 +1,11 @@
 """Times the fast gradient of depthwise convolutions against torch's own.
 
     python benchmarks/depthwise.py shapes [--threads N] [--batch B]
+    python benchmarks/depthwise.py inputs [--threads N] [--batch B]
     python benchmarks/depthwise.py steps [--threads N] [--batch B]
 
 ``shapes`` times single layers, weight gradient and (forward and backward of the whole layer).
+``inputs`` times the gradient of the input with stride 1, channels_last and contiguous.
 ``steps`` times whole training steps (AdamW) with BatchNorm in training and in evaluation mode.
 Both ways alternate in one process; printed are medians and, for steps, the quartiles. The time is
 that of all the process's threads on the CPU, so that other work on the machine matters little;
@@ -17,6 +19,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import timm
@@ -26,7 +29,7 @@ from torch.nn import functional
 
 from zoo.engine.allocator import freed_memory_kept
 from zoo.network.fast.depthwise import accelerate_depthwise, restore_depthwise
-from zoo.network.fast.depthwise_gradient import depthwise_conv2d, weight_gradient
+from zoo.network.fast.depthwise_gradient import depthwise_conv2d, input_gradient, weight_gradient
 from zoo.network.fast.depthwise_shapes import wins
 
 # (channels, filter, stride, map), most of them layers of MobileNetV3 and EfficientNet-Lite0.
@@ -132,6 +135,38 @@ def time_shape(
     )
 
 
+def time_inputs(*, batch: int, clock: Callable[[], float]) -> None:
+    """Prints how long torch's gradient of the input takes and how long the forward convolution."""
+    print("channels filter map    layout          torch    zoo     ratio")
+    ratios = []
+    for channels, taps, stride, size in SHAPES:
+        if stride != 1:
+            continue
+        for layout in (torch.channels_last, torch.contiguous_format):
+            x = torch.randn(batch, channels, size, size).contiguous(memory_format=layout)
+            grad, weight = torch.randn_like(x), torch.randn(channels, 1, taps, taps)
+            pads = (taps // 2,) * 4
+
+            torchs = partial(
+                torch.ops.aten.convolution_backward, grad, x, weight, None, (1, 1), pads[:2],
+                (1, 1), False, (0, 0), channels, (True, False, False),
+            )  # fmt: skip
+            ours = partial(input_gradient, grad, x, weight, (1, 1), pads)
+            with torch.no_grad():
+                first, second = alternate((torchs, ours), clock=clock, seconds=0.4)
+            middle = statistics.median(first), statistics.median(second)
+            ratios.append(middle[0] / middle[1])
+            print(
+                f"{channels:8} {taps:6} {size:3}    {str(layout)[6:]:18} {middle[0]:7.2f} "
+                f"{middle[1]:7.2f} {ratios[-1]:6.2f}"
+            )
+    quarter, median, three_quarters = statistics.quantiles(ratios)
+    print(
+        f"ratios {min(ratios):.2f} to {max(ratios):.2f}, half of them {quarter:.2f} to "
+        f"{three_quarters:.2f}, median {median:.2f}"
+    )
+
+
 def time_steps(*, batch: int, clock: Callable[[], float]) -> None:
     print(
         "network                pixels  BatchNorm  torch ms (quartiles)    ours (quartiles)  ratio"
@@ -186,7 +221,7 @@ def cpu_name() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("shapes", "steps"))
+    parser.add_argument("what", choices=("shapes", "inputs", "steps"))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch", type=int, default=64)
     arguments = parser.parse_args()
@@ -197,7 +232,7 @@ def main() -> None:
         f"batch {arguments.batch}, Python {platform.python_version()}, torch {torch.__version__}, "
         f"timm {timm.__version__}, {clock.__name__}"
     )
-    measure = time_shapes if arguments.what == "shapes" else time_steps
+    measure = {"shapes": time_shapes, "inputs": time_inputs, "steps": time_steps}[arguments.what]
     with freed_memory_kept():  # as in a run: else fresh memory costs more than what is measured
         measure(batch=arguments.batch, clock=clock)
 
