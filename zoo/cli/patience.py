@@ -2,7 +2,7 @@
 
 torch's threads meet after each operation, and GNU's OpenMP has the one that comes first look for
 the others some 10 ms long, on a core that one of them may be waiting for. Alone on a machine that
-costs nothing. Of two runs at once on two cores each took 50 times as long for a step as one alone;
+does no harm. Of two runs at once on two cores each took 50 times as long for a step as one alone;
 with the numbers below 6 times, and one that begins while another computes 2.8 times
 (mobilenetv3_large at 64 pixels, ``benchmarks/patience.py``, ADR 27).
 """
@@ -20,8 +20,8 @@ __all__ = ["others_compute", "wait_patiently"]
 _SAID_ALREADY = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 
 _LOOKS, _LOOKS_BESIDE_OTHERS = 10_000, 1_000
-"""How often a thread looks before it sleeps. 1,000 cost a run that is alone a tenth, 10,000 nothing
-that could be measured."""
+"""How often a thread looks before it sleeps. Alone, 1,000 cost a tenth, 10,000 little or nothing;
+runs of the same number differ by as much."""
 
 
 def others_compute(status: Path = Path("/proc/loadavg")) -> bool:
