@@ -35,6 +35,7 @@ __all__ = [
     "UnknownName",
     "UsageError",
     "ZooError",
+    "as_zoo_error",
     "printable",
 ]
 
@@ -144,6 +145,22 @@ class CheckFailed(ZooError):
     """A check that the user asked for was made, and it did not hold."""
 
     exit_code = 10
+
+
+def as_zoo_error(error: Exception) -> ZooError:
+    """Returns an error as it is told to the user: itself, used-up memory, or a bug in zoo."""
+    if isinstance(error, ZooError):
+        return error
+    if isinstance(error, MemoryError):
+        return MachineError("the memory is used up", hint="a smaller --batch-size or --ram")
+    import traceback
+
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return ZooError(
+        f"this is a bug in zoo: {type(error).__name__}: {printable(error)}",
+        found=f"{where.filename}:{where.lineno}",
+        hint="the same command with --debug, and report what it prints",
+    )
 
 
 def printable(text: object) -> str:

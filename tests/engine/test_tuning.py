@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import tomllib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 import zoo
+from zoo.config.run_config import option_of
 from zoo.data.cache import cache_folder
 from zoo.data.threads import num_cores
 from zoo.engine.allocator import freed_memory_kept
@@ -85,7 +87,10 @@ def test_thread_counts_are_some_of_the_cores_and_all_of_them(cores):
 
 @given(st.dictionaries(
     st.sampled_from(Settings.__slots__),
-    st.one_of(st.none(), st.booleans(), st.integers(-5, 5000), st.text(), st.floats()),
+    st.one_of(
+        st.none(), st.booleans(), st.integers(-5, 5000), st.text(), st.floats(),
+        st.sampled_from(("default", "reduce-overhead")), st.just([]),
+    ),
 ))  # fmt: skip
 def test_settings_from_a_file_are_all_there_and_sound_or_none(table):
     found = Settings.from_mapping(table)
@@ -93,6 +98,8 @@ def test_settings_from_a_file_are_all_there_and_sound_or_none(table):
         assert 1 <= found.threads <= 4096
         assert found.workers >= 0
         assert all(type(table[k]) is bool for k in ("channels_last", "compile"))
+        assert found.compile_mode in option_of("compile_mode").choices
+        assert found.compile or found.compile_mode == "default"
 
 
 def test_a_tuned_run_is_to_the_bit_the_run_that_was_given_its_settings(train, speeds):
@@ -179,6 +186,83 @@ def test_a_damaged_memory_counts_as_none(damage):
     assert remembered.recall(work) is None
     remembered.remember(work, finding, what="x")
     assert remembered.recall(work) == finding
+
+
+def test_what_a_version_without_modes_of_compile_remembered_is_found(shapes_folder, registry):
+    job = zoo.prepare(
+        data=str(shapes_folder), model="lenet", weights="none", img_size=16, epochs=1,
+        compile=True, registry=registry,
+    )  # fmt: skip
+    before = replace(DEFAULT, compile=True)
+    device = Device.open(job.config)
+    work = remembered.work_of(job, job.phases[-1], device=device, before=before, decodes=False)
+    assert work["before"] == {
+        "threads": 1, "workers": 2, "channels_last": True, "fast_convolutions": True,
+        "compile": True,
+    }  # fmt: skip
+    assert "graphs" not in work
+    finding = remembered.Finding(
+        settings=DEFAULT, before=before, images_per_second=2.0, before_per_second=1.0
+    )
+    remembered.remember(work, finding, what="x")
+    (file,) = (cache_folder() / "tuning").glob("*/about.json")
+    table = json.loads(file.read_text())
+    for key in ("settings", "before"):
+        assert table[key].pop("compile_mode") == "default"
+    file.write_text(json.dumps(table))
+    assert remembered.recall(work) == finding
+    graphs = replace(before, compile_mode="reduce-overhead")
+    other = remembered.work_of(job, job.phases[-1], device=device, before=graphs, decodes=False)
+    assert remembered.recall(other) is None
+    remembered.remember(other, replace(finding, settings=graphs, before=graphs), what="x")
+    assert remembered.recall(other).settings == graphs
+
+
+class Cuda(Device):
+    """A device that says it is a GPU."""
+
+    torch_device = torch.device("cuda", 0)
+
+
+@pytest.mark.parametrize("fast", ["reduce-overhead", "default", None])
+def test_on_cuda_a_compiled_run_is_tried_with_graphs_too(
+    shapes_folder, registry, monkeypatch, fast
+):
+    job = zoo.prepare(
+        data=str(shapes_folder), model="lenet", weights="none", img_size=16, batch_size=8,
+        epochs=1, compile=True, tune=True, registry=registry,
+    )  # fmt: skip
+    tried = []
+
+    def measured(trials, settings):
+        tried.append(settings)
+        return 0.5 if (settings.compile_mode if settings.compile else None) == fast else 1.0
+
+    monkeypatch.setattr(trial.Trials, "step_seconds", measured)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a GPU")
+    device = Cuda(Device.open(job.config).accelerator)
+    chosen = tune.tuned(job, device=device).config
+    modes = {(s.compile, s.compile_mode) for s in tried}
+    assert modes == {(False, "default"), (True, "default"), (True, "reduce-overhead")}
+    assert {s.threads for s in tried} == {torch.get_num_threads()}
+    assert (chosen.compile, chosen.compile_mode) == (fast is not None, fast or "default")
+    num_tried = len(tried)
+    assert tune.tuned(job, device=device).config == chosen
+    assert len(tried) == num_tried
+
+
+def test_on_a_cpu_there_are_no_graphs_to_try(shapes_folder, registry, monkeypatch):
+    job = zoo.prepare(
+        data=str(shapes_folder), model="lenet", weights="none", img_size=16, batch_size=8,
+        epochs=1, threads=1, compile=True, tune=True, registry=registry,
+    )  # fmt: skip
+    tried = []
+    monkeypatch.setattr(
+        trial.Trials, "step_seconds", lambda trials, settings: tried.append(settings) or 1.0
+    )
+    chosen = tune.tuned(job, device=Device.open(job.config)).config
+    assert {(s.compile, s.compile_mode) for s in tried} == {(False, "default"), (True, "default")}
+    assert (chosen.compile, chosen.compile_mode) == (True, "default")
 
 
 def test_on_a_busy_machine_nothing_is_remembered(train, speeds, monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.api.settings import settings_of
 from zoo.api.training import run_settings
+from zoo.errors import UsageError
 from zoo.registry import Registry
 
 if TYPE_CHECKING:
@@ -41,8 +44,10 @@ def kfold(
     *,
     folds: int = 5,
     seeds: Sequence[int] = (),
+    jobs: int = 1,
     registry: Registry | None = None,
     observer: Observer | None = None,
+    listener: str = "",
     started: Callable[[int, int, Trial], None] = lambda number, total, trial: None,
     ended: Callable[[Outcome], None] = lambda outcome: None,
     **options: Any,
@@ -55,10 +60,13 @@ def kfold(
         config: A configuration, or a mapping of its keys.
         folds: How many parts.
         seeds: Repeat it with each of these seeds, which also divide the images anew.
-        registry: The components to choose from; by default all that are installed.
-        observer: Listens to each run.
+        jobs: How many runs at once: one in this process, each other in one of its own. They begin
+            when the first run has its frozen features, and share out threads and ``ram``.
+        registry: The components to choose from, for one job; by default all that are installed.
+        observer: Listens to each run of this process.
+        listener: ``module:class`` of an observer that other processes make for each of their runs.
         started: Told (number from 1, of how many, trial) before each run.
-        ended: Told the outcome after each run.
+        ended: Told the outcome after each run, with several jobs in any thread, one at a time.
         **options: Keys of :class:`zoo.RunConfig` that override ``config``.
 
     Raises:
@@ -69,8 +77,8 @@ def kfold(
     settings = settings_of(config, options, registry)
     trials = fold_trials(settings, folds=folds, seeds=seeds)
     return _experiment(
-        settings, trials, "kfold", registry=registry, observer=observer, started=started,
-        ended=ended,
+        settings, trials, "kfold", jobs=jobs, registry=registry, observer=observer,
+        listener=listener, started=started, ended=ended,
     )  # fmt: skip
 
 
@@ -79,8 +87,10 @@ def sweep(
     *,
     grid: Mapping[str, Sequence[object]],
     sample: int | None = None,
+    jobs: int = 1,
     registry: Registry | None = None,
     observer: Observer | None = None,
+    listener: str = "",
     started: Callable[[int, int, Trial], None] = lambda number, total, trial: None,
     ended: Callable[[Outcome], None] = lambda outcome: None,
     **options: Any,
@@ -91,10 +101,13 @@ def sweep(
         config: What all runs have in common, or a mapping of its keys.
         grid: Values by option; ``seed`` may be one of them.
         sample: Only so many of the combinations, drawn as of the seed.
-        registry: The components to choose from; by default all that are installed.
-        observer: Listens to each run.
+        jobs: How many runs at once: one in this process, each other in one of its own. They begin
+            when the first run has its frozen features, and share out threads and ``ram``.
+        registry: The components to choose from, for one job; by default all that are installed.
+        observer: Listens to each run of this process.
+        listener: ``module:class`` of an observer that other processes make for each of their runs.
         started: Told (number from 1, of how many, trial) before each run.
-        ended: Told the outcome after each run.
+        ended: Told the outcome after each run, with several jobs in any thread, one at a time.
         **options: Keys of :class:`zoo.RunConfig` that override ``config``.
 
     Raises:
@@ -105,8 +118,8 @@ def sweep(
     settings = settings_of(config, options, registry)
     trials = grid_trials(settings, grid, sample=sample)
     return _experiment(
-        settings, trials, "sweep", registry=registry, observer=observer, started=started,
-        ended=ended,
+        settings, trials, "sweep", jobs=jobs, registry=registry, observer=observer,
+        listener=listener, started=started, ended=ended,
     )  # fmt: skip
 
 
@@ -115,34 +128,38 @@ def _experiment(
     trials: Sequence[Trial],
     stem: str,
     *,
+    jobs: int,
     registry: Registry | None,
     observer: Observer | None,
+    listener: str,
     started: Callable[[int, int, Trial], None],
     ended: Callable[[Outcome], None],
 ) -> Experiment:
     """Checks the names of all trials, trains them and writes what came of them."""
-    from zoo.engine.assembly.choices import choose
-    from zoo.engine.assembly.reading import ReadOnce
-    from zoo.errors import UsageError
-    from zoo.experiments.running import experiment_folder, run_trials, write_outcomes
+    from zoo.data.threads import num_cores
+    from zoo.engine.events import Observer, Observers
+    from zoo.experiments.processes import Process, processes
+    from zoo.experiments.running import Begun, experiment_folder, run_trials, write_outcomes
     from zoo.experiments.tables import ranked, summarised
+    from zoo.experiments.trials import heads_alone, side_by_side
 
+    jobs = _possible(jobs, num_trials=len(trials), registry=registry)
     known = registry or Registry.installed()
-    problems: dict[str, UsageError] = {}
-    for trial in trials:
-        try:
-            choose(trial.config, known)
-        except UsageError as error:
-            problems[str(error)] = error
-    if problems:
-        raise UsageError.together(list(problems.values()))
-    folder = experiment_folder(Path(config.runs), name=config.name, stem=stem)
-    read = ReadOnce()
+    first, begun = trials[0].config.as_mapping(), threading.Event()
+    # A run of a head is short, and its end has features of test images that others can find.
+    listening = [observer or Observer(), *([] if heads_alone(trials) else [Begun(begun)])]
 
-    def train(settings: RunConfig) -> RunResult:
-        return run_settings(settings, registry=known, observer=observer, read=read)
+    def further(number: int) -> Process:
+        return Process("zoo.api.process", {"number": number, "first": first, "listener": listener})
 
-    outcomes = run_trials(trials, folder, train=train, started=started, ended=ended)
+    with processes(jobs - 1, further) as others:
+        _check_names(trials, known)  # with torch, which the others import at the same time
+        folder = experiment_folder(Path(config.runs), name=config.name, stem=stem)
+        outcomes = run_trials(
+            side_by_side(trials, jobs=jobs, num_cores=num_cores()) if others else trials, folder,
+            train=_trainer(known, Observers(listening)), others=others, begun=begun,
+            started=started, ended=ended,
+        )  # fmt: skip
     ended_well = [outcome.result for outcome in outcomes if outcome.result is not None]
     upwards = all(result.greater_is_better for result in ended_well)
     write_outcomes(
@@ -152,3 +169,48 @@ def _experiment(
     return Experiment(
         path=folder, outcomes=outcomes, lines=ranked(outcomes, greater_is_better=upwards)
     )
+
+
+def _trainer(registry: Registry, observer: Observer) -> Callable[[RunConfig], RunResult]:
+    """Returns what trains runs in this process, on data that is read once."""
+    from zoo.engine.assembly.reading import ReadOnce
+
+    read = ReadOnce()
+    return lambda config: run_settings(config, registry=registry, observer=observer, read=read)
+
+
+def _check_names(trials: Sequence[Trial], registry: Registry) -> None:
+    """Raises the problems with the components of all trials together."""
+    from zoo.engine.assembly.choices import choose
+
+    problems: dict[str, UsageError] = {}
+    for trial in trials:
+        try:
+            choose(trial.config, registry)
+        except UsageError as error:
+            problems[str(error)] = error
+    if problems:
+        raise UsageError.together(list(problems.values()))
+
+
+def _possible(jobs: int, *, num_trials: int, registry: Registry | None) -> int:
+    """Returns how many jobs there is work for.
+
+    Raises:
+        UsageError: There can be none, each run is several processes already, or other processes
+            would not know the components.
+    """
+    if jobs < 1:
+        raise UsageError(f"--jobs {jobs} is not 1 or more")
+    if jobs > 1 and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError(
+            "--jobs is for runs of one process each",
+            found=f"a launcher that started {os.environ['WORLD_SIZE']} processes",
+            hint="--jobs without a launcher",
+        )
+    if jobs > 1 and registry is not None:
+        raise UsageError(
+            "several jobs take the components that are installed",
+            found="a registry of your own", hint="jobs=1",
+        )  # fmt: skip
+    return min(jobs, num_trials)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -46,8 +46,8 @@ def parse_axis(text: str) -> tuple[str, tuple[Value, ...]]:
 
 
 def _kfold(
-    config_file: str | None, settings: tuple[str, ...], folds: int, seeds: str, as_json: bool,
-    **flags: Value,
+    config_file: str | None, settings: tuple[str, ...], folds: int, seeds: str, jobs: int,
+    as_json: bool, **flags: Value,
 ) -> None:  # fmt: skip
     """Train once for each part of the training and validation images (cross-validation).
 
@@ -58,17 +58,14 @@ def _kfold(
 
     table = table_of(config_file, settings, flags)
     numbers = _numbers(seeds)
-    with _Display(as_json) as display:
-        found = kfold(
-            table, folds=folds, seeds=numbers, observer=display.observer, started=display.started,
-            ended=display.ended,
-        )  # fmt: skip
+    with _Display(as_json, jobs=jobs) as display:
+        found = kfold(table, folds=folds, seeds=numbers, jobs=jobs, **display.hears)
     _show(found, as_json=as_json)
 
 
 def _sweep(
     config_file: str | None, settings: tuple[str, ...], axes: tuple[str, ...], seeds: str,
-    sample: int | None, as_json: bool, **flags: Value,
+    sample: int | None, jobs: int, as_json: bool, **flags: Value,
 ) -> None:  # fmt: skip
     """Train once for each combination of values, and rank them by the monitored metric.
 
@@ -88,11 +85,8 @@ def _sweep(
         grid["seed"] = numbers
     if not grid:
         raise UsageError("there is nothing to try", hint="--grid lr=1e-3,1e-2 or --seeds 0,1,2")
-    with _Display(as_json) as display:
-        found = sweep(
-            table, grid=grid, sample=sample, observer=display.observer, started=display.started,
-            ended=display.ended,
-        )  # fmt: skip
+    with _Display(as_json, jobs=jobs) as display:
+        found = sweep(table, grid=grid, sample=sample, jobs=jobs, **display.hears)
     _show(found, as_json=as_json)
 
 
@@ -106,15 +100,26 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 class _Display:
-    """A line for each run, and the bar of the one that trains."""
+    """A line for each run that has ended, and the bar: of the run that trains, or of all runs.
 
-    def __init__(self, silent: bool) -> None:
+    With several jobs it is told in any thread, so the runs of this one do not move the bar.
+    """
+
+    def __init__(self, silent: bool, *, jobs: int) -> None:
         from zoo.cli.progress import LogFile, RunDisplay
 
         self._bar = None if silent else RunDisplay()
-        self.observer: Observer = Observers(
-            [LogFile(), *([] if self._bar is None else [_Moving(self._bar)])]
-        )
+        self._of_all, self._num_ended, self._total = jobs > 1, 0, 0
+        bars = [] if self._bar is None or self._of_all else [_Moving(self._bar)]
+        self._observer = Observers([LogFile(), *bars])
+
+    @property
+    def hears(self) -> dict[str, Any]:
+        """What an experiment is given so that all is shown, and logged in each run's folder."""
+        return {
+            "observer": self._observer, "listener": "zoo.cli.progress:LogFile",
+            "started": self._started, "ended": self._ended,
+        }  # fmt: skip
 
     def __enter__(self) -> _Display:
         return self
@@ -123,24 +128,32 @@ class _Display:
         if self._bar is not None:
             self._bar.close()
 
-    def started(self, number: int, total: int, trial: Trial) -> None:
-        self._number = f"{number:>{len(str(total))}}/{total}"
+    def _started(self, number: int, total: int, trial: Trial) -> None:
+        self._total = total
+        self._move()
 
-    def ended(self, outcome: Outcome) -> None:
+    def _move(self) -> None:
+        if self._bar is not None and self._of_all:
+            self._bar.preparing("runs that have ended", self._num_ended, self._total)
+
+    def _ended(self, outcome: Outcome) -> None:
         from zoo.cli.console import echo
 
+        self._num_ended += 1
         if self._bar is None:
             return
         self._bar.close()
+        count = f"{self._num_ended:>{len(str(self._total))}}/{self._total}"
         result = outcome.result
         if result is None:
-            echo(f"{self._number}  failed: {printable(outcome.failure)}  {outcome.trial.title}")
-            return
-        test = "" if result.test_accuracy is None else f"  test {result.test_accuracy:.1%}"
-        echo(
-            f"{self._number}  {result.monitor} {result.best_score:.4f}{test}  "
-            f"{result.seconds:.0f} s  {printable(outcome.trial.title)}"
-        )
+            echo(f"{count}  failed: {printable(outcome.failure)}  {outcome.trial.title}")
+        else:
+            test = "" if result.test_accuracy is None else f"  test {result.test_accuracy:.1%}"
+            echo(
+                f"{count}  {result.monitor} {result.best_score:.4f}{test}  "
+                f"{result.seconds:.0f} s  {printable(outcome.trial.title)}"
+            )
+        self._move()
 
 
 class _Moving(Observer):
@@ -202,10 +215,12 @@ def _flags(*own: click.Option) -> list[click.Parameter]:
     hidden = {"fold"}
     return [
         *own,
+        click.Option(["--jobs"], type=click.IntRange(min=1), default=1,
+                     help="Runs at once, each in a process of its own.  [1]"),
         click.Option(["--seeds"], default="", metavar="LIST", help="Repeat with each: 0,1,2."),
         click.Option(["--json", "as_json"], is_flag=True, help="Print the result as JSON."),
         *(flag for flag in run_flags() if flag.name not in hidden),
-    ]
+    ]  # fmt: skip
 
 
 kfold = Grouped(

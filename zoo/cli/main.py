@@ -13,7 +13,7 @@ from zoo.cli.patience import wait_patiently
 from zoo.cli.plugin_commands import PluginCommands
 from zoo.cli.plugin_paths import TAKES, notes_in_one_line, plugins_named
 from zoo.cli.signals import Stopped, signals_stop
-from zoo.errors import ZooError, printable
+from zoo.errors import as_zoo_error
 from zoo.garbage import collected_rarely
 
 __all__ = ["COMMANDS", "cli", "main"]
@@ -105,20 +105,9 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def _report(error: Exception) -> int:
     """Prints an error in a few lines and returns its exit code."""
-    if isinstance(error, ZooError):
-        click.echo(f"zoo: {error}", err=True)
-        return error.exit_code
-    if isinstance(error, MemoryError):
-        click.echo("zoo: the memory is used up\n  try:   a smaller --batch-size or --ram", err=True)
-        return 6
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    click.echo(
-        f"zoo: this is a bug in zoo: {type(error).__name__}: {printable(error)}\n"
-        f"  found: {where.filename}:{where.lineno}\n"
-        f"  try:   the same command with --debug, and report what it prints",
-        err=True,
-    )
-    return 1
+    told = as_zoo_error(error)
+    click.echo(f"zoo: {told}", err=True)
+    return told.exit_code
 
 
 if __name__ == "__main__":

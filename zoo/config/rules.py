@@ -1,4 +1,4 @@
-"""What must hold for the value of one option and is more than a range."""
+"""What must hold for the values of options and is more than a range."""
 
 from __future__ import annotations
 
@@ -35,6 +35,13 @@ def broken_rules(values: Mapping[str, Value]) -> list[ZooError]:
         problems.append(UsageError(
             f"name is {printable(name)!r}, and must be one plain folder name",
             hint="--name trial-1 --runs FOLDER",
+        ))  # fmt: skip
+    mode = values.get("compile_mode", "default")
+    # A table that says nothing of compile is a part: what it is laid over or under may ask for it.
+    if mode != "default" and values.get("compile") is False:
+        problems.append(UsageError(
+            f"--compile-mode {mode} has no effect without --compile",
+            hint=f"--compile --compile-mode {mode}, or --compile-mode default",
         ))  # fmt: skip
     fold = values.get("fold")
     if isinstance(fold, str):

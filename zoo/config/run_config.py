@@ -259,6 +259,10 @@ class RunConfig:
         False, "refuse operations that do not repeat to the bit (matters on GPUs)", GROUPS[5]
     )
     compile: bool = _option(False, "compile the network with torch.compile", GROUPS[5])
+    compile_mode: str = _option(
+        "default", "how --compile does it; reduce-overhead replays steps as CUDA graphs", GROUPS[5],
+        choices=("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"),
+    )  # fmt: skip
     channels_last: bool = _option(
         True, "memory format of images; faster for convolutions", GROUPS[5]
     )

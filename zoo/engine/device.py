@@ -19,7 +19,7 @@ from zoo.errors import UsageError, printable
 if TYPE_CHECKING:
     from zoo.config import RunConfig
 
-__all__ = ["Device", "torch_settings"]
+__all__ = ["Device", "own_device", "torch_settings"]
 
 _T = TypeVar("_T")
 
@@ -155,6 +155,17 @@ class Device:
     def sum(self, tensor: Tensor) -> Tensor:
         """Returns the sum over all processes."""
         return self.accelerator.reduce(tensor, reduction="sum") if self.world > 1 else tensor
+
+
+def own_device(name: str, *, number: int) -> str:
+    """Returns the device of one of several processes that train side by side: the GPUs in turn.
+
+    Args:
+        name: As the configuration has it.
+        number: Of the process, from 0.
+    """
+    num_gpus = torch.cuda.device_count()
+    return f"cuda:{number % num_gpus}" if name in ("auto", "cuda") and num_gpus > 1 else name
 
 
 @contextmanager

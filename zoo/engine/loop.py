@@ -21,6 +21,7 @@ from zoo.engine.feeds import Batch, in_order
 from zoo.engine.meters import Meter
 from zoo.engine.scores import Collector, Measure, Scores
 from zoo.engine.step.distillation import distillation_loss, multi_label_distillation_loss
+from zoo.engine.step.graphs import begin_pass, is_compiled, keep_gradients
 from zoo.engine.step.memory import (
     is_out_of_memory,
     next_accumulation,
@@ -159,15 +160,18 @@ def _gradient(
     if len(batches) * device.world > 1:
         told = training.feed.answers(draws, epoch=epoch if training.augment else None)
         total = training.mass(*told)
-    answers = []
+    answers, compiled = [], is_compiled(training.module)
     for number, batch in enumerate(batches):
         device.seed(key(Stream.STEP, config.seed, epoch, step, number, device.rank))
         last = number == len(batches) - 1
         with nullcontext() if last else device.unsynchronised(training.module):
+            if compiled:
+                begin_pass()
             with device.autocast():
                 logits_BK = training.module(batch.inputs)
             loss = training.loss(logits_BK, batch.target, batch.weights_B)
-            answers.append((loss.detach(), logits_BK.detach()))
+            kept_BK = logits_BK.detach()  # the next part's pass may write to it
+            answers.append((loss.detach(), kept_BK.clone() if compiled else kept_BK))
             if batch.teacher_BK is not None:
                 imitate = (
                     multi_label_distillation_loss if training.multi_label else distillation_loss
@@ -182,6 +186,8 @@ def _gradient(
                 share = training.mass(batch.target, batch.weights_B) / total * device.world
                 loss = loss * share
             update.backward(loss)
+            if compiled and not last:
+                keep_gradients(training.module.parameters())
     update.penalise()
     return answers
 
@@ -233,7 +239,12 @@ def evaluate(
     meter = Meter(device.torch_device, multi_label=multi_label)
     kept = Collector(measures, num_samples=len(feed), multi_label=multi_label)
     plan = in_order(len(feed), batch_size, rank=device.rank, world=device.world)
+    compiled = is_compiled(module)
+    if compiled:  # observers look at the last gradient after the epoch's validation
+        keep_gradients(module.parameters())
     for part, batch in zip(plan, feed.batches(plan, epoch=None), strict=True):
+        if compiled:
+            begin_pass()
         with device.autocast():
             logits_BK = module(batch.inputs)
         meter.add(loss(logits_BK, batch.target), logits_BK, batch.target)

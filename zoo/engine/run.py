@@ -121,7 +121,7 @@ class _Run:
         self.started = self.last_save = time.monotonic()
         accelerate(job.model, enabled=job.config.fast_convolutions)
         if job.config.compile:
-            job.model.compile()
+            job.model.compile(mode=job.config.compile_mode)
 
     def to_the_end(self) -> RunResult:
         """Runs what is left of the phases, then tests the best weights."""

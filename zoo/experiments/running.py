@@ -1,22 +1,29 @@
-"""Trials one after the other: each a run, each kept, none twice."""
+"""Trials, one after the other or side by side: each a run, each kept, none twice."""
 
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from zoo.disk import atomic_file, machine_errors, make_folder
+from zoo.engine.events import Observer
 from zoo.errors import NonFiniteError, UsageError, printable
 
 if TYPE_CHECKING:
     from zoo.config import RunConfig
+    from zoo.engine.assembly.phases import Phase
     from zoo.engine.events import RunResult
+    from zoo.experiments.processes import Process
     from zoo.experiments.trials import Trial
 
-__all__ = ["Outcome", "experiment_folder", "run_trials", "write_outcomes"]
+__all__ = ["Begun", "Outcome", "Train", "experiment_folder", "run_trials", "write_outcomes"]
+
+Train: TypeAlias = "Callable[[RunConfig], RunResult]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +54,21 @@ class Outcome:
             "name": self.trial.name, "setting": dict(self.trial.setting), **numbers,
             **({"failure": self.failure} if self.failure else {}),
         }  # fmt: skip
+
+
+class Begun(Observer):
+    """Sets an event when a phase starts: other processes find its frozen features then.
+
+    Args:
+        event: That they wait for.
+    """
+
+    def __init__(self, event: threading.Event) -> None:
+        self._event = event
+
+    def phase_started(self, phase: Phase, *, trainable: int, total: int, cached: bool) -> None:
+        """Sets the event."""
+        self._event.set()
 
 
 def experiment_folder(runs: Path, *, name: str | None, stem: str) -> Path:
@@ -80,7 +102,9 @@ def run_trials(
     trials: Sequence[Trial],
     folder: Path,
     *,
-    train: Callable[[RunConfig], RunResult],
+    train: Train,
+    others: Sequence[Process] = (),
+    begun: threading.Event,
     started: Callable[[int, int, Trial], None] = lambda number, total, trial: None,
     ended: Callable[[Outcome], None] = lambda outcome: None,
 ) -> list[Outcome]:
@@ -93,21 +117,90 @@ def run_trials(
     Args:
         trials: What to train.
         folder: Of the experiment.
-        train: Trains one configuration, ``resume="auto"`` understood.
+        train: Trains one configuration here, ``resume="auto"`` understood.
+        others: Processes that take trials too.
+        begun: They wait for it. Set at the end of the first trial, if nobody sets it before.
         started: Told (number from 1, of how many, trial) before each.
-        ended: Told the outcome after each.
+        ended: Told the outcome after each. Neither is called twice at once.
     """
-    outcomes = []
-    for number, trial in enumerate(trials, 1):
-        started(number, len(trials), trial)
-        config = trial.config.changed(runs=str(folder), name=trial.name, resume="auto")
+    left = _Left(trials, folder, started=started, ended=ended)
+
+    def elsewhere(process: Process) -> None:
+        begun.wait()
+        with suppress(BaseException):  # kept in left.failure
+            left.train_with(process.train)
+
+    threads = [
+        threading.Thread(target=elsewhere, args=(process,), name="zoo-trials") for process in others
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        left.train_with(train, after_each=begun.set)
+        for thread in threads:
+            while thread.is_alive():  # a wait without end hears no Ctrl-C on Windows
+                thread.join(1.0)
+    except BaseException:
+        for process in others:
+            process.ask_to_end()
+        raise
+    finally:
+        left.stop()
+        begun.set()
+        for thread in threads:
+            thread.join()
+    if left.failure is not None:
+        raise left.failure
+    return [outcome for _, outcome in sorted(left.outcomes.items())]
+
+
+class _Left:
+    """The trials that nobody has taken yet, and how the others ended."""
+
+    def __init__(
+        self, trials: Sequence[Trial], folder: Path, *,
+        started: Callable[[int, int, Trial], None], ended: Callable[[Outcome], None],
+    ) -> None:  # fmt: skip
+        self._trials, self._folder, self._next = trials, folder, 0
+        self._started, self._ended = started, ended
+        self._lock = threading.Lock()
+        self.outcomes: dict[int, Outcome] = {}
+        self.failure: BaseException | None = None
+
+    def train_with(self, train: Train, *, after_each: Callable[[], None] = lambda: None) -> None:
+        """Takes trials and trains them until none is left, or one ends the experiment."""
+        while (number := self._take()) is not None:
+            try:
+                outcome = self._outcome(self._trials[number], train)
+                with self._lock:
+                    self.outcomes[number] = outcome
+                    self._ended(outcome)
+            except BaseException as error:
+                with self._lock:
+                    self.failure = self.failure or error
+                raise
+            after_each()
+
+    def stop(self) -> None:
+        """Gives no more trials away."""
+        with self._lock:
+            self._next = len(self._trials)
+
+    def _take(self) -> int | None:
+        with self._lock:
+            number, total = self._next, len(self._trials)
+            if number == total or self.failure is not None:
+                return None
+            self._next += 1
+            self._started(number + 1, total, self._trials[number])
+            return number
+
+    def _outcome(self, trial: Trial, train: Train) -> Outcome:
+        config = trial.config.changed(runs=str(self._folder), name=trial.name, resume="auto")
         try:
-            outcome = Outcome(trial=trial, result=train(config))
+            return Outcome(trial=trial, result=train(config))
         except (NonFiniteError, UsageError) as error:
-            outcome = Outcome(trial=trial, failure=error.what)
-        outcomes.append(outcome)
-        ended(outcome)
-    return outcomes
+            return Outcome(trial=trial, failure=error.what)
 
 
 def write_outcomes(path: Path, summary: Mapping[str, object]) -> None:

@@ -12,12 +12,12 @@ import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from zoo.config import RunConfig
 from zoo.errors import UsageError, ZooError, printable
 
-__all__ = ["Trial", "fold_trials", "grid_trials"]
+__all__ = ["Trial", "fold_trials", "grid_trials", "heads_alone", "side_by_side"]
 
 _MOST = 10_000
 """Trials of one experiment. A grid that is larger was not meant."""
@@ -101,6 +101,38 @@ def grid_trials(
     else:
         combinations = list(itertools.product(*axes.values()))
     return _trials(config, [dict(zip(keys, values, strict=True)) for values in combinations])
+
+
+def side_by_side(trials: Sequence[Trial], *, jobs: int, num_cores: int) -> list[Trial]:
+    """Returns the trials as they are trained several at once: each with its share of the machine.
+
+    Compute threads are shared out unless the user gave a number, or all trials train a head on
+    kept features: that takes one thread, and features are kept for those of the same threads. Names
+    stay, so an experiment goes on with another number of jobs.
+
+    Args:
+        trials: As they are trained one after the other.
+        jobs: How many at once.
+        num_cores: Of the machine.
+    """
+    alone = heads_alone(trials)
+    shared = []
+    for trial in trials:
+        config = trial.config.changed(ram=trial.config.ram // jobs)
+        if config.threads is None and not alone:
+            config = config.changed(threads=max(1, num_cores // jobs))
+        shared.append(replace(trial, config=config))
+    return shared
+
+
+def heads_alone(trials: Sequence[Trial]) -> bool:
+    """Whether all trials compute an image's features once and train a head on them."""
+
+    def is_one(config: RunConfig) -> bool:
+        kept = config.cache and not config.freeze_aug and config.frozen_norm != "train"
+        return kept and config.epochs == 0 and config.phases is None
+
+    return all(is_one(trial.config) for trial in trials)
 
 
 def _trials(config: RunConfig, settings: Sequence[Mapping[str, object]]) -> list[Trial]:

@@ -24,7 +24,7 @@ from zoo.registry.index import decoded, encoded
 from zoo.registry.reading import read_plugin
 from zoo.registry.records import PluginRecord
 
-__all__ = ["child_main", "read_apart"]
+__all__ = ["child_main", "ending", "read_apart"]
 
 LONGEST_SECONDS = 120.0
 """How long a plugin may take to declare its components: torch from a cold disk takes 20."""
@@ -69,14 +69,14 @@ def _tables(records: Sequence[PluginRecord], *, seconds: float) -> list[dict[str
             [sys.executable, "-P", "-c", _CODE], input=json.dumps(request).encode(),
             stdout=subprocess.PIPE, timeout=seconds * len(records) + 60, check=False,
         )  # fmt: skip
-        output, ending = done.stdout, _ending(done.returncode)
+        output, how = done.stdout, ending(done.returncode)
     except subprocess.TimeoutExpired as error:
-        output, ending = error.stdout or b"", "it does not end"
+        output, how = error.stdout or b"", "it does not end"
     except OSError:  # there are no processes here: read where we are
         return [_read_here(namespace, module) for namespace, module in names]
     lines = output.splitlines()[: len(names)]
     if len(lines) < len(names):
-        lines.append(_line(_broken(f"ended the process that read it: {ending}")))
+        lines.append(_line(_broken(f"ended the process that read it: {how}")))
     return [json.loads(line) for line in lines]
 
 
@@ -140,7 +140,7 @@ def _read_in_fork(namespace: str, module: str, *, apart: int, seconds: float) ->
         os.kill(fork, signal.SIGKILL)
     _, status = os.waitpid(fork, 0)
     if not line:
-        stopped = stopped or f"ended the process: {_ending(os.waitstatus_to_exitcode(status))}"
+        stopped = stopped or f"ended the process: {ending(os.waitstatus_to_exitcode(status))}"
         return _line(_broken(f"{stopped}, when it was asked for its components"))
     return line
 
@@ -170,7 +170,7 @@ def _broken(cause: str) -> dict[str, Any]:
     return {**encoded(record), "cause": cause}
 
 
-def _ending(code: int) -> str:
+def ending(code: int) -> str:
     """Returns how a process ended in words."""
     if code >= 0:
         return f"exit code {code}"

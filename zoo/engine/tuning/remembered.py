@@ -65,7 +65,10 @@ def work_of(
     """Returns all that decides which settings are the fastest, as plain data."""
     config, choices = job.config, job.choices
     here = device.torch_device
-    return {
+    plain = asdict(before)
+    if before.compile_mode == "default":  # what was found before there were others stays found
+        del plain["compile_mode"]
+    work = {
         "format": _FORMAT,
         "machine": [
             processor(), num_cores(), torch.backends.cpu.get_cpu_capability(), torch.__version__,
@@ -82,8 +85,11 @@ def work_of(
         "decodes": decodes,
         "threads": config.threads,
         "workers": config.workers,
-        "before": asdict(before),
+        "before": plain,
     }  # fmt: skip
+    if here.type == "cuda" and config.compile:  # earlier trials knew of no CUDA graphs
+        work["graphs"] = True
+    return work
 
 
 def processor() -> str:

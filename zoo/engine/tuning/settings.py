@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
+from zoo.config.run_config import option_of
+from zoo.engine.step.graphs import GRAPH_MODES
+
 __all__ = ["Settings", "fastest", "thread_counts"]
 
 GAIN = 0.05
@@ -25,6 +28,7 @@ class Settings:
         channels_last: Whether the channels of a pixel lie side by side in memory.
         fast_convolutions: Whether zoo's own code computes some convolutions.
         compile: Whether torch.compile compiles the network.
+        compile_mode: How; ``default`` where it does not.
     """
 
     threads: int
@@ -32,6 +36,12 @@ class Settings:
     channels_last: bool
     fast_convolutions: bool
     compile: bool
+    compile_mode: str = "default"
+
+    @property
+    def has_graphs(self) -> bool:
+        """Whether a GPU replays the steps as CUDA graphs."""
+        return self.compile and self.compile_mode in GRAPH_MODES
 
     def described(self, before: Settings) -> str:
         """Returns what is other than ``before``; all that can be, when nothing is."""
@@ -41,8 +51,14 @@ class Settings:
 
     @classmethod
     def from_mapping(cls, values: object) -> Settings | None:
-        """Returns what a table says, None when it is not one of exactly these settings."""
-        if not isinstance(values, dict) or set(values) != set(cls.__slots__):
+        """Returns what a table says, None when it is not one of exactly these settings.
+
+        Tables of earlier versions have no mode of torch.compile: it was the default.
+        """
+        if not isinstance(values, dict):
+            return None
+        values = {"compile_mode": "default", **values}
+        if set(values) != set(cls.__slots__):
             return None
         counts = [values["threads"], values["workers"]]
         switches = [values[key] for key in ("channels_last", "fast_convolutions", "compile")]
@@ -50,7 +66,8 @@ class Settings:
             return None
         if counts[0] < 1 or not all(type(switch) is bool for switch in switches):
             return None
-        return cls(**values)
+        modes = option_of("compile_mode").choices if values["compile"] else ("default",)
+        return cls(**values) if values["compile_mode"] in modes else None
 
 
 def _shown(value: Any) -> str:

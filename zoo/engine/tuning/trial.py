@@ -101,8 +101,11 @@ class Trials:
         return (ended[-1] - ended[skipped]) / (len(ended) - 1 - skipped)
 
     def forget(self) -> None:
-        """Lets go of the copies of the network."""
+        """Lets go of the copies of the network, and of the memory that CUDA graphs hold."""
+        graphs = any(settings.has_graphs for settings in self._trainings)
         self._trainings.clear()
+        if graphs:
+            torch.compiler.reset()
 
     def _draws(self) -> NDArray[np.int64]:
         """Returns the draws of a round: the first of the run's first epoch, repeated if too few."""
@@ -120,6 +123,8 @@ class Trials:
         job, phase, device = self.job, self.phase, self.device
         config = job.config.changed(
             channels_last=settings.channels_last,
+            compile=settings.compile,
+            compile_mode=settings.compile_mode,
             workers=settings.workers,
             tune=False,
             batch_size=self.batch_size,
@@ -134,7 +139,7 @@ class Trials:
             frozen_statistics_move=config.frozen_norm == "train", never_held=job.own_statistics,
         )  # fmt: skip
         if settings.compile:
-            model.compile()
+            model.compile(mode=settings.compile_mode)
         elif phase.hold_statistics and phase.trainable != "head":
             images = probe_images(job, device.torch_device)
             fold_held_norms(model, images, enabled=settings.fast_convolutions)

@@ -121,7 +121,7 @@ def tuned_run(
 def keep_settings(folder: RunFolder, config: RunConfig) -> None:
     """Writes tuned settings into a run's config.toml, so that a resume and a repeat have them."""
     saved = RunConfig.from_mapping(load_config(folder.path / "config.toml"))
-    names = ("threads", "workers", "channels_last", "fast_convolutions", "compile")
+    names = tuple(Settings.__slots__)
     changed = saved.changed(tune=False, **{
         name: getattr(config, name) for name in names if getattr(config, name) is not None
     })  # fmt: skip
@@ -151,7 +151,7 @@ def _settings(config: RunConfig) -> Settings:
     return Settings(
         threads=config.threads or torch.get_num_threads(), workers=workers_of(config),
         channels_last=config.channels_last, fast_convolutions=config.fast_convolutions,
-        compile=config.compile,
+        compile=config.compile, compile_mode=config.compile_mode,
     )  # fmt: skip
 
 
@@ -160,6 +160,7 @@ def _with(job: Job, settings: Settings) -> Job:
     config = job.config.changed(
         threads=settings.threads, channels_last=settings.channels_last,
         fast_convolutions=settings.fast_convolutions, compile=settings.compile,
+        compile_mode=settings.compile_mode,
     )  # fmt: skip
     if settings.workers != workers_of(config):
         config = config.changed(workers=settings.workers)
@@ -170,23 +171,29 @@ def _noting(job: Job, line: str) -> Job:
     return replace(job, notes=(*job.notes, line))
 
 
-def _knobs(trials: Trials) -> list[tuple[str, Sequence[int | bool]]]:
-    """Returns what can be tried, by name, that which matters most first.
+def _knobs(trials: Trials) -> list[list[dict[str, object]]]:
+    """Returns what can be tried: the choices of each knob, that which matters most first.
 
     Threads and workers that the user names are kept.
     """
-    config, on_cpu = trials.job.config, trials.device.torch_device.type == "cpu"
-    knobs: list[tuple[str, Sequence[int | bool]]] = []
+    config, device = trials.job.config, trials.device.torch_device
+    on_cpu = device.type == "cpu"
+    knobs: list[list[dict[str, object]]] = []
     if config.threads is None and on_cpu:
-        knobs.append(("threads", thread_counts(num_cores())))
+        knobs.append([{"threads": count} for count in thread_counts(num_cores())])
     if config.workers is None and trials.decodes:
         cores = num_cores()
-        knobs.append(("workers", sorted({max(1, cores // 2), cores, 2 * cores})))
-    knobs.append(("channels_last", (False, True)))
+        counts = sorted({max(1, cores // 2), cores, 2 * cores})
+        knobs.append([{"workers": count} for count in counts])
+    knobs.append([{"channels_last": switch} for switch in (False, True)])
     if on_cpu and not config.compile:  # compiled code has its own convolutions
-        knobs.append(("fast_convolutions", (False, True)))
+        knobs.append([{"fast_convolutions": switch} for switch in (False, True)])
     if config.compile:
-        knobs.append(("compile", (False, True)))
+        modes = ("default", "reduce-overhead") if device.type == "cuda" else ()  # and that of now
+        knobs.append([
+            {"compile": False, "compile_mode": "default"},
+            *({"compile": True, "compile_mode": mode} for mode in modes),
+        ])  # fmt: skip
     return knobs
 
 
@@ -195,8 +202,8 @@ def _tried(trials: Trials, before: Settings, *, progress: Progress) -> Finding:
     best, knobs = before, _knobs(trials)
     total = _MOST_ROUNDS * len(knobs)
     measured: dict[Settings, list[float]] = {}
-    for number, (name, values) in enumerate(knobs):
-        changed = (Settings.from_mapping({**asdict(best), name: value}) for value in values)
+    for number, values in enumerate(knobs):
+        changed = (Settings.from_mapping({**asdict(best), **value}) for value in values)
         choices = list(dict.fromkeys([best, *filter(None, changed)]))
         rounds = _rounds(trials, choices, lambda done, first=number * _MOST_ROUNDS: progress(  # type: ignore[misc]  # bound now
             "settings", first + done, total
@@ -223,6 +230,9 @@ def _rounds(
 
     Every second round goes backwards. What is far behind when it is tried first is left out.
     """
+    for settings in choices:
+        if settings.has_graphs:  # its first steps compile, try and record
+            trials.step_seconds(settings)
     first = {settings: trials.step_seconds(settings) for settings in choices}
     choices = [s for s in choices if s == choices[0] or first[s] < _FAR * min(first.values())]
     seconds: dict[Settings, list[float]] = {settings: [] for settings in choices}
