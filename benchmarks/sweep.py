@@ -1,9 +1,10 @@
 """A sweep of losses, learning rates and weight decays of the head against one frozen phase.
 
-    python benchmarks/sweep.py [--model mobilenetv3] [--size 64] [--epochs 5] [--runs 3]
+    python benchmarks/sweep.py [--model mobilenetv3] [--size 64] [--epochs 5] [--runs 3] [--jobs 1,2]
 
-Alternating: one run with an empty cache, then a sweep of twenty with an empty cache: five learning
-rates, two losses, two weight decays. The first pays for the features and the others find them.
+Alternating: one run with an empty cache, then sweeps of twenty with an empty cache, one for each
+number of jobs: five learning rates, two losses, two weight decays. The first run of a sweep pays
+for the features and the others find them. Processes that jobs start are part of a sweep's time.
 """
 
 from __future__ import annotations
@@ -36,12 +37,13 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--limit", type=int)
+    parser.add_argument("--jobs", default="1,2", help="at once: one sweep for each of these")
     args = parser.parse_args()
+    jobs = [int(count) for count in args.jobs.split(",")]
     print(machine(), f"{torch.get_num_threads()} threads")
     phases: list[float] = []
     wholes: list[float] = []
-    sweeps: list[float] = []
-    trials = 0
+    sweeps: dict[int, list[float]] = {count: [] for count in jobs}
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["ZOO_CACHE"] = str(Path(scratch) / "cache")
         options: dict[str, Any] = {
@@ -56,18 +58,20 @@ def main() -> None:
             result = zoo.run(options)
             wholes.append(time.perf_counter() - began)
             phases.append(sum(row.seconds for row in result.rows))
-            shutil.rmtree(Path(scratch) / "cache", ignore_errors=True)
-            began = time.perf_counter()
-            experiment = zoo.sweep(options, grid=GRID)
-            sweeps.append(time.perf_counter() - began)
-            trials = sum(outcome.result is not None for outcome in experiment.outcomes)
+            for count in jobs:
+                shutil.rmtree(Path(scratch) / "cache", ignore_errors=True)
+                began = time.perf_counter()
+                experiment = zoo.sweep(options, grid=GRID, jobs=count)
+                sweeps[count].append(time.perf_counter() - began)
+                assert all(outcome.result is not None for outcome in experiment.outcomes)
             shutil.rmtree(Path(scratch) / "runs")
-    ratios = [sweep / phase for sweep, phase in zip(sweeps, phases, strict=True)]
     print(f"{args.model}, {args.data}, {args.size} pixels, {args.epochs} frozen epochs")
     print(f"  one run's frozen phase     {spread(phases, ' s')}")
     print(f"  one run as a whole         {spread(wholes, ' s')}")
-    print(f"  a sweep of {trials} runs         {spread(sweeps, ' s')}")
-    print(f"  sweep over frozen phase    {spread(ratios)}")
+    for count, seconds in sweeps.items():
+        ratios = [sweep / phase for sweep, phase in zip(seconds, phases, strict=True)]
+        print(f"  a sweep of 20, {count} at once   {spread(seconds, ' s')}")
+        print(f"  over the frozen phase      {spread(ratios)}")
 
 
 if __name__ == "__main__":
