@@ -1,6 +1,6 @@
 """A sweep of losses, learning rates and weight decays of the head against one frozen phase.
 
-    python benchmarks/sweep.py [--model mobilenetv3] [--size 64] [--epochs 5] [--runs 3] [--jobs 1,2]
+    python benchmarks/sweep.py [--model mobilenetv3] [--size 64] [--runs 3] [--jobs 1,2]
 
 Alternating: one run with an empty cache, then sweeps of twenty with an empty cache, one for each
 number of jobs: five learning rates, two losses, two weight decays. The first run of a sweep pays

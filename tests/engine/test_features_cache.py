@@ -239,6 +239,16 @@ def test_nothing_is_taken_that_was_computed_otherwise(train, passes, change, kep
     assert sum(passes) >= 32, "train and val anew"
 
 
+def test_what_an_engine_computed_is_found_for_any_number_of_threads(train, passes):
+    """Each part of a batch has one; the network as it trains is another matter, see above."""
+    first = train(**FROZEN, engine="folded", threads=1)
+    assert sum(passes) >= 32
+    passes.clear()
+    second = train(**FROZEN, engine="folded", threads=2)
+    assert sum(passes) == 0
+    assert_same(first, second)
+
+
 def test_an_image_with_another_content_is_computed_anew(train, passes, data):
     """Of the same name, size and times."""
     train(data=str(data), **FROZEN)

@@ -97,6 +97,18 @@ def test_bits_are_the_same_in_any_company(engine, feed):
     assert torch.equal(rows(engine, feed, some, 4)[0], alone[torch.from_numpy(some)])
 
 
+def test_bits_are_the_same_for_any_number_of_threads(engine, feed):
+    before, made = torch.get_num_threads(), []
+    try:
+        for number in (1, 2, 3):
+            torch.set_num_threads(number)
+            made.append(rows(engine, feed, SAMPLES, 4)[0])
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(made[0], made[1])
+    assert torch.equal(made[0], made[2])
+
+
 @pytest.mark.usefixtures("threads")
 def test_progress_counts_images_and_not_what_fills_a_group(engine, feed):
     told = []

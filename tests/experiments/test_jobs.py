@@ -160,10 +160,11 @@ def test_threads_and_memory_are_shared_out_but_not_against_the_user():
 
 
 @pytest.mark.parametrize(
-    ("options", "threads"),
+    ("options", "first"),
     [
         ({"epochs": 0}, None),
         ({"epochs": 0, "freeze_views": 3}, None),
+        ({"epochs": 0, "threads": 1}, 1),
         ({"epochs": 0, "freeze_aug": True}, 4),
         ({"epochs": 0, "cache": False}, 4),
         ({"epochs": 0, "frozen_norm": "train"}, 4),
@@ -171,9 +172,10 @@ def test_threads_and_memory_are_shared_out_but_not_against_the_user():
         ({}, 4),
     ],
 )
-def test_heads_on_kept_features_find_those_of_all_threads(options, threads):
-    trials = fold_trials(RunConfig(**options), folds=2)
-    assert side_by_side(trials, jobs=2, num_cores=8)[0].config.threads == threads
+def test_the_first_of_many_heads_computes_features_with_all_threads(options, first):
+    trials = fold_trials(RunConfig(**options), folds=3)
+    threads = [one.config.threads for one in side_by_side(trials, jobs=2, num_cores=8)]
+    assert threads == [first, *[options.get("threads", 4)] * 2]
 
 
 def test_the_gpus_are_taken_in_turn(monkeypatch):

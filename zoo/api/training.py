@@ -64,7 +64,7 @@ def run_settings(
     with collected_rarely():
         from zoo.engine.assembly.job import assemble
         from zoo.engine.assembly.reading import read_source
-        from zoo.engine.device import Device
+        from zoo.engine.device import Device, compute_threads
         from zoo.engine.events import Observer as Silent
         from zoo.engine.records.earlier import cut_short, other_options
         from zoo.evaluation.teachers import teacher_for
@@ -78,7 +78,8 @@ def run_settings(
             for line in other_options(settings, earlier):
                 observer.noted(line)
             return resume(earlier, registry=registry, observer=observer)
-    job = assemble(settings, registry, read=read or read_source, progress=observer.preparing)
+    with compute_threads(settings):
+        job = assemble(settings, registry, read=read or read_source, progress=observer.preparing)
     stem = f"{job.choices.model.entry.component.name}-{_plain(job.data.name)}"
     device = Device.open(job.config)
     teacher = teacher_for(job, device=device, registry=registry)  # before there is a folder

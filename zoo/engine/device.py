@@ -19,7 +19,7 @@ from zoo.errors import UsageError, printable
 if TYPE_CHECKING:
     from zoo.config import RunConfig
 
-__all__ = ["Device", "own_device", "torch_settings"]
+__all__ = ["Device", "compute_threads", "own_device", "torch_settings"]
 
 _T = TypeVar("_T")
 
@@ -169,15 +169,24 @@ def own_device(name: str, *, number: int) -> str:
 
 
 @contextmanager
-def torch_settings(config: RunConfig) -> Iterator[None]:
-    """Computes with the run's threads, determinism and memory kept inside the block."""
-    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+def compute_threads(config: RunConfig) -> Iterator[None]:
+    """Computes with the run's threads inside the block."""
+    before = torch.get_num_threads()
     if config.threads is not None:
         torch.set_num_threads(config.threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def torch_settings(config: RunConfig) -> Iterator[None]:
+    """Computes with the run's threads, determinism and memory kept inside the block."""
+    strict = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(strict or config.deterministic)
     try:
-        with freed_memory_kept():
+        with compute_threads(config), freed_memory_kept():
             yield
     finally:
-        torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(strict)

@@ -106,9 +106,9 @@ def grid_trials(
 def side_by_side(trials: Sequence[Trial], *, jobs: int, num_cores: int) -> list[Trial]:
     """Returns the trials as they are trained several at once: each with its share of the machine.
 
-    Compute threads are shared out unless the user gave a number, or all trials train a head on
-    kept features: that takes one thread, and features are kept for those of the same threads. Names
-    stay, so an experiment goes on with another number of jobs.
+    Compute threads are shared out unless the user gave a number. Where all train a head alone the
+    first keeps them: it computes the frozen features, while nothing else runs, and a head takes one
+    thread anyway. Names stay, so an experiment goes on with another number of jobs.
 
     Args:
         trials: As they are trained one after the other.
@@ -117,9 +117,9 @@ def side_by_side(trials: Sequence[Trial], *, jobs: int, num_cores: int) -> list[
     """
     alone = heads_alone(trials)
     shared = []
-    for trial in trials:
+    for number, trial in enumerate(trials):
         config = trial.config.changed(ram=trial.config.ram // jobs)
-        if config.threads is None and not alone:
+        if config.threads is None and (number or not alone):
             config = config.changed(threads=max(1, num_cores // jobs))
         shared.append(replace(trial, config=config))
     return shared

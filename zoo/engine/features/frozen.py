@@ -25,6 +25,7 @@ from zoo.engine.features.identity import image_ids, view_ids
 from zoo.engine.features.key import about_features, augmentation_spec, frozen_digest, probe_images
 from zoo.engine.features.rows import Layout
 from zoo.engine.features.shelf import Shelf
+from zoo.engine.features.threads import one_thread
 from zoo.engine.feeds import ImageFeed, Labels, in_order
 from zoo.errors import MachineError
 from zoo.network.frontier import Frontier, NoFrontier, find_frontier
@@ -125,7 +126,7 @@ class FrozenPart:
         except NoFrontier as why:
             noted(f"the frozen part runs in every epoch: {why}")
             return None
-        with torch.inference_mode():
+        with torch.inference_mode(), one_thread():  # the same bits for any number of threads
             probe = frontier.features(job.model, images)
         return cls(
             job=job, device=device, trained=tuple(trained), frontier=frontier, probe=probe,

@@ -19,6 +19,7 @@ from torch import Tensor, fx, nn
 from zoo.data.pixels import decode
 from zoo.network.blocks import within
 from zoo.network.freeze import digest
+from zoo.network.inference.forwards import part_size
 from zoo.runs.provenance import code_digests, installed_version
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def about_features(
     """Returns the function from an engine to all that decides features besides the image.
 
     Args:
-        job: Model, preprocessing, channels, threads.
+        job: Model, preprocessing, channels.
         frontier: Where the network is cut.
         trained: Names of the modules that train. What they are made of decides nothing.
         weights: Digest of the frozen tensors.
@@ -70,7 +71,7 @@ def about_features(
         "channels_last": config.channels_last,
         "dtype": dtype,
         "machine": [
-            device.type, torch.get_num_threads(), torch.backends.cpu.get_cpu_capability(),
+            device.type, torch.backends.cpu.get_cpu_capability(),
             torch.cuda.get_device_name(device) if device.type == "cuda" else "",
         ],
         "packages": {name: installed_version(name) for name in _PACKAGES},
@@ -78,8 +79,14 @@ def about_features(
 
     def about(engine: str) -> dict[str, Any]:
         packages = _ENGINE_PACKAGES.get(engine, ())
+        # On a CPU each thread of an engine computes parts of one size by itself, and those of the
+        # network as it trains share each layer.
+        in_parts = device.type == "cpu" and engine != "torch"
         return {
             **common,
+            "computed": ["images in a part", part_size(probe_images(job, torch.device("meta")))]
+            if in_parts
+            else ["threads", torch.get_num_threads()],
             "what": f"{model.entry.component.name} at {side} px, {shape} before {frontier.name}, "
             f"{engine} {dtype}",
             "engine": [engine, *(installed_version(name) for name in packages)],

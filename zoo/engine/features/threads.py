@@ -8,19 +8,29 @@ for each other longer than that: at once where another process uses the machine 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import nn
 
-__all__ = ["threads_for"]
+__all__ = ["one_thread", "threads_for"]
 
 _SMALL = 2**22
 # Multiplications of a forward pass: a third of a millisecond on one core.
 
 
 @contextmanager
-def threads_for(module: nn.Module, *, batch_size: int, whole: bool) -> Iterator[None]:
+def one_thread() -> Iterator[None]:
+    """Computes with one thread inside the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def threads_for(module: nn.Module, *, batch_size: int, whole: bool) -> AbstractContextManager[None]:
     """Computes with one thread inside the block where a batch is small work.
 
     A function of the module and the batch alone, so a resumed run computes with as many.
@@ -31,12 +41,4 @@ def threads_for(module: nn.Module, *, batch_size: int, whole: bool) -> Iterator[
         whole: Whether it is a whole network, whose parameters are used many times.
     """
     work = batch_size * sum(parameter.numel() for parameter in module.parameters())
-    before = torch.get_num_threads()
-    if whole or work > _SMALL or before == 1:
-        yield
-        return
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    return nullcontext() if whole or work > _SMALL else one_thread()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
+from zoo.data.threads import num_cores
 from zoo.network.inference.workers import Workers
 from zoo.network.modes import evaluation_mode
 
@@ -171,10 +172,13 @@ def images_at_once(images_BCSS: Tensor, device: torch.device) -> int:
 
 
 def part_size(images_BCSS: Tensor) -> int:
-    """Returns how many images like these one thread should work on at a time."""
+    """Returns how many images like these one thread should work on at a time.
+
+    It depends on the machine and not on how many threads there are: the bits of an image's outputs
+    may hang on the size of the part that it is computed in.
+    """
     pixels = max(images_BCSS.shape[-1] * images_BCSS.shape[-2], 1)
-    most = min(PIXELS_AT_ONCE // pixels, _MOST_AT_ONCE // torch.get_num_threads())
-    return max(most, 1)
+    return max(min(PIXELS_AT_ONCE // pixels, _MOST_AT_ONCE // num_cores()), 1)
 
 
 def _parts(images_BCSS: Tensor, device: torch.device) -> Sequence[Tensor]:
