@@ -68,7 +68,8 @@ def test_a_lost_process_ends_the_experiment_and_the_same_command_goes_on(
     real = processes.Process.train
 
     def killed_while_it_trains(process, config):
-        process._process.kill()
+        process.start()
+        process._started.kill()
         return real(process, config)
 
     with monkeypatch.context() as patch:

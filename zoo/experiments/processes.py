@@ -41,7 +41,7 @@ _SECONDS_TO_SAVE = 60.0
 
 
 class Process:
-    """A process that trains one run after the other.
+    """A process that trains one run after the other. It is started when it is needed.
 
     Args:
         module: Its ``main(setup)`` is what is done there; it calls :func:`serve`.
@@ -49,13 +49,21 @@ class Process:
     """
 
     def __init__(self, module: str, setup: Mapping[str, object]) -> None:
+        self._message = {"path": sys.path, "module": module, **setup}
+        self._started: subprocess.Popen[str] | None = None
+        self._is_to_end = False
+
+    def start(self) -> None:
+        """Starts it, which takes some seconds of a core."""
         # -P: what lies in the current folder is not what `import json` means. A group of its own:
         # a Ctrl-C is for this process, which then ends the other one.
-        self._process = subprocess.Popen(
+        self._started = subprocess.Popen(
             [sys.executable, "-P", "-c", _CODE], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             text=True, encoding="utf-8", start_new_session=True,
         )  # fmt: skip
-        self._send({"path": sys.path, "module": module, **setup})
+        self._send(self._started, self._message)
+        if self._is_to_end:  # said in another thread just now
+            self.ask_to_end()
 
     def train(self, config: RunConfig) -> RunResult:
         """Trains a run there and returns how it ended.
@@ -66,13 +74,17 @@ class Process:
         """
         from zoo.engine.records.earlier import result_of
 
-        self._send({"config": config.as_mapping()})
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+        if self._started is None:
+            self.start()
+        process = self._started
+        assert process is not None
+        assert process.stdout is not None
+        self._send(process, {"config": config.as_mapping()})
+        line = process.stdout.readline()
         if not line.endswith("\n"):
             raise MachineError(
                 f"the process that trained {printable(config.name)} was lost",
-                found=ending(self._process.wait()),
+                found=ending(process.wait()),
                 kept="all that was saved; the same command with --name goes on",
                 hint="fewer --jobs, if memory ran out",
             )
@@ -88,43 +100,53 @@ class Process:
 
     def ask_to_end(self) -> None:
         """Has it save the run that it trains, if any, and end."""
-        with suppress(OSError):  # it has ended
-            if self._process.stdin is not None:
-                self._process.stdin.close()
+        self._is_to_end = True
+        if self._started is not None:
+            assert self._started.stdin is not None
+            with suppress(OSError):  # it has ended
+                self._started.stdin.close()
 
     def close(self) -> None:
         """Returns when it has ended, killed if saving takes too long."""
         self.ask_to_end()
+        if self._started is None:
+            return
+        assert self._started.stdout is not None
         try:
-            self._process.wait(_SECONDS_TO_SAVE)
+            self._started.wait(_SECONDS_TO_SAVE)
         except BaseException as error:
-            self._process.kill()
-            self._process.wait()
+            self._started.kill()
+            self._started.wait()
             if not isinstance(error, subprocess.TimeoutExpired):
                 raise
         finally:
-            if self._process.stdout is not None:
-                self._process.stdout.close()
+            self._started.stdout.close()
 
-    def _send(self, message: Mapping[str, object]) -> None:
-        assert self._process.stdin is not None
+    @staticmethod
+    def _send(process: subprocess.Popen[str], message: Mapping[str, object]) -> None:
+        assert process.stdin is not None
         with suppress(BrokenPipeError, ValueError):  # it has ended: the missing answer tells
-            self._process.stdin.write(json.dumps(message) + "\n")
-            self._process.stdin.flush()
+            process.stdin.write(json.dumps(message) + "\n")
+            process.stdin.flush()
 
 
 @contextmanager
-def processes(count: int, start: Callable[[int], Process]) -> Iterator[list[Process]]:
-    """Starts processes, numbered from 1, and ends them with the block."""
-    started: list[Process] = []
+def processes(count: int, make: Callable[[int], Process]) -> Iterator[list[Process]]:
+    """Yields processes, numbered from 1, and ends them with the block.
+
+    They are started at once where this one has torch still to import: all of them do then, at the
+    same time. Otherwise each starts when it is given something to do.
+    """
+    made = [make(number) for number in range(1, count + 1)]
     try:
-        for number in range(1, count + 1):
-            started.append(start(number))
-        yield started
+        if "torch" not in sys.modules:
+            for process in made:
+                process.start()
+        yield made
     finally:
-        for process in started:
+        for process in made:
             process.ask_to_end()
-        for process in started:
+        for process in made:
             process.close()
 
 
