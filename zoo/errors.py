@@ -19,6 +19,7 @@ A message is at most four lines: what was asked, what was found, what is safe, w
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 
 __all__ = [
@@ -148,11 +149,16 @@ class CheckFailed(ZooError):
 
 
 def as_zoo_error(error: Exception) -> ZooError:
-    """Returns an error as it is told to the user: itself, used-up memory, or a bug in zoo."""
+    """Returns an error as it is told to the user: itself, a full machine, or a bug in zoo."""
     if isinstance(error, ZooError):
         return error
     if isinstance(error, MemoryError):
         return MachineError("the memory is used up", hint="a smaller --batch-size or --ram")
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return MachineError(
+            f"writing failed: {error.strerror}", found=printable(error.filename or ""),
+            hint="make room there, or write to another place",
+        )  # fmt: skip
     import traceback
 
     where = traceback.extract_tb(error.__traceback__)[-1]

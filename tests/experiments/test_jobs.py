@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -226,6 +227,8 @@ def test_an_error_of_a_run_is_told_as_what_it_is():
     assert "this is a bug in zoo: ZeroDivisionError" in told.what
     assert told.found.startswith(f"{__file__}:")
     assert as_zoo_error(MemoryError()).exit_code == 6
+    full = as_zoo_error(OSError(errno.ENOSPC, "No space left on device"))
+    assert (full.exit_code, full.what) == (6, "writing failed: No space left on device")
     same = UsageError("x")
     assert as_zoo_error(same) is same
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import NoReturn
 
 import click
 
@@ -15,8 +16,9 @@ from zoo.cli.plugin_paths import TAKES, notes_in_one_line, plugins_named
 from zoo.cli.signals import Stopped, signals_stop
 from zoo.errors import as_zoo_error
 from zoo.garbage import collected_rarely
+from zoo.leaving import leave
 
-__all__ = ["COMMANDS", "cli", "main"]
+__all__ = ["COMMANDS", "cli", "command", "main"]
 
 COMMANDS = {
     "run": ("zoo.cli.run:run", "Train a classifier: freeze, then fine-tune."),
@@ -110,5 +112,10 @@ def _report(error: Exception) -> int:
     return told.exit_code
 
 
+def command() -> NoReturn:
+    """Is the command ``zoo``."""
+    raise SystemExit(leave(main()))
+
+
 if __name__ == "__main__":
-    raise SystemExit(main())
+    command()

@@ -26,7 +26,6 @@ from zoo import errors
 from zoo.config import RunConfig
 from zoo.errors import MachineError, ZooError, as_zoo_error, printable
 from zoo.registry.child import ending
-from zoo.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     from zoo.engine.events import RunResult
@@ -35,7 +34,8 @@ __all__ = ["Process", "processes", "serve"]
 
 _CODE = (
     "import sys, json; setup = json.loads(sys.stdin.readline()); sys.path[:] = setup['path']; "
-    "from importlib import import_module; import_module(setup['module']).main(setup)"
+    "from importlib import import_module; import_module(setup['module']).main(setup); "
+    "from zoo.leaving import leave; leave(0)"
 )
 _SECONDS_TO_SAVE = 60.0
 
@@ -73,6 +73,7 @@ class Process:
             MachineError: The process was lost.
         """
         from zoo.engine.records.earlier import result_of
+        from zoo.runs.folder import RunFolder  # imports torch
 
         if self._started is None:
             self.start()
