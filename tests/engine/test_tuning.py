@@ -17,8 +17,8 @@ from torch import nn
 
 import zoo
 from zoo.config.run_config import option_of
+from zoo.cores import num_cores
 from zoo.data.cache import cache_folder
-from zoo.data.threads import num_cores
 from zoo.engine.allocator import freed_memory_kept
 from zoo.engine.device import Device
 from zoo.engine.events import Observer

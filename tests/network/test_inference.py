@@ -24,7 +24,7 @@ from tests.network.inference_networks import (
     same,
     trained,
 )  # fmt: skip
-from zoo.data.threads import num_cores
+from zoo.cores import num_cores
 from zoo.errors import UsageError
 from zoo.network.fast.depthwise import accelerate_depthwise, restore_depthwise
 from zoo.network.head import find_head, head_input, proves_out

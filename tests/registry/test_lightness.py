@@ -23,6 +23,7 @@ HEAVY = {
 
 FLOORS = {
     "zoo.errors": 0,
+    "zoo.cores": 1,
     "zoo.disk": 1,
     "zoo.plugin": 1,
     "zoo.protocols": 1,

@@ -136,7 +136,7 @@ def _experiment(
     ended: Callable[[Outcome], None],
 ) -> Experiment:
     """Checks the names of all trials, trains them and writes what came of them."""
-    from zoo.data.threads import num_cores
+    from zoo.cores import num_cores
     from zoo.engine.events import Observer, Observers
     from zoo.experiments.processes import Process, processes
     from zoo.experiments.running import Begun, experiment_folder, run_trials, write_outcomes

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -14,7 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Decoders", "Progress", "in_blocks", "num_cores"]
+__all__ = ["Decoders", "Progress", "in_blocks"]
 
 Progress = Callable[[int, int], None]
 """Told how many are done, of how many."""
@@ -42,11 +41,6 @@ _FIRST_BLOCK, _BLOCK = 8, 32
 # must be more of them: resizing a block has its price, whatever its size.
 
 _T = TypeVar("_T")
-
-
-def num_cores() -> int:
-    """Returns how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def in_blocks(

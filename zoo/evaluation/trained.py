@@ -69,7 +69,7 @@ class Trained:
         Raises:
             DataError: A file is not a readable image. The message names it.
         """
-        from zoo.data.threads import num_cores
+        from zoo.cores import num_cores
         from zoo.evaluation.predict.pictures import pictures_of
         from zoo.evaluation.predict.predictor import Predictor, probabilities_of
 

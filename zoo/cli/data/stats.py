@@ -39,10 +39,10 @@ def stats(source: str, sheet: str | None, per_class: int, seed: int, as_json: bo
     out and counted.
     """
     from zoo.api import read_data
+    from zoo.cores import num_cores
     from zoo.data.inspection.check import check_data
     from zoo.data.pixels.damage import without_bad
     from zoo.data.statistics import channel_statistics
-    from zoo.data.threads import num_cores
 
     with bar("looking for bad images") as progress:
         data = read_data(source, seed=seed, on_bad="skip")

@@ -11,9 +11,10 @@ from typing import Any
 
 from PIL import Image, ImageOps
 
+from zoo.cores import num_cores
 from zoo.data.exchange.safe_names import SafeNames
 from zoo.data.reading.scan import SUFFIXES, bullets
-from zoo.data.threads import Progress, in_blocks, num_cores
+from zoo.data.threads import Progress, in_blocks
 from zoo.errors import DataError, UsageError, printable
 from zoo.protocols import DataSet, Images, PixelImages, Split
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from zoo.cores import num_cores
 from zoo.data.inspection.duplicates import duplicate_findings, equal_groups, near_findings
 from zoo.data.inspection.facts import Facts, facts_of_file, facts_of_image
 from zoo.data.inspection.findings import (
@@ -33,7 +34,7 @@ from zoo.data.inspection.layout import (
 from zoo.data.inspection.likeness import MAX_BITS
 from zoo.data.reading.folder import FileImages
 from zoo.data.reading.scan import scan_folder
-from zoo.data.threads import Progress, in_blocks, num_cores
+from zoo.data.threads import Progress, in_blocks
 from zoo.errors import DataError, UsageError, printable
 from zoo.protocols import DataSet, Images, PixelImages
 

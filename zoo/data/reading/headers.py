@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from zoo.cores import num_cores
 from zoo.data.pixels.decode import image_size
 from zoo.data.reading.scan import bullets, listed
-from zoo.data.threads import in_blocks, num_cores
+from zoo.data.threads import in_blocks
 from zoo.errors import DataError, printable
 from zoo.protocols import OnBad
 

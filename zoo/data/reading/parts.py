@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from zoo.cores import num_cores
 from zoo.data.reading.partition import class_notes, fill_splits
 from zoo.data.reading.scan import bullets, listed
 from zoo.data.subset import subset
-from zoo.data.threads import in_blocks, num_cores
+from zoo.data.threads import in_blocks
 from zoo.errors import DataError, printable
 from zoo.protocols import DataSet, Images, Split
 

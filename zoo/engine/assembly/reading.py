@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from zoo.config.rules import parse_fold
+from zoo.cores import num_cores
 from zoo.data.folds import with_fold
 from zoo.data.pixels.damage import without_bad
 from zoo.data.reading.sources import read_path
 from zoo.data.subset import with_fewer_images
-from zoo.data.threads import num_cores
 from zoo.errors import PluginError
 from zoo.protocols import DataSet, OnBad
 from zoo.registry import Choice, build

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from zoo.cores import num_cores
 from zoo.data.cache import cache_folder
-from zoo.data.threads import num_cores
 from zoo.disk import atomic_file
 from zoo.engine.tuning.settings import Settings
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from zoo.config import RunConfig, load_config
-from zoo.data.threads import num_cores
+from zoo.cores import num_cores
 from zoo.engine.assembly.reading import workers_of
 from zoo.engine.features.views import frozen_views
 from zoo.engine.interrupts import Interrupted, Interrupts

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zoo.cores import num_cores
 from zoo.data.pixels.normalise import as_floats, normalise_
-from zoo.data.threads import num_cores
 from zoo.disk import atomic_file, machine_errors
 from zoo.errors import DataError, PluginError, printable
 from zoo.evaluation.predict.cells import unicode_text

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from zoo.cores import num_cores
 from zoo.data.subset import SomeImages
-from zoo.data.threads import num_cores
 from zoo.errors import DataError, UsageError, printable
 from zoo.evaluation.interpretation.heatmaps import explainer_for, normalised, pictures
 from zoo.evaluation.predict.pictures import Geometry, pictures_of

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from zoo.data.threads import num_cores
+from zoo.cores import num_cores
 from zoo.errors import DataError, UsageError, printable
 from zoo.evaluation.predict.pictures import pictures_of
 from zoo.evaluation.predict.predictor import Predictor, probabilities_of

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from zoo.data.threads import num_cores
+from zoo.cores import num_cores
 from zoo.network.inference.workers import Workers
 from zoo.network.modes import evaluation_mode
 
