@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from zoo.disk import atomic_file, machine_errors, make_folder
 from zoo.engine.events import Observer
+from zoo.engine.interrupts import Interrupted
 from zoo.errors import NonFiniteError, UsageError, printable
 
 if TYPE_CHECKING:
@@ -140,9 +141,12 @@ def run_trials(
         for thread in threads:
             while thread.is_alive():  # a wait without end hears no Ctrl-C on Windows
                 thread.join(1.0)
-    except BaseException:
+    except BaseException as error:
         for process in others:
             process.ask_to_end()
+        if isinstance(error, Interrupted):
+            error.kept = f"all runs in {printable(folder)}"
+            error.hint = f"the same command with --name {printable(folder.name)} goes on"
         raise
     finally:
         left.stop()
