@@ -234,6 +234,31 @@ def test_an_error_of_a_run_is_told_as_what_it_is():
     assert as_zoo_error(same) is same
 
 
+def test_a_listener_that_fails_in_another_thread_stops_the_experiment(tmp_path):
+    class Other:
+        def train(self, config):
+            return "a result"
+
+        def ask_to_end(self):
+            raise AssertionError("nothing runs there any more")
+
+    failed = threading.Event()
+
+    def started(number, total, trial):
+        if threading.current_thread() is not threading.main_thread():
+            failed.set()
+            raise BrokenPipeError
+
+    def train(config):
+        if config.seed:  # the first has to end before another process takes one
+            assert failed.wait(30)
+        return "a result"
+
+    with pytest.raises(BrokenPipeError):
+        run_trials(grid_trials(RunConfig(), {"seed": [0, 1, 2, 3]}), tmp_path, train=train,
+                   others=[Other()], begun=threading.Event(), started=started)  # fmt: skip
+
+
 def test_what_stops_a_run_in_another_process_stops_the_experiment(tmp_path):
     """The run that trains here meanwhile is trained to its end, and no other is begun."""
     failed, trained = threading.Event(), []

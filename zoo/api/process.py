@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib import import_module
@@ -12,6 +13,7 @@ from zoo.config import RunConfig
 from zoo.errors import ZooError
 from zoo.experiments.processes import serve
 from zoo.registry import Registry
+from zoo.registry.notices import RegistryWarning
 
 if TYPE_CHECKING:
     from zoo.engine.events import RunResult
@@ -29,6 +31,7 @@ def main(setup: Mapping[str, Any]) -> None:
     """
     from zoo.engine.assembly.reading import ReadOnce
 
+    warnings.filterwarnings("ignore", category=RegistryWarning)  # the first process has told them
     registry, read = Registry.installed(), ReadOnce()
 
     def prepare() -> None:

@@ -173,17 +173,17 @@ class _Left:
 
     def train_with(self, train: Train, *, after_each: Callable[[], None] = lambda: None) -> None:
         """Takes trials and trains them until none is left, or one ends the experiment."""
-        while (number := self._take()) is not None:
-            try:
+        try:
+            while (number := self._take()) is not None:
                 outcome = self._outcome(self._trials[number], train)
                 with self._lock:
                     self.outcomes[number] = outcome
                     self._ended(outcome)
-            except BaseException as error:
-                with self._lock:
-                    self.failure = self.failure or error
-                raise
-            after_each()
+                after_each()
+        except BaseException as error:
+            with self._lock:
+                self.failure = self.failure or error
+            raise
 
     def stop(self) -> None:
         """Gives no more trials away."""
