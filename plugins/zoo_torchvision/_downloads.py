@@ -151,20 +151,52 @@ def _guarded(tried: list[str], *, refuse: bool) -> Iterator[None]:
             error.close()  # the answer is kept with the error, and its connection with it
             raise
 
-    before = tarfile.TarFile.__dict__.get("extraction_filter")
     urllib.request.urlopen = bounded_open  # type: ignore[assignment]  # put back below
-    # Documented for programs that call others' code; from 3.14 on it is what happens anyway.
-    tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)
     quiet = None if sys.stderr.isatty() else io.StringIO()
     try:
-        with redirect_stderr(quiet or sys.stderr):  # progress bars are for terminals
+        with _tar_kept_inside(), redirect_stderr(quiet or sys.stderr):  # bars are for terminals
             yield
     finally:
         urllib.request.urlopen = plain_open
-        if before is None:
-            del tarfile.TarFile.extraction_filter
+
+
+@contextmanager
+def _tar_kept_inside() -> Iterator[None]:
+    """Has tar files unpacked so that nothing is written outside their folder, for a while.
+
+    The attribute that says so is documented for programs that call others' code, and from Python
+    3.14 on it is what happens anyway. Before 3.11.4 there is none, and a function takes its place.
+    """
+    name: str
+    safe: object
+    if hasattr(tarfile, "data_filter"):
+        name, safe = "extraction_filter", staticmethod(tarfile.data_filter)
+    else:
+        name, safe = "extractall", _extract_plain_files
+    there, before = name in vars(tarfile.TarFile), vars(tarfile.TarFile).get(name)
+    setattr(tarfile.TarFile, name, safe)
+    try:
+        yield
+    finally:
+        if there:
+            setattr(tarfile.TarFile, name, before)
         else:
-            tarfile.TarFile.extraction_filter = before
+            delattr(tarfile.TarFile, name)
+
+
+def _extract_plain_files(archive: tarfile.TarFile, path: str = ".", *_: Any, **__: Any) -> None:
+    """Writes the files and folders of an archive below a folder.
+
+    Raises:
+        tarfile.ExtractError: One is something else, or would be written elsewhere.
+    """
+    root = os.path.realpath(path)
+    for member in archive:
+        target = os.path.realpath(os.path.join(root, member.name))
+        if not (member.isreg() or member.isdir()) or os.path.commonpath([root, target]) != root:
+            raise tarfile.ExtractError(f"{member.name!r} is not a file of the archive's folder")
+        member.mode = 0o755 if member.isdir() else 0o644
+        archive.extract(member, root)
 
 
 def _move(source: Path, target: Path) -> None:
