@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.api.training import run_settings
 from zoo.config import RunConfig
-from zoo.errors import ZooError
 from zoo.experiments.processes import serve
 from zoo.registry import Registry
 from zoo.registry.notices import RegistryWarning
@@ -38,7 +37,7 @@ def main(setup: Mapping[str, Any]) -> None:
         """Imports and reads what the runs need, while the first one's features are computed."""
         from zoo.engine.assembly.job import assemble
 
-        with suppress(ZooError):  # a run says it
+        with suppress(Exception):  # the first run that it hits says it
             assemble(RunConfig.from_mapping(setup["first"]), registry, read=read)
 
     def train(config: RunConfig) -> RunResult:

@@ -6,8 +6,7 @@ Shapes: B batch, C channels, S side of the input in pixels, N images, K classes.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from zoo.evaluation.trained import Trained
     from zoo.registry import Registry
 
-__all__ = ["Comparison", "Sample", "compare", "one_thread", "sample"]
+__all__ = ["Comparison", "Sample", "compare", "sample"]
 
 _NUM_IMAGES = 32
 """Images that are compared. Exports differ in an operator, not in single images."""
@@ -112,17 +111,6 @@ def compare(
         difference=difference, num_images=len(images_NCSS), num_same=num_same,
         milliseconds=times["export"], network_milliseconds=times["network"],
     )  # fmt: skip
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Computes with one thread inside the block: what is opened there keeps to it, too."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _validation_images(trained: Trained, registry: Registry) -> Sample:

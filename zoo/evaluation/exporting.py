@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from zoo.disk import TEMPORARY, make_folder, sync_folder
+from zoo.engine.features.threads import one_thread
 from zoo.errors import MachineError, PluginError, RefusedError, UsageError, ZooError, printable
 from zoo.evaluation.export_description import WRITTEN_BY, best_of, description
-from zoo.evaluation.export_proof import Comparison, Sample, compare, one_thread, sample
+from zoo.evaluation.export_proof import Comparison, Sample, compare, sample
 from zoo.evaluation.trained import Trained, load_trained, rebuilt
 from zoo.network.inference.proof import TOLERANCE
 from zoo.registry import build, load_target, parse_choice
