@@ -17,6 +17,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+# Installed packages have bytecode, a checkout may have none: what is started here writes it once.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 PACKAGES = ("torch", "torchvision", "timm", "fastai", "accelerate")
 
 

@@ -89,8 +89,6 @@ def with_plugins(count: int, runs: int) -> None:
         site = Path(folder) / "site"
         for number in range(count):
             _install(site, f"plugin{number:03d}", imports="import torch\n" if number == 7 else "")
-        # Installed packages have bytecode; a checkout may have none.
-        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         os.environ |= {
             "PYTHONPATH": str(site), "ZOO_CACHE": f"{folder}/cache",
             "PYTHONPYCACHEPREFIX": f"{folder}/bytecode", "ZOO_SETTINGS": f"{folder}/settings.toml",

@@ -1,4 +1,4 @@
-"""Garbage is looked for seldom while modules are loaded, and as before afterwards."""
+"""Garbage is looked for seldom while modules load or a run lasts, and as before afterwards."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
+import zoo
+from zoo.engine.events import Observer
 from zoo.garbage import collected_rarely
 
 
@@ -58,3 +60,32 @@ def test_what_is_rarer_already_is_left_alone(thresholds):
     with collected_rarely():
         assert gc.get_threshold() == thresholds
     assert gc.get_threshold() == thresholds
+
+
+def test_a_run_and_its_resume_look_seldom(shapes_folder, tmp_path, registry):
+    gc.set_threshold(700, 10, 10)
+    seen: list[tuple[int, int, int]] = []
+
+    class Watch(Observer):
+        def run_started(self, *told: object, **more: object) -> None:
+            seen.append(gc.get_threshold())
+
+        def step_ended(self, *told: object, **more: object) -> None:
+            seen.append(gc.get_threshold())
+            raise ZeroDivisionError
+
+    def cut_short() -> None:
+        zoo.run(
+            model="lenet", img_size=16, batch_size=8, threads=1, freeze_epochs=0, epochs=1,
+            workers=1, name="run", data=str(shapes_folder), runs=str(tmp_path), registry=registry,
+            observer=Watch(),
+        )  # fmt: skip
+
+    with pytest.raises(ZeroDivisionError):
+        cut_short()
+    assert gc.get_threshold() == (700, 10, 10)
+    with pytest.raises(ZeroDivisionError):
+        zoo.resume(tmp_path / "run", registry=registry, observer=Watch())
+    assert gc.get_threshold() == (700, 10, 10)
+    assert len(seen) == 4
+    assert min(seen) > (700, 10, 10)

@@ -49,6 +49,7 @@ def run(
     return run_settings(settings, registry=known, observer=observer)
 
 
+@collected_rarely()
 def run_settings(
     settings: RunConfig, *, registry: Registry, observer: Observer | None,
     read: ReadSource | None = None,
@@ -61,14 +62,13 @@ def run_settings(
         observer: Listens to the run.
         read: Reads its data; None reads it for this run alone.
     """
-    with collected_rarely():
-        from zoo.engine.assembly.job import assemble
-        from zoo.engine.assembly.reading import read_source
-        from zoo.engine.device import Device, compute_threads
-        from zoo.engine.events import Observer as Silent
-        from zoo.engine.records.earlier import cut_short, other_options
-        from zoo.evaluation.teachers import teacher_for
-        from zoo.runs.folder import RunFolder
+    from zoo.engine.assembly.job import assemble
+    from zoo.engine.assembly.reading import read_source
+    from zoo.engine.device import Device, compute_threads
+    from zoo.engine.events import Observer as Silent
+    from zoo.engine.records.earlier import cut_short, other_options
+    from zoo.evaluation.teachers import teacher_for
+    from zoo.runs.folder import RunFolder
 
     observer = observer or Silent()
     if settings.resume == "auto":
@@ -109,6 +109,7 @@ def prepare(
     )  # fmt: skip
 
 
+@collected_rarely()
 def resume(
     path: str | Path,
     *,
