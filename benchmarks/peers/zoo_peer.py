@@ -1,4 +1,4 @@
-"""zoo itself, through the command line's own function."""
+"""zoo itself, through the function behind the command, and begun and ended as the command is."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ def main() -> None:
     clock, args = Clock(), arguments()
     cache = tempfile.TemporaryDirectory()  # empty: a run of before would lend its features
     os.environ["ZOO_CACHE"] = cache.name
+    from zoo.cli.patience import wait_patiently
+
+    wait_patiently()
     import zoo
     from zoo.engine.events import Observer
     from zoo.leaving import leave
@@ -41,7 +44,7 @@ def main() -> None:
         )  # fmt: skip
     clock.report(result.test_accuracy)
     cache.cleanup()
-    leave(0)  # as the command does
+    leave(0)
 
 
 if __name__ == "__main__":

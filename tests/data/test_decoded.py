@@ -83,7 +83,7 @@ def test_a_second_run_decodes_nothing(images, cache, budget):
         overwrite_unseen(images.source(index), "white")
     again = opened(images, cache, budget=budget)
     assert reds(again) == RAMP
-    assert (again.held_NSSC is None) == (budget == 0)
+    assert (again.held is None) == (budget == 0)
 
 
 def test_what_changed_is_decoded_anew_and_nothing_else(images, cache):

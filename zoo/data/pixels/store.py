@@ -1,8 +1,8 @@
 """Images of one split at the size that the network takes, fetched a batch at a time.
 
-Images that fit the memory budget are decoded once and held as bytes. Others are decoded when they
-are asked for, some batches ahead of the one in use, or read from a file of decoded images on disk.
-Whatever the way, an image has the same bits.
+Images are decoded when they are asked for, some batches ahead of the one in use, or read from a
+file of decoded images on disk. Those of a split that fits the memory budget are held as bytes from
+then on. Whatever the way, an image has the same bits.
 
 Shapes: N images, B batch, C channels, S side in pixels.
 """
@@ -50,6 +50,29 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Held:
+    """The images of a split that were asked for so far. Rows without an image take no memory."""
+
+    pixels_NSSC: NDArray[np.uint8]
+    there_N: NDArray[np.bool_]
+
+    @classmethod
+    def none_of(cls, count: int, *, side: int, channels: int) -> Held:
+        """Returns room for so many images, none of which is there."""
+        shape = (count, side, side, channels)
+        return cls(np.empty(shape, dtype=np.uint8), np.zeros(count, dtype=np.bool_))
+
+    def missing(self, samples_B: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Returns which of these images are not there, each once."""
+        return np.unique(samples_B[~self.there_N[samples_B]])
+
+    def add(self, samples_B: NDArray[np.int64], pixels_BSSC: NDArray[np.uint8]) -> None:
+        """Takes images in. Two threads may bring the same one: it has the same bits."""
+        self.pixels_NSSC[samples_B] = pixels_BSSC
+        self.there_N[samples_B] = True  # only now: another thread may be looking
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Store:
     """The images of one split, ready to be fetched.
 
@@ -58,7 +81,7 @@ class Store:
         preprocessing: Size, fit, crop and interpolation.
         channels: 3 for colour, 1 for grey.
         decoders: The threads that decode.
-        held_NSSC: All images when they fit the budget, else None.
+        held: Those in memory, when all of them fit the budget; else None.
         kept: Those that are decoded on disk, if that was asked for and can be had.
     """
 
@@ -66,7 +89,7 @@ class Store:
     preprocessing: Preprocessing
     channels: int
     decoders: Decoders
-    held_NSSC: NDArray[np.uint8] | None = None
+    held: Held | None = None
     kept: DecodedRows | None = None
 
     @classmethod
@@ -81,7 +104,7 @@ class Store:
         progress: Progress = lambda done, total: None,
         keep_decoded: Path | None = None,
     ) -> Store:
-        """Returns a store, with the images decoded into memory when they fit ``budget_bytes``.
+        """Returns a store, which holds the images in memory when they fit ``budget_bytes``.
 
         Args:
             images: Where the images come from.
@@ -89,12 +112,12 @@ class Store:
             channels: 3 for colour, 1 for grey.
             budget_bytes: Memory that they may take.
             num_threads: How many threads decode; 0 decodes in the thread that fetches.
-            progress: Told how many are decoded, of how many, when they are decoded here.
+            progress: Told how many are decoded, of how many, when they are decoded here: to disk.
             keep_decoded: Cache folder in which to keep them decoded, for later epochs and runs.
                 Without effect on images that do not come from files.
 
         Raises:
-            DataError: Images cannot be decoded, all of them named.
+            DataError: Images to be kept on disk cannot be decoded, all of them named.
             MachineError: ``keep_decoded`` has no room for them or cannot be written.
         """
         store = cls(images, preprocessing, channels, Decoders(num_threads))
@@ -112,15 +135,11 @@ class Store:
         side, total = preprocessing.image_size, len(images)
         if total * channels * side * side > budget_bytes:
             return store
-        held_NSSC = np.empty((total, side, side, channels), dtype=np.uint8)
-        bad: dict[int, str] = {}
-        for first in range(0, total, _CHUNK):
-            chunk = np.arange(first, min(first + _CHUNK, total))
-            bad |= store._decode(chunk, held_NSSC[first : first + len(chunk)])
-            progress(first + len(chunk), total)
-        if bad:
-            raise bad_images(images, bad)
-        return replace(store, held_NSSC=held_NSSC, kept=None)
+        held = Held.none_of(total, side=side, channels=channels)
+        if store.kept is not None:  # read at once, so that the lock on the file can go
+            for chunk in np.split(np.arange(total), range(_CHUNK, total, _CHUNK)):
+                held.add(chunk, store._decoded(chunk))
+        return replace(store, held=held, kept=None)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -128,7 +147,9 @@ class Store:
     @property
     def decodes(self) -> bool:
         """Whether a fetch has to decode or read, and so is worth doing ahead."""
-        return self.held_NSSC is None and not isinstance(self.images, PixelImages)
+        if isinstance(self.images, PixelImages):
+            return False
+        return self.held is None or not self.held.there_N.all()
 
     def fetch(self, samples_B: NDArray[np.int64]) -> Tensor:
         """Returns these images as uint8 of shape (B, C, S, S), in channels-last memory format.
@@ -136,16 +157,16 @@ class Store:
         Raises:
             DataError: Images cannot be decoded, those of this batch named.
         """
-        if self.held_NSSC is not None:
-            return torch.from_numpy(self.held_NSSC[samples_B]).permute(0, 3, 1, 2)
         if isinstance(self.images, PixelImages):
             pixels = self.images.pixels[samples_B]
             return stack_to_bytes(pixels, self.preprocessing, self.channels)
-        side = self.preprocessing.image_size
-        batch_BSSC = np.empty((len(samples_B), side, side, self.channels), dtype=np.uint8)
-        if bad := self._decode(samples_B, batch_BSSC):
-            raise bad_images(self.images, bad)
-        return torch.from_numpy(batch_BSSC).permute(0, 3, 1, 2)
+        if self.held is None:
+            pixels_BSSC = self._decoded(samples_B)
+        else:
+            if len(missing := self.held.missing(samples_B)):
+                self.held.add(missing, self._decoded(missing))
+            pixels_BSSC = self.held.pixels_NSSC[samples_B]
+        return torch.from_numpy(pixels_BSSC).permute(0, 3, 1, 2)
 
     def stream(
         self, items: Iterable[_T], samples_of: Callable[[_T], NDArray[np.int64]]
@@ -176,6 +197,15 @@ class Store:
             if bad := find_bad(self.images, num_threads=self.decoders.num_threads):
                 raise bad_images(self.images, bad) from None
             raise
+
+    def _decoded(self, samples_B: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Returns images of shape (B, S, S, C). Raises DataError, which names those it cannot."""
+        assert not isinstance(self.images, PixelImages)
+        side = self.preprocessing.image_size
+        batch_BSSC = np.empty((len(samples_B), side, side, self.channels), dtype=np.uint8)
+        if bad := self._decode(samples_B, batch_BSSC):
+            raise bad_images(self.images, bad)
+        return batch_BSSC
 
     def _decode(
         self, samples_B: NDArray[np.int64], batch_BSSC: NDArray[np.uint8]

@@ -178,16 +178,12 @@ class Trials:
 
     def _opened(self, job: Job) -> Store:
         """Returns a store; where the run will hold all images, with those of a round held."""
-        store = job.store("train", hold=False, progress=lambda done, total: self.alive())
-        if store.kept is not None or isinstance(store.images, PixelImages) or self.decodes:
-            return store
-        samples = np.unique(self._draws() % len(store))
-        side, channels = job.preprocessing.image_size, job.config.channels
-        # Rows that are never written take no memory.
-        held_NSSC = np.zeros((len(store), side, side, channels), dtype=np.uint8)
-        for some in np.array_split(samples, -(-len(samples) // 64)):
-            held_NSSC[some] = store.fetch(some).permute(0, 2, 3, 1).numpy()
-        return replace(store, held_NSSC=held_NSSC)
+        store = job.store("train", hold=not self.decodes, progress=lambda done, total: self.alive())
+        if store.held is not None:
+            samples = np.unique(self._draws() % len(store))
+            for some in np.array_split(samples, -(-len(samples) // 64)):
+                store.fetch(some)
+        return store
 
 
 @contextmanager
