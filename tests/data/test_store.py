@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from zoo.data.pixels import store as store_module
 from zoo.data.pixels.decode import open_image
 from zoo.data.pixels.resize import needed_sides, to_bytes
 from zoo.data.pixels.store import Store, ahead
@@ -132,9 +133,12 @@ def test_pixels_are_never_held_twice():
     assert torch.equal(store.fetch(np.arange(9)), alone)
 
 
-def test_progress_ends_at_the_total(files, tmp_path):
+@pytest.mark.parametrize("way", [{"budget": 2**30}, {"keep_decoded": True}])
+def test_progress_ends_at_the_total(files, tmp_path, way):
     told = []
-    opened(files, keep_decoded=tmp_path, progress=lambda done, total: told.append((done, total)))
+    if "keep_decoded" in way:
+        way = {"keep_decoded": tmp_path}
+    opened(files, **way, progress=lambda done, total: told.append((done, total)))
     assert told[-1] == (40, 40)
 
 
@@ -142,6 +146,8 @@ def test_progress_ends_at_the_total(files, tmp_path):
 def test_what_fits_is_decoded_when_it_is_first_asked_for_and_never_again(
     files, threads, monkeypatch
 ):
+    monkeypatch.setattr(store_module, "_CHUNK", 1)
+    monkeypatch.setattr(store_module, "_QUICK_SECONDS", 0.0)
     decoded = []
     real = Store._decode
     monkeypatch.setattr(
@@ -151,7 +157,8 @@ def test_what_fits_is_decoded_when_it_is_first_asked_for_and_never_again(
     )
     store = opened(files, threads=threads, budget=2**30)
     assert store.decodes
-    assert not decoded, "a run begins without waiting for its last image"
+    assert decoded == [0, 1], "a run begins without waiting for its last image"
+    decoded.clear()
     first = store.fetch(np.array([7, 3, 7]))
     assert sorted(decoded) == [3, 7]
     assert torch.equal(store.fetch(np.array([3, 7])), first[[1, 0]])
@@ -160,14 +167,16 @@ def test_what_fits_is_decoded_when_it_is_first_asked_for_and_never_again(
     expected = three_epochs(opened(files))
     decoded.clear()
     assert three_epochs(store) == expected
-    assert sorted(set(decoded)) == [index for index in range(40) if index not in (3, 7)]
+    assert sorted(set(decoded)) == [index for index in range(40) if index not in (0, 1, 3, 7)]
     assert not store.decodes
     decoded.clear()
     assert three_epochs(store) == expected
     assert not decoded
 
 
-def test_threads_that_ask_for_the_same_images_get_them_whole(files):
+def test_threads_that_ask_for_the_same_images_get_them_whole(files, monkeypatch):
+    monkeypatch.setattr(store_module, "_CHUNK", 1)
+    monkeypatch.setattr(store_module, "_QUICK_SECONDS", 0.0)
     store = opened(files, threads=2, budget=2**30)
     expected = opened(files).fetch(np.arange(40))
     random = np.random.default_rng(0)
@@ -188,20 +197,26 @@ def damaged(tmp_path):
     return FileImages(root=tmp_path, names=tuple(f"{index}.png" for index in range(30)))
 
 
-def test_keeping_them_names_all_bad_images(damaged, tmp_path):
-    with pytest.raises(DataError, match="25 of 30 images cannot be read") as caught:
-        opened(damaged, threads=2, keep_decoded=tmp_path / "cache")
-    text = str(caught.value)
-    assert "5.png: " in text
-    assert "24.png: " in text
-    assert "25.png" not in text
-    assert "and 5 more" in text
-    assert "--on-bad skip" in text
+def test_opening_names_all_bad_images(damaged, tmp_path, monkeypatch):
+    monkeypatch.setattr(store_module, "_CHUNK", 7)
+    for options in ({"budget": 2**30}, {"keep_decoded": tmp_path / "cache"}):
+        with pytest.raises(DataError, match="25 of 30 images cannot be read") as caught:
+            opened(damaged, threads=2, **options)
+        text = str(caught.value)
+        assert "5.png: " in text
+        assert "24.png: " in text
+        assert "25.png" not in text
+        assert "and 5 more" in text
+        assert "--on-bad skip" in text
 
 
 @pytest.mark.parametrize("budget", [0, 2**30])
 @pytest.mark.parametrize("threads", [0, 2])
-def test_streaming_names_all_bad_images_where_it_meets_the_first(damaged, threads, budget):
+def test_streaming_names_all_bad_images_where_it_meets_the_first(
+    damaged, threads, budget, monkeypatch
+):
+    monkeypatch.setattr(store_module, "_CHUNK", 1)
+    monkeypatch.setattr(store_module, "_QUICK_SECONDS", 0.0)
     store = opened(damaged, threads=threads, budget=budget)
     batches = store.stream(np.array_split(np.arange(30), 10), lambda item: item)
     assert next(batches)[1].shape == (3, 3, 16, 16)
@@ -210,7 +225,9 @@ def test_streaming_names_all_bad_images_where_it_meets_the_first(damaged, thread
 
 
 @pytest.mark.parametrize("budget", [0, 2**30])
-def test_a_fetch_names_the_bad_images_of_its_batch(damaged, budget):
+def test_a_fetch_names_the_bad_images_of_its_batch(damaged, budget, monkeypatch):
+    monkeypatch.setattr(store_module, "_CHUNK", 1)
+    monkeypatch.setattr(store_module, "_QUICK_SECONDS", 0.0)
     store = opened(damaged, threads=2, budget=budget)
     for _ in range(2):  # one that cannot be read is not there the next time
         with pytest.raises(DataError, match="2 of 30") as caught:
