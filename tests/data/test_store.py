@@ -133,13 +133,11 @@ def test_pixels_are_never_held_twice():
     assert torch.equal(store.fetch(np.arange(9)), alone)
 
 
-@pytest.mark.parametrize("way", [{"budget": 2**30}, {"keep_decoded": True}])
-def test_progress_ends_at_the_total(files, tmp_path, way):
-    told = []
-    if "keep_decoded" in way:
-        way = {"keep_decoded": tmp_path}
-    opened(files, **way, progress=lambda done, total: told.append((done, total)))
-    assert told[-1] == (40, 40)
+def test_progress_ends_at_the_total(files, tmp_path):
+    for way in ({"budget": 2**30}, {"keep_decoded": tmp_path}):
+        told = []
+        opened(files, **way, progress=lambda *so_far, told=told: told.append(so_far))
+        assert told[-1] == (40, 40)
 
 
 @pytest.mark.parametrize("threads", [0, 2])
@@ -147,7 +145,7 @@ def test_what_fits_is_decoded_when_it_is_first_asked_for_and_never_again(
     files, threads, monkeypatch
 ):
     monkeypatch.setattr(store_module, "_CHUNK", 1)
-    monkeypatch.setattr(store_module, "_QUICK_SECONDS", 0.0)
+    monkeypatch.setattr(store_module, "QUICK_DECODING_SECONDS", 0.0)
     decoded = []
     real = Store._decode
     monkeypatch.setattr(
@@ -176,7 +174,7 @@ def test_what_fits_is_decoded_when_it_is_first_asked_for_and_never_again(
 
 def test_threads_that_ask_for_the_same_images_get_them_whole(files, monkeypatch):
     monkeypatch.setattr(store_module, "_CHUNK", 1)
-    monkeypatch.setattr(store_module, "_QUICK_SECONDS", 0.0)
+    monkeypatch.setattr(store_module, "QUICK_DECODING_SECONDS", 0.0)
     store = opened(files, threads=2, budget=2**30)
     expected = opened(files).fetch(np.arange(40))
     random = np.random.default_rng(0)
@@ -216,7 +214,7 @@ def test_streaming_names_all_bad_images_where_it_meets_the_first(
     damaged, threads, budget, monkeypatch
 ):
     monkeypatch.setattr(store_module, "_CHUNK", 1)
-    monkeypatch.setattr(store_module, "_QUICK_SECONDS", 0.0)
+    monkeypatch.setattr(store_module, "QUICK_DECODING_SECONDS", 0.0)
     store = opened(damaged, threads=threads, budget=budget)
     batches = store.stream(np.array_split(np.arange(30), 10), lambda item: item)
     assert next(batches)[1].shape == (3, 3, 16, 16)
@@ -227,7 +225,7 @@ def test_streaming_names_all_bad_images_where_it_meets_the_first(
 @pytest.mark.parametrize("budget", [0, 2**30])
 def test_a_fetch_names_the_bad_images_of_its_batch(damaged, budget, monkeypatch):
     monkeypatch.setattr(store_module, "_CHUNK", 1)
-    monkeypatch.setattr(store_module, "_QUICK_SECONDS", 0.0)
+    monkeypatch.setattr(store_module, "QUICK_DECODING_SECONDS", 0.0)
     store = opened(damaged, threads=2, budget=budget)
     for _ in range(2):  # one that cannot be read is not there the next time
         with pytest.raises(DataError, match="2 of 30") as caught:

@@ -13,7 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Decoders", "Progress", "in_blocks"]
+__all__ = ["QUICK_DECODING_SECONDS", "Decoders", "Progress", "in_blocks"]
 
 Progress = Callable[[int, int], None]
 """Told how many are done, of how many."""
@@ -23,7 +23,7 @@ _QUICK_SECONDS = 80e-6
 # other then cost more than they win: the headers of 8,000 small files in the system's cache, two
 # cores: 0.24 s in one thread, 0.47 in two, 0.68 in four (AMD EPYC, Python 3.11, Pillow 13.0).
 
-_QUICK_DECODING_SECONDS = 190e-6
+QUICK_DECODING_SECONDS = 190e-6
 # Likewise for decoding and resizing. Microseconds an image, one thread and two on two cores: PNG of
 # 28 pixels 94 and 151, of 48 157 and 160; JPEG of 64 134 and 175, of 96 194 and 186, of 128 256 and
 # 167, of 224 484 and 317. Two take 1.2 to 2 times the processor's time of one.
@@ -144,7 +144,7 @@ class Decoders:
             began, busy = time.perf_counter(), time.thread_time()
             work(block)
             busy, took = time.thread_time() - busy, time.perf_counter() - began
-            paces.append(max(busy / _QUICK_DECODING_SECONDS, took / _FAR_SECONDS) / len(block))
+            paces.append(max(busy / QUICK_DECODING_SECONDS, took / _FAR_SECONDS) / len(block))
             size = _BLOCK
             best = min(paces)  # something else may have been in one's way
             if best > 3 or (best > 1 and len(paces) > 2):

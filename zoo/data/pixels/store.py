@@ -26,7 +26,7 @@ from zoo.data.pixels.damage import bad_images, find_bad
 from zoo.data.pixels.decode import reader
 from zoo.data.pixels.decoded import DecodedRows
 from zoo.data.pixels.resize import needed_sides, stack_to_bytes, write_squares
-from zoo.data.threads import Decoders
+from zoo.data.threads import QUICK_DECODING_SECONDS, Decoders
 from zoo.errors import DataError
 from zoo.protocols import Images, PixelImages, Preprocessing, SourcedImages
 
@@ -40,12 +40,6 @@ __all__ = ["Store", "ahead"]
 
 _CHUNK = 256
 # Images decoded between two reports of progress, and between two syncs of the disk.
-
-_QUICK_SECONDS = 190e-6
-# Images that take less by the clock, with all threads, are decoded before the first one is used.
-# They are small, and so bound by Python's lock: behind a loop that wants it as well, 6,000 of 28
-# pixels took 0.71 s instead of 0.55 (medians of 6, two cores of an AMD EPYC). Others are decoded
-# behind the computing.
 
 _TOGETHER_BYTES = 2**18
 # Decoded images that wait to be resized with others of their size. Large ones would leave the
@@ -143,19 +137,28 @@ class Store:
         side, total = preprocessing.image_size, len(images)
         if total * channels * side * side > budget_bytes:
             return store
-        held, began = Held.none_of(total, side=side, channels=channels), 0.0
-        for done in store._naming_all(store._filling(held)):
+        holding = replace(store.holding(), kept=None)
+        began = 0.0
+        for done in store._naming_all(holding._filling(store)):
             progress(done, total)
             if done <= _CHUNK:  # the first ones pay for what is loaded to decode them
                 began = time.perf_counter()
                 continue
             pace = (time.perf_counter() - began) / (done - _CHUNK)
-            if store.kept is None and pace > _QUICK_SECONDS:  # kept ones are read: the lock can go
+            # Quick ones are bound by Python's lock: behind a loop that wants it as well, 6,000 PNG
+            # of 28 pixels took 0.71 s instead of 0.55 (medians of 6, two cores of an AMD EPYC).
+            # Kept ones are read at once, so that the lock on their file can go.
+            if store.kept is None and pace > QUICK_DECODING_SECONDS:
                 break
-        return replace(store, held=held, kept=None)
+        return holding
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def holding(self) -> Store:
+        """Returns a store of the same images that holds what it is asked for; nothing so far."""
+        side = self.preprocessing.image_size
+        return replace(self, held=Held.none_of(len(self), side=side, channels=self.channels))
 
     @property
     def decodes(self) -> bool:
@@ -211,11 +214,12 @@ class Store:
                 raise bad_images(self.images, bad) from None
             raise
 
-    def _filling(self, held: Held) -> Iterator[int]:
+    def _filling(self, source: Store) -> Iterator[int]:
         """Takes images into memory, and yields after each chunk how many are there."""
+        assert self.held is not None
         for first in range(0, len(self), _CHUNK):
             chunk_B = np.arange(first, min(first + _CHUNK, len(self)))
-            held.add(chunk_B, self._decoded(chunk_B))
+            self.held.add(chunk_B, source._decoded(chunk_B))
             yield first + len(chunk_B)
 
     def _decoded(self, samples_B: NDArray[np.int64]) -> NDArray[np.uint8]:

@@ -178,11 +178,13 @@ class Trials:
 
     def _opened(self, job: Job) -> Store:
         """Returns a store; where the run will hold all images, with those of a round held."""
-        store = job.store("train", hold=not self.decodes, progress=lambda done, total: self.alive())
-        if store.held is not None:
-            samples = np.unique(self._draws() % len(store))
-            for some in np.array_split(samples, -(-len(samples) // 64)):
-                store.fetch(some)
+        store = job.store("train", hold=False, progress=lambda done, total: self.alive())
+        if self.decodes or store.kept is not None or not store.decodes:
+            return store
+        store = store.holding()
+        samples = np.unique(self._draws() % len(store))
+        for some in np.array_split(samples, -(-len(samples) // 64)):
+            store.fetch(some)
         return store
 
 
