@@ -91,7 +91,7 @@ def step(args: Any) -> float:
     from torch.nn import functional
 
     from zoo.engine.allocator import freed_memory_kept
-    from zoo.network.fast import accelerate, fold_held_norms
+    from zoo.network.fast import accelerate, fuse
     from zoo.network.freeze import set_modes
 
     torch.manual_seed(0)
@@ -104,7 +104,7 @@ def step(args: Any) -> float:
     optimizer = torch.optim.AdamW(model.parameters(), 1e-5, fused=True)
     seconds = []
     with freed_memory_kept():
-        fold_held_norms(model, images[:2])
+        fuse(model, images[:2], held=True)
         for _ in range(args.steps + 2):
             began = time.perf_counter()
             optimizer.zero_grad(set_to_none=True)

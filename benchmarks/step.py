@@ -48,7 +48,7 @@ from zoo.engine.loop import Accumulation, Training, train_epoch
 from zoo.engine.meters import Meter
 from zoo.engine.step.averaging import WeightAverage
 from zoo.engine.step.update import Update
-from zoo.network.fast import accelerate, fold_held_norms
+from zoo.network.fast import accelerate, fuse
 from zoo.network.fast.pointwise import pointwise_conv2d
 from zoo.network.freeze import set_modes
 from zoo.network.head import find_head
@@ -119,7 +119,7 @@ def main() -> None:
     engine_model = copy.deepcopy(model)
     accelerate(engine_model, enabled=args.own)
     if args.hold:
-        fold_held_norms(engine_model, torch.rand(2, 3, args.size, args.size), enabled=args.own)
+        fuse(engine_model, torch.rand(2, 3, args.size, args.size), held=True, enabled=args.own)
     config = RunConfig(model=args.model, batch_size=args.batch, lr=1e-4, device="cpu")
     device = Device.open(config)
     preprocessing = Preprocessing(image_size=args.size)

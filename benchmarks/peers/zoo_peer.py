@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from pathlib import Path
 
 from peer import Clock, arguments
 
@@ -12,6 +13,10 @@ def main() -> None:
     clock, args = Clock(), arguments()
     cache = tempfile.TemporaryDirectory()  # empty: a run of before would lend its features
     os.environ["ZOO_CACHE"] = cache.name
+    # But what is made once on a machine is there: compiled code, as bytecode is.
+    compiled = Path(tempfile.gettempdir(), "zoo-peers-compiled")
+    compiled.mkdir(exist_ok=True)
+    Path(cache.name, "compiled").symlink_to(compiled)
     from zoo.cli.patience import wait_patiently
 
     wait_patiently()

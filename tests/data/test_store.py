@@ -172,6 +172,23 @@ def test_what_fits_is_decoded_when_it_is_first_asked_for_and_never_again(
     assert not decoded
 
 
+def test_behind_a_pass_nothing_is_decoded_before_it(files, monkeypatch):
+    decoded = []
+    real = Store._decode
+    monkeypatch.setattr(
+        Store,
+        "_decode",
+        lambda self, samples, *a: decoded.extend(samples) or real(self, samples, *a),
+    )
+    expected = three_epochs(opened(files))
+    decoded.clear()
+    store = opened(files, threads=2, budget=2**30, behind=True)
+    assert not decoded
+    assert store.decodes
+    assert three_epochs(store) == expected
+    assert sorted(decoded) == list(range(40))
+
+
 def test_threads_that_ask_for_the_same_images_get_them_whole(files, monkeypatch):
     monkeypatch.setattr(store_module, "_CHUNK", 1)
     monkeypatch.setattr(store_module, "QUICK_DECODING_SECONDS", 0.0)

@@ -22,7 +22,7 @@ __all__ = ["cache"]
 
 @click.group("cache")
 def cache() -> None:
-    """Show and clear what is kept: frozen features, decoded images, tuned settings.
+    """Show and clear what is kept: frozen features, decoded images, tuned settings, compiled code.
 
     All of it is made again when it is missing. It lies in ZOO_CACHE, else in the user's cache
     folder. Frozen features take 10 GB at most (ZOO_CACHE_GB); the least recently used go first.

@@ -3,6 +3,7 @@
     CACHE/decoded/SIZEpx-CHANNELSch-KEY/    decoded images     (zoo.data.pixels.decoded)
     CACHE/features/KEY/                     frozen features    (zoo.engine.features.shelf)
     CACHE/tuning/KEY/                       fastest settings   (zoo.engine.tuning.remembered)
+    CACHE/compiled/KEY/                     own C, compiled    (zoo.network.fast.native.compiler)
 
 Kept features can be removed at any time, whoever uses them: a mapped file stays mapped, and what is
 gone is made again. Imports no torch, so ``zoo cache list`` is quick.
@@ -32,7 +33,7 @@ __all__ = [
     "remove_leftovers",
 ]
 
-KINDS = ("decoded", "features", "tuning")
+KINDS = ("compiled", "decoded", "features", "tuning")
 
 LIMIT_VARIABLE = "ZOO_CACHE_GB"
 """The environment variable with the largest size of all kept features, in GB of 10^9 bytes."""
@@ -76,7 +77,7 @@ class CacheEntry:
     """One folder of the cache.
 
     Args:
-        kind: ``features``, ``decoded`` or ``tuning``.
+        kind: ``features``, ``decoded``, ``tuning`` or ``compiled``.
         key: Name of the folder.
         path: The folder.
         bytes: What it takes on the disk.

@@ -134,10 +134,11 @@ class _Run:
         hold = not job.config.cache or any(number is None or number > 1 for number in views)
         feeds = {
             name: image_feed(
-                job, name, device=self.device, progress=self.preparing, teach=self.teach, hold=hold
+                job, name, device=self.device, progress=self.preparing, teach=self.teach, hold=hold,
+                behind=job.config.cache and views[:1] != [None],
             )
             for name in ("train", "val")
-        }
+        }  # fmt: skip
         while position.phase < len(job.phases):
             self.run_phase(feeds)
             self.saved = None

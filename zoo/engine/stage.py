@@ -28,10 +28,11 @@ from zoo.engine.features.threads import threads_for
 from zoo.engine.features.views import frozen_views
 from zoo.engine.feeds import CyclingFeed, Feed, ImageFeed, Labels, Teach
 from zoo.engine.loop import Accumulation, Training, evaluate
+from zoo.engine.own_kernels import kernels_for
 from zoo.engine.scores import Measure, Scores
 from zoo.engine.step.averaging import WeightAverage
 from zoo.engine.step.update import Update
-from zoo.network.fast import fold_held_norms
+from zoo.network.fast import fuse
 from zoo.network.freeze import digest, frozen_tensors, set_modes, set_trainable, trainable_modules
 from zoo.registry import build
 
@@ -106,9 +107,11 @@ class Stage:
             job, phase, trained, feeds, device=device, record=record, spare=spare,
             observer=observer, progress=progress,
         )  # fmt: skip
-        if phase.hold_statistics and phase.trainable != "head" and not config.compile:
-            images = probe_images(job, device.torch_device)
-            fold_held_norms(model, images, enabled=config.fast_convolutions)
+        if phase.trainable != "head" and config.fast_convolutions and not config.compile:
+            fuse(
+                model, probe_images(job, device.torch_device), held=phase.hold_statistics,
+                kernels=kernels_for(job, phase, device, observer),
+            )  # fmt: skip
         optimizer = _optimizer(job, phase)
         observer.phase_started(
             phase, cached=module is not model, total=sum(p.numel() for p in model.parameters()),
@@ -241,7 +244,7 @@ def labels_of(job: Job, split: str, *, device: Device) -> Labels:
 
 def image_feed(
     job: Job, split: str, *, device: Device, progress: Progress, teach: Teach | None = None,
-    hold: bool = True,
+    hold: bool = True, behind: bool = False,
 ) -> ImageFeed:  # fmt: skip
     """Returns the images of a split, which are opened when the first is asked for.
 
@@ -252,11 +255,12 @@ def image_feed(
         progress: Told how many are decoded.
         teach: A teacher.
         hold: Whether the images will be asked for again and again.
+        behind: Whether they are asked for first by a frozen network.
     """
     trains = split == "train"
     told = partial(progress, f"images, {split}")
     return ImageFeed(
-        lambda holds: job.store(split, hold=holds, progress=told),
+        lambda holds: job.store(split, hold=holds, behind=behind, progress=told),
         labels=labels_of(job, split, device=device),
         preprocessing=job.preprocessing,
         transforms=job.transforms if trains else (),

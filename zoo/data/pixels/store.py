@@ -105,6 +105,7 @@ class Store:
         num_threads: int,
         progress: Progress = lambda done, total: None,
         keep_decoded: Path | None = None,
+        behind: bool = False,
     ) -> Store:
         """Returns a store, which holds the images in memory when they fit ``budget_bytes``.
 
@@ -117,6 +118,8 @@ class Store:
             progress: Told how many are decoded, of how many, as far as they are decoded here.
             keep_decoded: Cache folder in which to keep them decoded, for later epochs and runs.
                 Without effect on images that do not come from files.
+            behind: Decode behind the first pass whatever is quick, too: for a pass that computes
+                outside Python, as a frozen network's.
 
         Raises:
             DataError: Images that are decoded here cannot be, all of them named.
@@ -137,6 +140,8 @@ class Store:
         side, total = preprocessing.image_size, len(images)
         if total * channels * side * side > budget_bytes:
             return store
+        if behind and store.kept is None:
+            return store.holding()
         holding = replace(store.holding(), kept=None)
         began = 0.0
         for done in store._naming_all(holding._filling(store)):

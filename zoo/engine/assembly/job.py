@@ -91,13 +91,15 @@ class Job:
         return self.head if self.choices.head is not None else ()
 
     def store(
-        self, split: str, *, hold: bool = True, progress: Any = lambda done, total: None
-    ) -> Store:
+        self, split: str, *, hold: bool = True, behind: bool = False,
+        progress: Any = lambda done, total: None,
+    ) -> Store:  # fmt: skip
         """Opens the images of a split at the network's input size.
 
         Args:
             split: Its name.
             hold: Hold them decoded in memory, as far as the budget allows.
+            behind: Decode them behind the first pass, which computes outside Python.
             progress: Told how many are decoded.
         """
         half_bytes = self.config.ram * 2**20 // 2  # the other half is for features
@@ -109,6 +111,7 @@ class Job:
             num_threads=workers_of(self.config),
             keep_decoded=cache_folder() if self.config.keep_decoded else None,
             progress=progress,
+            behind=behind,
         )
 
     def mass(self, target: Tensor, weights_B: Tensor | None) -> Tensor:

@@ -21,14 +21,16 @@ from zoo.engine.assembly.groups import parameter_groups
 from zoo.engine.assembly.job import Job
 from zoo.engine.assembly.phases import Phase
 from zoo.engine.device import Device
+from zoo.engine.events import Observer
 from zoo.engine.features.key import probe_images
 from zoo.engine.feeds import ImageFeed, Teach
 from zoo.engine.loop import Accumulation, Training, train_epoch
 from zoo.engine.meters import Meter
+from zoo.engine.own_kernels import kernels_for
 from zoo.engine.stage import epoch_draws, labels_of
 from zoo.engine.step.update import Update
 from zoo.engine.tuning.settings import Settings
-from zoo.network.fast import accelerate, fold_held_norms
+from zoo.network.fast import accelerate, fuse
 from zoo.network.freeze import set_modes, set_trainable, trainable_modules
 from zoo.protocols import PixelImages
 from zoo.registry import build
@@ -140,9 +142,12 @@ class Trials:
         )  # fmt: skip
         if settings.compile:
             model.compile(mode=settings.compile_mode)
-        elif phase.hold_statistics and phase.trainable != "head":
-            images = probe_images(job, device.torch_device)
-            fold_held_norms(model, images, enabled=settings.fast_convolutions)
+        elif phase.trainable != "head":
+            fuse(
+                model, probe_images(job, device.torch_device), held=phase.hold_statistics,
+                kernels=kernels_for(job, phase, device, Observer()),
+                enabled=settings.fast_convolutions,
+            )  # fmt: skip
         assert config.lr is not None  # settled
         assert config.backbone_lr is not None
         assert config.weight_decay is not None

@@ -12,21 +12,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from zoo.network.fast.blocks import block_of
 from zoo.network.fast.depthwise_gradient import depthwise_conv2d
 from zoo.network.fast.depthwise_shapes import Padding, Pair, wins
-from zoo.network.fast.eager import is_eager_float32
+from zoo.network.fast.eager import is_training_step
 
-__all__ = ["accelerate_depthwise", "restore_depthwise"]
-
-
-def _is_training_step(x: Tensor, weight: Tensor) -> bool:
-    """Returns whether a call is one that our method was made for: eager float32 on the CPU."""
-    return (
-        torch.is_grad_enabled()
-        and weight.requires_grad
-        and bool(torch.backends.mkldnn.enabled)
-        and is_eager_float32(x, weight)
-    )
+__all__ = ["accelerate_depthwise", "accelerated", "restore_depthwise"]
 
 
 def _same_padding(size: int, kernel: int, stride: int) -> Pair:
@@ -49,12 +40,15 @@ class _Accelerated:
         module = self.module
         # _conv_forward(input, weight, bias) is given them; Conv2dSame.forward(input) is not.
         weight, bias = arguments or (module.weight, module.bias)
-        if weight is not None and _is_training_step(x, weight):
+        if weight is not None and is_training_step(x, weight):
             kernel, stride = (
                 (weight.shape[2], weight.shape[3]),
                 (module.stride[0], module.stride[1]),
             )
             padding = self._padding((x.shape[2], x.shape[3]), kernel, stride)
+            block = block_of(module)
+            if block is not None and block.takes(x):
+                return block.convolved(x, weight, bias, stride=stride, padding=padding)
             if wins(
                 batch=x.shape[0],
                 channels=x.shape[1],
@@ -125,6 +119,15 @@ def accelerate_depthwise(model: nn.Module, *, enabled: bool = True) -> int:
             setattr(module, method, _Accelerated(module, method))
             changed += 1
     return changed
+
+
+def accelerated(model: nn.Module) -> list[nn.Conv2d]:
+    """Returns the depthwise convolutions that :func:`accelerate_depthwise` has changed."""
+    return [
+        module
+        for module in model.modules()
+        if isinstance(module, nn.Conv2d) and _method(module) in vars(module)
+    ]
 
 
 def restore_depthwise(model: nn.Module) -> int:

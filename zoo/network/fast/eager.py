@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["is_eager_float32"]
+__all__ = ["is_eager_float32", "is_training_step"]
 
 
 def is_eager_float32(x: Tensor, weight: Tensor) -> bool:
@@ -29,4 +29,14 @@ def is_eager_float32(x: Tensor, weight: Tensor) -> bool:
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
         and not torch._C._are_functorch_transforms_active()
+    )
+
+
+def is_training_step(x: Tensor, weight: Tensor) -> bool:
+    """Returns whether a call of a convolution is such a one, and its weight is trained."""
+    return (
+        torch.is_grad_enabled()
+        and weight.requires_grad
+        and bool(torch.backends.mkldnn.enabled)
+        and is_eager_float32(x, weight)
     )

@@ -19,7 +19,6 @@ N samples, C channels, H W rows and columns.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -30,17 +29,16 @@ from torch import Tensor, nn
 from torch.autograd.graph import Node
 
 from zoo.network.fast.eager import is_eager_float32
+from zoo.network.fast.proof import differentiated, gradient_users, proves_out
 from zoo.network.modes import evaluation_mode
 from zoo.network.pairs import Pair, adjacent_pairs
 
-__all__ = ["fold_held_norms", "restore_held_norms"]
+__all__ = ["fold_held_norms", "folded_pairs", "restore_held_norms"]
 
 _Forward: TypeAlias = Callable[[Tensor], Tensor]
 
 _MARK = "_zoo_normed_by"
 """Attribute of a tensor that was scaled and shifted already: the norm whose work that was."""
-
-_TOLERANCE = 1e-4  # share of the largest output; rounding makes about 1e-6
 
 
 def fold_held_norms(model: nn.Module, images_NCHW: Tensor, *, enabled: bool = True) -> int:
@@ -70,10 +68,16 @@ def fold_held_norms(model: nn.Module, images_NCHW: Tensor, *, enabled: bool = Tr
             # In the object's attributes: the class keeps its method, which is called from there.
             vars(convolution)["forward"] = _Scaled(pair, vars(convolution).get("forward"))
             vars(norm)["forward"] = _Done(norm)
-        if pairs and not _proves_out(model, images_NCHW):
+        if pairs and not proves_out(model, images_NCHW):
             restore_held_norms(model)
             return 0
     return len(pairs)
+
+
+def folded_pairs(model: nn.Module) -> list[Pair]:
+    """Returns the convolutions and norms that :func:`fold_held_norms` has changed."""
+    forwards = (vars(module).get("forward") for module in model.modules())
+    return [forward.pair for forward in forwards if isinstance(forward, _Scaled)]
 
 
 def restore_held_norms(model: nn.Module) -> int:
@@ -189,34 +193,8 @@ def _alone(model: nn.Module, images_NCHW: Tensor, pairs: Sequence[Pair]) -> list
 
     hooks = [pair.convolution.register_forward_hook(partial(convolved, pair)) for pair in pairs]
     try:
-        output = _differentiated(model, images_NCHW)
+        users = gradient_users(differentiated(model, images_NCHW))
     finally:
         for hook in hooks:
             hook.remove()
-    users: Counter[Node] = Counter()
-    waiting, seen = [output.grad_fn], {output.grad_fn}
-    while waiting:
-        node = waiting.pop()
-        for before, _ in node.next_functions if node is not None else ():
-            if before is not None:
-                users[before] += 1
-                if before not in seen:
-                    seen.add(before)
-                    waiting.append(before)
     return [pair for pair, node in made.items() if node is not None and users[node] == 1]
-
-
-def _proves_out(model: nn.Module, images_NCHW: Tensor) -> bool:
-    """Returns whether a differentiated pass gives what a plain one gives."""
-    with torch.no_grad():
-        plain: Tensor = model(images_NCHW.clone())
-    found = _differentiated(model, images_NCHW).detach()
-    return bool((found - plain).abs().max() <= _TOLERANCE * plain.abs().max())
-
-
-def _differentiated(model: nn.Module, images_NCHW: Tensor) -> Tensor:
-    """Returns the outputs, with the graph that made them."""
-    with torch.enable_grad():
-        # A copy: a network may write into what it is given, and a leaf is not written into.
-        output: Tensor = model(images_NCHW.detach().requires_grad_().clone())
-    return output

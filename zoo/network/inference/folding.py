@@ -14,8 +14,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from zoo.network.fast.depthwise import restore_depthwise
-from zoo.network.fast.held_norms import restore_held_norms
+from zoo.network.fast import restore
 from zoo.network.pairs import Pair, adjacent_pairs
 
 __all__ = ["fold", "folded_copy"]
@@ -35,8 +34,7 @@ def folded_copy(model: nn.Module, images_NCHW: Tensor) -> tuple[nn.Module, int]:
     """
     # On the CPU: not every device has the float64 that folding computes in.
     twin = copy.deepcopy(model).cpu().requires_grad_(False).eval()
-    restore_held_norms(twin)
-    restore_depthwise(twin)
+    restore(twin)
     pairs = adjacent_pairs(twin, images_NCHW.cpu())
     for pair in pairs:
         fold(twin, pair)

@@ -1,0 +1,311 @@
+"""Depthwise convolutions that compute the activations around them, in whole networks."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import shutil
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+import torchvision
+from torch import nn
+from torch.nn import functional
+
+from zoo.network.fast import accelerate, blocks, fuse, restore
+from zoo.network.fast.native import Kernels
+
+LAST = torch.channels_last
+
+
+@pytest.fixture
+def taken(monkeypatch):
+    """The blocks that were computed: (activation before, activation after)."""
+    seen = []
+    real = blocks.depthwise_block
+
+    def spy(*tensors, **block):
+        seen.append((block["before"], block["after"]))
+        return real(*tensors, **block)
+
+    monkeypatch.setattr(blocks, "depthwise_block", spy)
+    return seen
+
+
+def holding(model, *, held=True):
+    """Gives a network statistics that are not 0 and 1; holds them in training."""
+    numbers = torch.Generator().manual_seed(1)
+    model.train()
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.running_mean.normal_(0, 0.5, generator=numbers)
+            module.running_var.uniform_(0.5, 2, generator=numbers)
+            nn.init.uniform_(module.weight, 0.5, 1.5, generator=numbers)
+            nn.init.normal_(module.bias, 0, 0.2, generator=numbers)
+            module.training = not held
+    return model.to(memory_format=LAST)
+
+
+def images(number=4, size=64, channels=3):
+    numbers = torch.Generator().manual_seed(2)
+    return torch.randn(number, channels, size, size, generator=numbers).to(memory_format=LAST)
+
+
+def fused(model, x, kernels, *, held=True):
+    accelerate(model)
+    fuse(model, x[:2], held=held, kernels=kernels)
+    return model
+
+
+def same_step(model, plain, x, share):
+    """Compares outputs and gradients of a step of two networks."""
+    labels = torch.arange(len(x)) % 5
+    found, expected = model(x), plain(x.to(next(plain.parameters()).dtype))
+    for one in (found, expected):
+        functional.cross_entropy(one, labels).backward()
+    assert (found - expected).abs().max() <= share * expected.abs().max()
+    # Before a norm that trains, a bias has no gradient but what rounding leaves.
+    floor = 1e-2 * max(one.grad.abs().max() for one in plain.parameters())
+    for ours, theirs in zip(model.parameters(), plain.parameters(), strict=True):
+        error = (ours.grad - theirs.grad).abs().max()
+        assert error <= share * max(theirs.grad.abs().max(), floor)
+
+
+NETWORKS = {
+    "mobilenetv3_small_050": (11, 11, 11),
+    "tf_efficientnet_lite0": (16, 16, 16),  # SAME padding
+    "mobilenetv2_050": (17, 17, 17),
+    "convnext_atto": (12, 0, 0),  # no activation beside its depthwise convolutions
+}
+
+
+@pytest.mark.parametrize("held", [True, False])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_step_of_a_network_of_timm(name, held, kernels, taken):
+    torch.manual_seed(0)
+    # SiLU for ReLU: smooth, so that rounding does not decide whether a unit has a gradient.
+    options = {} if name == "convnext_atto" else {"act_layer": nn.SiLU}
+    model = holding(timm.create_model(name, num_classes=5, **options), held=held)
+    plain = copy.deepcopy(model).double()
+    keys, types = list(model.state_dict()), [type(module) for module in model.modules()]
+    x = images(16)
+    fused(model, x, kernels, held=held)
+    assert list(model.state_dict()) == keys
+    assert [type(module) for module in model.modules()] == types
+    taken.clear()
+    same_step(model, plain, x, 1e-3)
+    num, before, after = NETWORKS[name]
+    assert len(taken) == num
+    assert sum(kind is not None for kind, _ in taken) == before
+    assert sum(kind is not None for _, kind in taken) == (after if held else 0)
+    for ours, theirs in zip(model.buffers(), plain.buffers(), strict=True):
+        torch.testing.assert_close(ours, theirs.to(ours.dtype))  # norms that train have counted
+    restore(model)
+    taken.clear()
+    model(x)
+    assert not taken
+    assert not any("forward" in vars(module) for module in model.modules())
+
+
+@pytest.mark.parametrize(
+    ("name", "num", "kinds"),
+    [
+        ("mobilenet_v2", 17, {nn.ReLU6}),
+        ("mobilenet_v3_small", 11, {nn.ReLU, nn.Hardswish}),
+        ("efficientnet_b0", 16, {nn.SiLU}),
+    ],
+)
+def test_a_step_of_a_network_of_torchvision(name, num, kinds, kernels, taken):
+    torch.manual_seed(0)
+    model = holding(torchvision.models.get_model(name, num_classes=5)).eval()
+    plain = copy.deepcopy(model)
+    x = images(8)
+    fused(model, x, kernels)
+    taken.clear()
+    same_step(model, plain, x, 1e-3)
+    assert len(taken) == num
+    assert {kind for pair in taken for kind in pair} == kinds
+
+
+def block(*, before=nn.ReLU6, after=nn.Hardswish):
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 1), nn.BatchNorm2d(16), before(),
+        nn.Conv2d(16, 16, 3, padding=1, groups=16), nn.BatchNorm2d(16), after(),
+        nn.Conv2d(16, 5, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("before", [nn.ReLU, nn.ReLU6, nn.Hardswish, nn.SiLU, nn.GELU, nn.Identity])
+@pytest.mark.parametrize("inplace", [False, True])
+def test_which_activations(before, inplace, kernels, taken):
+    if before in (nn.GELU, nn.Identity) and inplace:
+        pytest.skip("no such activation")
+    made = before(inplace=True) if inplace else before()
+    model = holding(block(before=lambda: made))
+    plain = copy.deepcopy(model)
+    fused(model, images(), kernels)
+    taken.clear()
+    same_step(model, plain, images(), 1e-3)
+    assert taken == [(None if before in (nn.GELU, nn.Identity) else before, nn.Hardswish)]
+
+
+def test_passes_without_gradients_and_in_other_formats_are_torchs_own(kernels, taken):
+    model = holding(block())
+    x = images()
+    fused(model, x, kernels)
+    plain = copy.deepcopy(model)
+    restore(plain)
+    taken.clear()
+    with torch.no_grad():
+        assert torch.equal(model(x), plain(x))
+    with torch.inference_mode():
+        assert torch.equal(model(x), plain(x))
+    model.requires_grad_(False)
+    assert torch.equal(model(x), plain(x))
+    model.requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        model(x)
+    model.to(memory_format=torch.contiguous_format)(x.contiguous())
+    model.double()(x.double())
+    assert not taken
+    model.float().to(memory_format=LAST)(x)
+    assert taken == [(nn.ReLU6, nn.Hardswish)]
+
+
+class Twice(nn.Module):
+    """What an activation returns goes to a second user."""
+
+    def __init__(self, where):
+        super().__init__()
+        self.layers, self.where = block()[:6], where
+        self.head = nn.Linear(16, 5)
+
+    def forward(self, x):
+        kept = 0
+        for i, layer in enumerate(self.layers):
+            x = layer(x)
+            if i == self.where:
+                kept = x.clone()
+        return self.head((x + kept).mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        (1, (nn.ReLU6, nn.Hardswish)),
+        (2, (None, nn.Hardswish)),  # the first activation's output
+        (4, (nn.ReLU6, None)),  # the second norm's
+        (5, (nn.ReLU6, nn.Hardswish)),
+    ],
+)
+def test_activations_with_a_second_user_are_left_alone(where, expected, kernels, taken):
+    model = holding(Twice(where))
+    plain = copy.deepcopy(model)
+    fused(model, images(), kernels)
+    taken.clear()
+    same_step(model, plain, images(), 1e-3)
+    assert taken == [expected]
+
+
+def test_an_activation_in_two_places_is_left_alone(kernels, taken):
+    shared = nn.ReLU()
+    model = holding(block(before=lambda: shared, after=lambda: shared))
+    plain = copy.deepcopy(model)
+    fused(model, images(), kernels)
+    taken.clear()
+    same_step(model, plain, images(), 1e-3)
+    assert taken == [(None, None)]
+
+
+class Watched(nn.Module):
+    """Uses an activation's output in a way that no gradient shows."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = block()
+
+    def forward(self, x):
+        x = self.layers[:3](x)
+        return self.layers[3:](x) + x.detach().mean()
+
+
+def test_a_network_that_would_compute_another_thing_is_left_alone(kernels, taken):
+    model = holding(Watched())
+    plain = copy.deepcopy(model)
+    fused(model, images(), kernels)
+    taken.clear()
+    same_step(model, plain, images(), 1e-3)
+    assert not taken
+
+
+@pytest.mark.parametrize("place", [2, 3, 4, 5])
+@pytest.mark.parametrize("before", [True, False])
+def test_whoever_looks_at_a_layer_sees_what_torch_computes(place, before, kernels):
+    model = holding(block())
+    plain = copy.deepcopy(model)
+    x = images()
+    seen, expected = [], []
+
+    def watch(network, notes):
+        network[place].register_forward_hook(
+            lambda module, given, made: notes.append(made.detach())
+        )
+
+    if before:
+        watch(model, seen)
+    fused(model, x, kernels)
+    if not before:
+        watch(model, seen)
+    watch(plain, expected)
+    seen.clear()
+    same_step(model, plain, x, 1e-3)
+    if place != 3:  # the convolution does its norm's work: see held_norms
+        torch.testing.assert_close(seen, expected)
+
+
+def test_copies_and_pickles_are_independent(kernels, taken):
+    model = holding(block())
+    x = images()
+    fused(model, x, kernels)
+    for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        with torch.no_grad():
+            twin[3].weight.zero_()
+        taken.clear()
+        assert not torch.equal(twin(x), model(x))
+        assert taken == 2 * [(nn.ReLU6, nn.Hardswish)]
+        restore(twin)
+    taken.clear()
+    model(x)
+    assert taken
+
+
+def test_a_network_that_is_loaded_where_the_library_is_not(kernels, taken, tmp_path):
+    x = images()
+    model = holding(block())
+    plain = copy.deepcopy(model)
+    (tmp_path / "here").mkdir()
+    here = Kernels(Path(shutil.copy(kernels.path, tmp_path / "here")))
+    fused(model, x, here)
+    twin = pickle.loads(pickle.dumps(model).replace(b"here", b"gone"))
+    assert not blocks.block_of(twin[3]).kernels.usable
+    taken.clear()
+    same_step(twin, plain, x, 1e-3)
+    assert not taken
+
+
+def test_without_a_library_nothing_changes(taken):
+    model = holding(block())
+    fused(model, images(), Kernels(Path("/nowhere/kernels.so")))
+    fused(model, images(), None)
+    model(images())
+    assert not taken
+
+
+def test_an_error_in_the_pass_is_the_networks_own(kernels):
+    model = holding(block())
+    fused(model, images(), kernels)
+    with pytest.raises(RuntimeError, match="channels"):
+        model(images(channels=4))
+    model(images())

@@ -1,0 +1,111 @@
+"""The compiler of zoo's own C: what it makes, keeps, and says when it cannot."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+
+import pytest
+import torch
+
+from zoo.data.cache import cache_entries, remove_entry
+from zoo.network.fast.native import compiler
+from zoo.network.fast.native.kernels import computes_right
+
+compiled = compiler.compiled.__wrapped__  # each call anew
+GCC = shutil.which("gcc")
+
+needs_compiler = pytest.mark.skipif(
+    GCC is None or sys.platform != "linux" or not compiler._shares_openmp(),
+    reason="no gcc, or threads of another kind",
+)
+
+
+@needs_compiler
+def test_it_is_made_once_and_kept(tmp_path, monkeypatch):
+    first = compiled(tmp_path)
+    assert first.kernels.usable
+    assert first.seconds > 0
+    assert first.reason == ""
+    assert sorted(p.name for p in first.kernels.path.parent.iterdir()) == [
+        "about.json",
+        "kernels.so",
+    ]
+    assert [p.name for p in (tmp_path / "compiled").iterdir()] == [first.kernels.path.parent.name]
+    monkeypatch.setattr(compiler, "_compile", None)  # a call would fail
+    second = compiled(tmp_path)
+    assert (second.kernels, second.seconds) == (first.kernels, 0)
+    (entry,) = cache_entries(tmp_path)
+    assert (entry.kind, entry.what) == ("compiled", "depthwise convolutions in C")
+    assert json.loads((entry.path / "about.json").read_text())["made by"][0] == GCC
+    assert remove_entry(entry)
+    assert cache_entries(tmp_path) == []
+    assert computes_right(first.kernels)  # whoever has it open keeps it
+
+
+@needs_compiler
+def test_processors_that_differ_do_not_share(tmp_path, monkeypatch):
+    paths = set()
+    for capability in ("AVX2", "AVX512"):
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda it=capability: it)
+        monkeypatch.setattr(compiler, "_compile", lambda arguments, sources, path: paths.add(path))
+        assert compiled(tmp_path).kernels is None  # since there is no file
+    assert len(paths) == 2
+
+
+def test_other_processors_are_left_to_torch(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "NO AVX")
+    assert compiled(tmp_path) == compiler.Compilation(None)
+
+
+@needs_compiler
+def test_no_compiler(tmp_path, monkeypatch):
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert compiled(tmp_path) == compiler.Compilation(None, reason="no C compiler (gcc)")
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        ("/nowhere/cc", "No such file"),
+        ("false", "false failed: it does not say why"),
+        (f"{GCC} -DRELU=", "error: expected identifier"),
+        (f"{GCC} '-D__builtin_rintf(x)=(0.5f*(x))'", "does not compute right"),
+    ],
+)
+def test_a_compiler_that_fails(command, reason, tmp_path, monkeypatch):
+    monkeypatch.setenv("CC", command)
+    compilation = compiled(tmp_path)
+    assert compilation.kernels is None
+    assert reason in compilation.reason
+    assert "\n" not in compilation.reason
+    left = list((tmp_path / "compiled").glob("*/kernels.so"))
+    assert bool(left) == ("rintf" in command)
+
+
+@needs_compiler
+@pytest.mark.parametrize("damage", ["cut", "no notes", "other notes", "no library"])
+def test_what_is_damaged_is_made_again(damage, tmp_path):
+    path = compiled(tmp_path).kernels.path
+    made, about = path.read_bytes(), path.with_name("about.json")
+    path.unlink()  # this process has it mapped
+    path.write_bytes(made[:1000] if damage == "cut" else made)
+    if damage == "no library":
+        path.unlink()
+    if damage == "no notes":
+        about.unlink()
+    if damage == "other notes":
+        about.write_text("[1]")
+    assert compiled(tmp_path).seconds > 0
+    assert compiler._is_whole(path)
+
+
+@needs_compiler
+def test_a_folder_that_cannot_be_written_to(tmp_path):
+    (tmp_path / "compiled").write_text("in the way")
+    compilation = compiled(tmp_path)
+    assert compilation.kernels is None
+    assert "compiled" in compilation.reason

@@ -1,0 +1,155 @@
+"""Calls of the compiled library, with tensors.
+
+Shapes: B batch, C channels, H W rows and columns of the input, P Q those of the output, K L those
+of the filter.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+__all__ = ["ACTIVATIONS", "Kernels", "Layer"]
+
+ACTIVATIONS: Mapping[type[nn.Module] | None, int] = {
+    None: 0,
+    nn.ReLU: 1,
+    nn.ReLU6: 2,
+    nn.Hardswish: 3,
+    nn.SiLU: 4,
+}
+"""The numbers of activations in C. None is the identity."""
+
+_SLOPE_OF_OUTPUT = (0, 1, 2)
+# Activations whose slope follows from their output, too.
+
+_FUNCTIONS = {"zoo_depthwise_forward": 5, "zoo_depthwise_backward": 7}
+# By name, with how many tensors each is given.
+
+
+class Layer(ctypes.Structure):
+    """A block's geometry, as ``depthwise.h`` declares it.
+
+    ``top`` and ``left`` are zeros before the first row and column; those behind the last follow
+    from the sizes. Each padding is less than the filter is long. ``before`` and ``after`` are
+    numbers of :data:`ACTIVATIONS`; threads are no more than images.
+    """
+
+    _fields_ = tuple(
+        (name, ctypes.c_int64)
+        for name in (
+            "images", "channels", "height", "width", "out_height", "out_width", "kernel_height",
+            "kernel_width", "stride_height", "stride_width", "top", "left", "before", "after",
+            "threads",
+        )
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Kernels:
+    """A compiled library, by its path, so that it can be copied and pickled."""
+
+    path: Path
+
+    @property
+    def usable(self) -> bool:
+        """Whether the library can be loaded here, and computes what torch does."""
+        return _library(self.path) is not None
+
+    def forward(
+        self, layer: Layer, x_BCHW: Tensor, weight_C1KL: Tensor, bias_C: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Returns a block's output (B, C, P, Q), and what the slope of its last activation is of.
+
+        Args:
+            layer: The geometry.
+            x_BCHW: In channels_last, without gaps.
+            weight_C1KL: Contiguous.
+            bias_C: Contiguous, or None.
+
+        Raises:
+            MemoryError: There is none for the buffers.
+        """
+        shape = (layer.images, layer.channels, layer.out_height, layer.out_width)
+        output = torch.empty(shape, memory_format=torch.channels_last)
+        convolved = None if layer.after in _SLOPE_OF_OUTPUT else torch.empty_like(output)
+        self._call("zoo_depthwise_forward", layer, x_BCHW, weight_C1KL, bias_C, output, convolved)
+        return output, output if convolved is None else convolved
+
+    def backward(
+        self, layer: Layer, grad: Tensor, kept: Tensor, x: Tensor, weight: Tensor, *, of_x: bool
+    ) -> tuple[Tensor | None, Tensor, Tensor]:
+        """Returns the gradients of input, weight and bias.
+
+        Args:
+            layer: The geometry.
+            grad: Gradient of the output, (B, C, P, Q), in channels_last without gaps.
+            kept: What :meth:`forward` returned besides the output.
+            x: What it was given.
+            weight: The like.
+            of_x: Whether the first one is wanted; it is None else.
+
+        Raises:
+            MemoryError: There is none for the buffers.
+        """
+        grad_x = torch.empty_like(x) if of_x else None
+        grad_weight, grad_bias = torch.empty_like(weight), weight.new_empty(len(weight))
+        self._call(
+            "zoo_depthwise_backward", layer, grad, kept, x, weight, grad_x, grad_weight, grad_bias
+        )
+        return grad_x, grad_weight, grad_bias
+
+    def _call(self, name: str, layer: Layer, *tensors: Tensor | None) -> None:
+        library = _library(self.path)
+        assert library is not None  # whoever calls has asked whether it is usable
+        addresses = [None if tensor is None else tensor.data_ptr() for tensor in tensors]
+        if getattr(library, name)(ctypes.byref(layer), *addresses):
+            raise MemoryError("no memory for the buffers of a depthwise convolution")
+
+
+@functools.cache
+def _library(path: Path) -> ctypes.CDLL | None:
+    """Returns the library; None if it cannot be loaded, or fails its test."""
+    try:
+        library = ctypes.CDLL(str(path))
+        for name, num_tensors in _FUNCTIONS.items():
+            function = getattr(library, name)  # kept by the library; library[name] would not be
+            function.argtypes = [ctypes.c_void_p] * (1 + num_tensors)
+            function.restype = ctypes.c_int
+    except (OSError, AttributeError):
+        return None
+    return library
+
+
+@functools.cache
+def computes_right(kernels: Kernels) -> bool:
+    """Returns whether the library gives what torch gives, for one layer.
+
+    A compiler that makes wrong code of it would train a wrong network.
+    """
+    numbers = torch.Generator().manual_seed(0)
+    x = torch.randn(3, 24, 9, 7, generator=numbers).contiguous(memory_format=torch.channels_last)
+    weight, bias = (torch.randn(24, *rest, generator=numbers) for rest in ((1, 5, 3), ()))
+    layer = Layer(3, 24, 9, 7, 5, 4, 5, 3, 2, 2, 2, 1, *[ACTIVATIONS[nn.SiLU]] * 2, 2)
+    output, kept = kernels.forward(layer, x, weight, bias)
+    grad = torch.randn(output.shape, generator=numbers)
+    grad = grad.contiguous(memory_format=torch.channels_last)
+    found = (output, *kernels.backward(layer, grad, kept, x, weight, of_x=True))
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        leaves = [one.clone().requires_grad_() for one in (x, weight, bias)]
+        given, filters, shift = leaves
+        expected = functional.silu(
+            functional.conv2d(functional.silu(given), filters, shift, 2, (2, 1), groups=24)
+        )
+        wanted = (expected.detach(), *torch.autograd.grad(expected, leaves, grad))
+    return all(
+        one is not None and torch.allclose(one, other, rtol=1e-4, atol=1e-4)
+        for one, other in zip(found, wanted, strict=True)
+    )
