@@ -132,13 +132,11 @@ class _Run:
         # With the frozen features of every phase kept, each image is looked at once or never.
         views = [frozen_views(job, phase) for phase in job.phases[position.phase :]]
         hold = not job.config.cache or any(number is None or number > 1 for number in views)
-        feeds = {
-            name: image_feed(
-                job, name, device=self.device, progress=self.preparing, teach=self.teach, hold=hold,
-                behind=job.config.cache and views[:1] != [None],
-            )
-            for name in ("train", "val")
-        }  # fmt: skip
+        images = partial(
+            image_feed, job, device=self.device, progress=self.preparing, teach=self.teach,
+            hold=hold, behind=job.config.cache and views[:1] != [None],
+        )  # fmt: skip
+        feeds = {name: images(name) for name in ("train", "val")}
         while position.phase < len(job.phases):
             self.run_phase(feeds)
             self.saved = None
@@ -161,6 +159,9 @@ class _Run:
             self.spare.close()
         if stage.record is not None:
             self.state.frozen[str(position.phase)] = stage.record
+            self.last_save = (
+                time.monotonic()
+            )  # what took so long is on the shelf, not in a checkpoint
         meter = self.new_meter()
         if self.saved is not None:
             resume_stage(stage, meter, self.saved)
