@@ -89,8 +89,11 @@ def test_plugins_list_shows_package_version_status(zoo_command):
     assert {r["status"] for r in records if r["builtin"]} == {"ok"}
 
 
-def test_doctor_is_content(zoo_command):
+def test_doctor_is_content(zoo_command, monkeypatch):
+    monkeypatch.setenv("CC", "/usr/bin/gcc-99 -O2")
     outcome = zoo_command("doctor")
+    assert "gcc-99" in outcome.out
+    assert "/usr/bin/gcc" not in outcome.out
     assert outcome.code == 0
     assert "0 problems" in outcome.out
     assert json.loads(zoo_command("doctor", "--json").out)["problems"] == []

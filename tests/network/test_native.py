@@ -71,8 +71,10 @@ def test_no_compiler(tmp_path, monkeypatch):
     ("command", "reason"),
     [
         ("/nowhere/cc", "No such file"),
+        ("'cc", "No such file"),
         ("false", "false failed: it does not say why"),
         (f"{GCC} -DRELU=", "error: expected identifier"),
+        (f"{GCC} -D__clang__", "gcc is needed"),
         (f"{GCC} '-D__builtin_rintf(x)=(0.5f*(x))'", "does not compute right"),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from zoo.cli.console import echo, print_json, print_table
@@ -20,10 +22,12 @@ _SLOW_MILLISECONDS = 200.0
 def doctor(as_json: bool) -> None:
     """Check plugins, names and the machine. Exits with 5 if a plugin is broken."""
     from zoo.engine.records.environment import environment
+    from zoo.network.fast.native.compiler import compiler
 
     registry = Registry.installed()
     problems = _problems(registry)
-    facts = environment()
+    command = compiler()
+    facts = {**environment(), "c_compiler": Path(command[0]).name if command else "none"}
     broken = any(record.status == "broken" for record in registry.plugins)
     if as_json:
         print_json({"problems": problems, "environment": facts})

@@ -25,7 +25,7 @@ import torch
 
 from zoo.network.fast.native.kernels import Kernels, computes_right
 
-__all__ = ["Compilation", "compiled"]
+__all__ = ["Compilation", "compiled", "compiler"]
 
 _SOURCES = ("forward.c", "backward.c")
 
@@ -55,6 +55,17 @@ class Compilation:
     reason: str = ""
 
 
+def compiler() -> tuple[str, ...]:
+    """Returns the command of the machine's C compiler in its parts, nothing if there is none."""
+    if named := os.environ.get("CC"):
+        try:
+            return tuple(shlex.split(named))
+        except ValueError:  # a quotation that does not end
+            return (named,)
+    found = shutil.which("gcc") or shutil.which("cc")
+    return () if found is None else (found,)
+
+
 @functools.cache
 def compiled(cache: Path) -> Compilation:
     """Returns the library for this machine; the compiler makes it if none is kept.
@@ -67,10 +78,9 @@ def compiled(cache: Path) -> Compilation:
         return Compilation(None)  # it was not measured there
     if not _shares_openmp():
         return Compilation(None, reason="torch's threads are not those of GNU OpenMP")
-    command = os.environ.get("CC") or shutil.which("gcc") or shutil.which("cc")
-    if command is None:
+    if not (command := compiler()):
         return Compilation(None, reason="no C compiler (gcc)")
-    arguments = (*shlex.split(command), f"-march={architecture}", *_FLAGS)
+    arguments = (*command, f"-march={architecture}", *_FLAGS)
     sources = Path(__file__).parent
     texts = [(sources / name).read_bytes() for name in ("depthwise.h", *_SOURCES)]
     digest = hashlib.sha256(b"\0".join([json.dumps(arguments).encode(), *texts])).hexdigest()
@@ -84,7 +94,7 @@ def compiled(cache: Path) -> Compilation:
         seconds = time.perf_counter() - started
     kernels = Kernels(path)
     if not (kernels.usable and computes_right(kernels)):
-        return Compilation(None, seconds, reason=f"what {command} made does not compute right")
+        return Compilation(None, seconds, reason=f"what {command[0]} made does not compute right")
     return Compilation(kernels, seconds)
 
 

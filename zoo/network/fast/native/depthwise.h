@@ -27,6 +27,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#if defined(__clang__) || !defined(__GNUC__)
+#error "gcc is needed: the threads of other compilers are not those of torch"
+#endif
+
 #if defined(__AVX512F__)
 #define LANES 16
 #else
