@@ -12,6 +12,7 @@ import functools
 import hashlib
 import json
 import os
+import platform
 import shlex
 import shutil
 import subprocess
@@ -29,8 +30,11 @@ __all__ = ["Compilation", "compiled", "compiler"]
 
 _SOURCES = ("forward.c", "backward.c")
 
-_ARCHITECTURES = {"AVX512": "x86-64-v4", "AVX2": "x86-64-v3"}
-# By torch.backends.cpu.get_cpu_capability(): those that the code was measured on.
+_INSTRUCTIONS = {
+    "AVX512": ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"),
+    "AVX2": ("-mavx2", "-mfma"),
+}
+# By torch.backends.cpu.get_cpu_capability(): those that the code was measured with.
 
 _FLAGS = (
     *("-O3", "-fopenmp", "-shared", "-fPIC", "-ffp-contract=fast", "-fno-math-errno"),
@@ -73,14 +77,14 @@ def compiled(cache: Path) -> Compilation:
     Args:
         cache: The folder of what can be made again.
     """
-    architecture = _ARCHITECTURES.get(torch.backends.cpu.get_cpu_capability())
-    if sys.platform != "linux" or architecture is None:
+    instructions = _INSTRUCTIONS.get(torch.backends.cpu.get_cpu_capability())
+    if sys.platform != "linux" or platform.machine() != "x86_64" or instructions is None:
         return Compilation(None)  # it was not measured there
     if not _shares_openmp():
         return Compilation(None, reason="torch's threads are not those of GNU OpenMP")
     if not (command := compiler()):
         return Compilation(None, reason="no C compiler (gcc)")
-    arguments = (*command, f"-march={architecture}", *_FLAGS)
+    arguments = (*command, *instructions, *_FLAGS)
     sources = Path(__file__).parent
     texts = [(sources / name).read_bytes() for name in ("depthwise.h", *_SOURCES)]
     digest = hashlib.sha256(b"\0".join([json.dumps(arguments).encode(), *texts])).hexdigest()

@@ -76,7 +76,7 @@ static void forward_row(const layer *it, const forward_pass *pass, const float *
         }
 #undef ROW
     }
-    activate(pass->z + at, to + at, z_row, it->after);
+    if (pass->convolved || it->after != NONE) activate(pass->z + at, to + at, z_row, it->after);
 }
 
 static void forward_images(const layer *it, const forward_pass *pass, float *buffer, int64_t begin,
