@@ -309,3 +309,44 @@ def test_an_error_in_the_pass_is_the_networks_own(kernels):
     with pytest.raises(RuntimeError, match="channels"):
         model(images(channels=4))
     model(images())
+
+
+class Between(nn.Module):
+    """Something that does nothing in evaluation, between two layers of a block."""
+
+    def __init__(self, place, dropped):
+        super().__init__()
+        self.layers, self.place, self.dropped = block(), place, dropped
+
+    def forward(self, x):
+        for i, layer in enumerate(self.layers):
+            x = layer(x)
+            if i == self.place:
+                x = self.dropped(x)
+        return x
+
+
+class DropPath(nn.Module):
+    def forward(self, x):
+        return x * 2 if self.training else x
+
+
+class Functional(nn.Module):
+    def forward(self, x):
+        return functional.dropout(x, 0.5, self.training)
+
+
+@pytest.mark.parametrize("place", [0, 2, 3, 4])
+@pytest.mark.parametrize(
+    "made", [lambda: nn.Dropout(0.5), lambda: nn.Dropout2d(0.5), DropPath, Functional]
+)
+def test_what_does_nothing_in_evaluation_is_seen_between_layers(place, made, kernels, taken):
+    model = holding(Between(place, made()))
+    plain = copy.deepcopy(model)
+    fused(model, images(), kernels)
+    for _ in range(2):
+        torch.manual_seed(3)
+        found = model(images())
+        torch.manual_seed(3)
+        expected = plain(images())
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)

@@ -248,3 +248,19 @@ def test_an_error_in_the_pass_leaves_the_parameters_in_their_place():
         model(torch.randn(2, 7, 12, 12))
     assert isinstance(model[0].weight, nn.Parameter)
     assert "weight" not in vars(model[0])
+
+
+@pytest.mark.parametrize("dropped", [nn.Dropout(0.5), nn.Dropout2d(0.5), nn.Identity()])
+def test_what_does_nothing_in_evaluation_is_seen_before_a_norm(dropped, scaled):
+    convolution, norm, _ = block()
+    model = held(nn.Sequential(convolution, dropped, norm))
+    plain = copy.deepcopy(model)
+    x = torch.randn(4, 8, 6, 6)
+    assert fold_held_norms(model, x[:2]) == isinstance(dropped, nn.Identity)
+    scaled.clear()
+    for _ in range(2):
+        torch.manual_seed(0)
+        found = model(x)
+        torch.manual_seed(0)
+        close(found, plain(x))
+    assert len(scaled) == 2 * isinstance(dropped, nn.Identity)

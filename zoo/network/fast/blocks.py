@@ -27,7 +27,7 @@ from zoo.network.fast.depthwise_block import depthwise_block
 from zoo.network.fast.depthwise_shapes import Padding, Pair
 from zoo.network.fast.eager import is_training_step
 from zoo.network.fast.native.kernels import ACTIVATIONS, Kernels
-from zoo.network.fast.proof import differentiated, gradient_users, proves_out
+from zoo.network.fast.proof import differentiated, gradient_users, proves_out, untouched
 from zoo.network.modes import evaluation_mode
 from zoo.network.pairs import Pair as NormPair
 
@@ -172,12 +172,12 @@ def _found(
     norms = {pair.convolution: pair.norm for pair in pairs}
     activations = {m for m in model.modules() if type(m) in ACTIVATIONS and not _is_watched(m)}
     pass_ = _Pass()
-    with pass_.watched(convolutions, norms.values(), activations):
+    with pass_.watched(convolutions, norms.values(), activations), untouched(model) as passed_on:
         users = gradient_users(differentiated(model, images_NCHW))
 
     def has_one_user(module: nn.Module) -> bool:
-        node = pass_.made.get(module)
-        return node is not None and users[node] == 1
+        output, node = pass_.made.get(module, (None, None))
+        return node is not None and users[node] == 1 and output not in passed_on
 
     given_by = {source: one for one, source in pass_.source.items() if one in activations}
     for convolution in convolutions:
@@ -204,13 +204,13 @@ class _Pass:
     Attributes:
         calls: How often a module was called.
         source: The module that returned the very tensor that another one was given, unchanged.
-        made: The operation whose result a module returned.
+        made: What a module returned, and the operation whose result it is.
     """
 
     def __init__(self) -> None:
         self.calls: Counter[nn.Module] = Counter()
         self.source: dict[nn.Module, nn.Module] = {}
-        self.made: dict[nn.Module, Node | None] = {}
+        self.made: dict[nn.Module, tuple[Tensor, Node | None]] = {}
         self._returned: dict[int, tuple[nn.Module, Tensor, int]] = {}
 
     @contextmanager
@@ -244,7 +244,7 @@ class _Pass:
         if isinstance(output, Tensor):
             # Held, so that no other tensor gets its id while the pass lasts.
             self._returned[id(output)] = (module, output, output._version)
-            self.made[module] = output.grad_fn
+            self.made[module] = output, output.grad_fn
 
 
 def _inner_activation(norm: nn.Module) -> nn.Module | None:

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import Node
 
 from zoo.network.fast.eager import is_eager_float32
-from zoo.network.fast.proof import differentiated, gradient_users, proves_out
+from zoo.network.fast.proof import differentiated, gradient_users, proves_out, untouched
 from zoo.network.modes import evaluation_mode
 from zoo.network.pairs import Pair, adjacent_pairs
 
@@ -185,16 +185,21 @@ def _is_held_step(
 
 
 def _alone(model: nn.Module, images_NCHW: Tensor, pairs: Sequence[Pair]) -> list[Pair]:
-    """Returns the pairs whose convolution feeds nothing but its norm, as gradients go."""
-    made: dict[Pair, Node | None] = {}
+    """Returns the pairs whose convolution feeds nothing but its norm, and that at once."""
+    made: dict[Pair, tuple[Tensor, Node | None]] = {}
 
     def convolved(pair: Pair, module: nn.Module, given: object, output: Tensor) -> None:
-        made[pair] = output.grad_fn
+        made[pair] = output, output.grad_fn
 
     hooks = [pair.convolution.register_forward_hook(partial(convolved, pair)) for pair in pairs]
     try:
-        users = gradient_users(differentiated(model, images_NCHW))
+        with untouched(model) as passed_on:
+            users = gradient_users(differentiated(model, images_NCHW))
     finally:
         for hook in hooks:
             hook.remove()
-    return [pair for pair, node in made.items() if node is not None and users[node] == 1]
+    return [
+        pair
+        for pair, (output, node) in made.items()
+        if node is not None and users[node] == 1 and output not in passed_on
+    ]

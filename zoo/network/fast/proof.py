@@ -6,12 +6,16 @@ N samples, C channels, H W rows and columns.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node
+from torch.overrides import TorchFunctionMode
 
-__all__ = ["differentiated", "gradient_users", "proves_out"]
+__all__ = ["Untouched", "differentiated", "gradient_users", "proves_out", "untouched"]
 
 _TOLERANCE = 1e-4  # share of the largest output; rounding makes about 1e-6
 
@@ -37,6 +41,74 @@ def gradient_users(output: Tensor) -> Counter[Node]:
                     seen.add(before)
                     waiting.append(before)
     return users
+
+
+class Untouched(TorchFunctionMode):
+    """Tensors that somebody was given and returned as they are, as dropout does in evaluation.
+
+    What does nothing now may do something in training: who passed such a tensor on is to be taken
+    for standing between.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: dict[int, Tensor] = {}  # held, so that no other tensor gets the id
+
+    def __contains__(self, tensor: object) -> bool:
+        return id(tensor) in self._seen
+
+    def note(self, given: Iterable[tuple[object, int]], returned: object) -> None:
+        """Takes note of what a call returned.
+
+        Args:
+            given: What it was given, with the versions that tensors had then.
+            returned: The result.
+        """
+        if isinstance(returned, Tensor) and any(
+            one is returned and version == returned._version for one, version in given
+        ):
+            self._seen[id(returned)] = returned
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: object, args: Any = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:  # fmt: skip
+        kwargs = kwargs or {}
+        given = [(x, x._version) for x in (*args, *kwargs.values()) if isinstance(x, Tensor)]
+        returned = func(*args, **kwargs)
+        self.note(given, returned)
+        return returned
+
+
+@contextmanager
+def untouched(model: nn.Module) -> Iterator[Untouched]:
+    """Sees in the passes of its block which tensors functions and modules return untouched.
+
+    ``nn.Identity``, containers in a row, and modules whose work another one does are not meant.
+    """
+    seen, versions = Untouched(), {}
+
+    def given(module: nn.Module, args: tuple[object, ...]) -> None:
+        versions[module] = [(x, x._version) for x in args if isinstance(x, Tensor)]
+
+    def returned(module: nn.Module, args: object, output: object) -> None:
+        seen.note(versions.pop(module, ()), output)
+
+    hooks = [
+        hook
+        for module in model.modules()
+        if type(module) not in (nn.Identity, nn.Sequential) and "forward" not in vars(module)
+        for hook in (
+            module.register_forward_pre_hook(given),
+            module.register_forward_hook(returned),
+        )
+    ]
+    try:
+        with seen:
+            yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def proves_out(model: nn.Module, images_NCHW: Tensor) -> bool:
