@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
+from tests.network.depthwise_geometries import geometries
 from zoo.network.fast import depthwise, depthwise_gradient
 from zoo.network.fast.depthwise import accelerate_depthwise, restore_depthwise
 from zoo.network.fast.depthwise_gradient import depthwise_conv2d, weight_gradient
@@ -77,19 +78,6 @@ def test_the_shapes_of_mobile_networks(size, kernel, stride, layout):
     close(output, expected[0])
     close(found[0], expected[1])
     close(found[1], expected[2])
-
-
-@st.composite
-def geometries(draw):
-    kernel = draw(st.tuples(st.integers(1, 8), st.integers(1, 8)))
-    stride = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
-    columns = [draw(st.integers(0, kernel[1] - 1)) for _ in range(2)]
-    rows = [draw(st.integers(0, kernel[0] - 1)) for _ in range(2)]
-    size = tuple(
-        draw(st.integers(max(1, k - sum(pads)), 12))
-        for k, pads in zip(kernel, (rows, columns), strict=True)
-    )
-    return size, kernel, stride, (*columns, *rows)
 
 
 @settings(max_examples=150, deadline=None)

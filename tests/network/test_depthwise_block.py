@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
+from tests.network.depthwise_geometries import geometries
 from zoo.network.fast.depthwise_block import depthwise_block
 from zoo.network.fast.native.kernels import ACTIVATIONS, computes_right
 
@@ -59,19 +60,6 @@ def compared(kernels, x, weight, bias=None, **block):
         found, torch.autograd.grad(expected, exact, grad.double()), strict=True
     ):
         close(ours, theirs)
-
-
-@st.composite
-def geometries(draw):
-    kernel = draw(st.tuples(st.integers(1, 9), st.integers(1, 9)))
-    stride = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
-    columns = [draw(st.integers(0, kernel[1] - 1)) for _ in range(2)]
-    rows = [draw(st.integers(0, kernel[0] - 1)) for _ in range(2)]
-    size = tuple(
-        draw(st.integers(max(1, k - sum(pads)), 13))
-        for k, pads in zip(kernel, (rows, columns), strict=True)
-    )
-    return size, kernel, stride, (*columns, *rows)
 
 
 @settings(max_examples=200, deadline=None)

@@ -159,9 +159,7 @@ class _Run:
             self.spare.close()
         if stage.record is not None:
             self.state.frozen[str(position.phase)] = stage.record
-            self.last_save = (
-                time.monotonic()
-            )  # what took so long is on the shelf, not in a checkpoint
+            self.last_save = time.monotonic()  # a checkpoint would hold nothing of what took long
         meter = self.new_meter()
         if self.saved is not None:
             resume_stage(stage, meter, self.saved)
