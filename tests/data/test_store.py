@@ -140,19 +140,23 @@ def test_progress_ends_at_the_total(files, tmp_path):
         assert told[-1] == (40, 40)
 
 
+@pytest.fixture
+def decoded(monkeypatch):
+    """The images that were decoded, in order."""
+    samples = []
+    real = Store._decode
+    monkeypatch.setattr(
+        Store, "_decode", lambda self, asked, *a: samples.extend(asked) or real(self, asked, *a)
+    )
+    return samples
+
+
 @pytest.mark.parametrize("threads", [0, 2])
 def test_what_fits_is_decoded_when_it_is_first_asked_for_and_never_again(
-    files, threads, monkeypatch
+    files, threads, decoded, monkeypatch
 ):
     monkeypatch.setattr(store_module, "_CHUNK", 1)
     monkeypatch.setattr(store_module, "QUICK_DECODING_SECONDS", 0.0)
-    decoded = []
-    real = Store._decode
-    monkeypatch.setattr(
-        Store,
-        "_decode",
-        lambda self, samples, *a: decoded.extend(samples) or real(self, samples, *a),
-    )
     store = opened(files, threads=threads, budget=2**30)
     assert store.decodes
     assert decoded == [0, 1], "a run begins without waiting for its last image"
@@ -172,14 +176,7 @@ def test_what_fits_is_decoded_when_it_is_first_asked_for_and_never_again(
     assert not decoded
 
 
-def test_behind_a_pass_nothing_is_decoded_before_it(files, monkeypatch):
-    decoded = []
-    real = Store._decode
-    monkeypatch.setattr(
-        Store,
-        "_decode",
-        lambda self, samples, *a: decoded.extend(samples) or real(self, samples, *a),
-    )
+def test_behind_a_pass_nothing_is_decoded_before_it(files, decoded):
     expected = three_epochs(opened(files))
     decoded.clear()
     store = opened(files, threads=2, budget=2**30, behind=True)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
+import torch
 
 from tests.network.native_kernels import shared_kernels
 from zoo.network.fast.native import Kernels
@@ -12,3 +15,13 @@ from zoo.network.fast.native import Kernels
 def kernels(tmp_path_factory: pytest.TempPathFactory) -> Kernels:
     """zoo's own C, compiled."""
     return shared_kernels(tmp_path_factory)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Computes with one thread and the same random numbers each time."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    yield
+    torch.set_num_threads(before)

@@ -51,6 +51,7 @@ class Block:
         before: The activation whose output it alone is given; None if there is none.
         after: The activation that alone is given its output; None if there is none.
         norm: The norm between convolution and ``after``.
+        outer: The norm that has ``before`` inside, as timm's have.
         kernels: The compiled library.
     """
 
@@ -58,16 +59,18 @@ class Block:
     before: nn.Module | None
     after: nn.Module | None
     norm: nn.Module | None
+    outer: nn.Module | None
     kernels: Kernels
 
     def takes(self, x: Tensor) -> bool:
         """Returns whether a call of the convolution is computed here."""
+        parts = (self.convolution, self.before, self.after, self.norm, self.outer)
         return (
             is_training_step(x, self.convolution.weight)
             and x.is_contiguous(memory_format=torch.channels_last)
             and x.numel() > 0
             and self.kernels.usable
-            and not any(map(_is_watched, (self.convolution, self.before, self.after, self.norm)))
+            and not any(map(_is_watched, parts))
         )
 
     def convolved(
@@ -179,6 +182,7 @@ def _found(
         output, node = pass_.made.get(module, (None, None))
         return node is not None and users[node] == 1 and output not in passed_on
 
+    outer = {inner: m for m in model.modules() if (inner := _inner_activation(m)) is not None}
     given_by = {source: one for one, source in pass_.source.items() if one in activations}
     for convolution in convolutions:
         if pass_.calls[convolution] != 1 or _is_watched(convolution):
@@ -195,6 +199,7 @@ def _found(
         yield Block(
             convolution=convolution, before=before, after=after,
             norm=None if after is None else norm, kernels=kernels,
+            outer=None if before is None else outer.get(before),
         )  # fmt: skip
 
 

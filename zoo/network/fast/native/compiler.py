@@ -97,7 +97,9 @@ def compiled(cache: Path) -> Compilation:
             return Compilation(None, reason=_described(error))
         seconds = time.perf_counter() - started
     kernels = Kernels(path)
-    if not (kernels.usable and computes_right(kernels)):
+    if not kernels.usable:
+        return Compilation(None, seconds, reason=f"what {command[0]} made cannot be loaded")
+    if not computes_right(kernels):
         return Compilation(None, seconds, reason=f"what {command[0]} made does not compute right")
     return Compilation(kernels, seconds)
 

@@ -60,7 +60,7 @@ class Kernels:
 
     @property
     def usable(self) -> bool:
-        """Whether the library can be loaded here, and computes what torch does."""
+        """Whether the library can be loaded here."""
         return _library(self.path) is not None
 
     def forward(
@@ -116,7 +116,7 @@ class Kernels:
 
 @functools.cache
 def _library(path: Path) -> ctypes.CDLL | None:
-    """Returns the library; None if it cannot be loaded, or fails its test."""
+    """Returns the library; None if it cannot be loaded."""
     try:
         library = ctypes.CDLL(str(path))
         for name, num_tensors in _FUNCTIONS.items():
