@@ -28,6 +28,7 @@ from zoo.errors import CheckpointError
 from zoo.evaluation.sameness import compare_states
 from zoo.runs import checkpoint
 from zoo.runs.folder import RunFolder
+from zoo.runs.tensor_file import TensorFile
 
 PAGE = 4096
 
@@ -72,8 +73,8 @@ def make_run(root: Path) -> RunFolder:
     for step in (10, 20):
         weights = {f"layer{i}.weight": torch.randn(64, 128, generator=generator) for i in range(8)}
         state = {"position": {"step": step}, "optimizer": {0: {"avg": torch.randn(64, 128)}}}
-        checkpoint.save(folder.checkpoints, step=step, model=weights, state=state)
-        folder.write_best(weights, {"epoch": step, "classes": ["a", "b"]})
+        checkpoint.save(folder.checkpoints, step=step, model=TensorFile.of(weights), state=state)
+        folder.write_best(TensorFile.of(weights), {"epoch": step, "classes": ["a", "b"]})
     return folder
 
 

@@ -16,6 +16,7 @@ from zoo.evaluation.resume_proof import prove, shortened
 from zoo.evaluation.stages import Stage
 from zoo.runs import checkpoint
 from zoo.runs.folder import RunFolder
+from zoo.runs.tensor_file import TensorFile
 
 
 @pytest.fixture
@@ -69,8 +70,8 @@ def write_run(runs, name, *, value=1.0, rows=1, momentum=0.5):
     folder.write_text("config.toml", "")
     weights = {"weight": torch.full((3, 2), value)}
     state = {"optimizer": {0: torch.tensor([momentum, 0.0])}, "seconds": value}
-    checkpoint.save(folder.checkpoints, step=4, model=weights, state=state)
-    folder.write_best(weights, {"classes": ["a"]})
+    checkpoint.save(folder.checkpoints, step=4, model=TensorFile.of(weights), state=state)
+    folder.write_best(TensorFile.of(weights), {"classes": ["a"]})
     folder.write_rows({"epoch": n + 1, "seconds": n * value} for n in range(rows))
     folder.write_json("summary.json", {"best_epoch": 1, "seconds": 3 * value})
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from zoo.engine.events import Observer
 from zoo.engine.features import engines
-from zoo.engine.features.engines import SpareEngine
+from zoo.engine.features.spare import Spare
 from zoo.network.inference.forwards import TorchForward
 
 
@@ -70,15 +70,15 @@ class Closing(TorchForward):
 
 
 def test_a_spare_engine_is_of_one_name_and_one_frozen_part():
-    spare, first, second = SpareEngine(), Closing(nn.ReLU()), Closing(nn.ReLU())
-    assert spare.take("torch", made_of=1) is None
-    spare.keep(first, made_of=1)
-    assert spare.take("torch", made_of=2) is None
-    assert spare.take("folded", made_of=1) is None
-    assert spare.take("torch", made_of=1) is first
-    assert spare.take("torch", made_of=1) is None, "it is the caller's now"
-    spare.keep(first, made_of=1)
-    spare.keep(second, made_of=1)
+    spare, first, second = Spare(), Closing(nn.ReLU()), Closing(nn.ReLU())
+    assert spare.take_engine("torch", made_of=1) is None
+    spare.keep_engine(first, made_of=1)
+    assert spare.take_engine("torch", made_of=2) is None
+    assert spare.take_engine("folded", made_of=1) is None
+    assert spare.take_engine("torch", made_of=1) is first
+    assert spare.take_engine("torch", made_of=1) is None, "it is the caller's now"
+    spare.keep_engine(first, made_of=1)
+    spare.keep_engine(second, made_of=1)
     assert (first.closed, second.closed) == (1, 0)
     spare.close()
     spare.close()

@@ -66,13 +66,13 @@ def test_a_sweep_ranks_and_lives_with_a_run_that_fails(zoo_command, shapes_folde
 
 
 def test_the_runs_of_a_sweep_read_the_same_data_once(shapes_folder, tmp_path, monkeypatch):
-    read, real = [], reading.read_source
+    read, real = [], reading.read_path
 
     def counted(source, **options):
         read.append(options["seed"])
         return real(source, **options)
 
-    monkeypatch.setattr(reading, "read_source", counted)
+    monkeypatch.setattr(reading, "read_path", counted)
     options = {
         "model": "mlp-mnist", "img_size": 16, "epochs": 1, "workers": 0, "batch_size": 8,
         "data": str(shapes_folder), "runs": str(tmp_path),

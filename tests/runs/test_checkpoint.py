@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from zoo.errors import BusyError, CheckpointError, MachineError, UsageError
 from zoo.runs import checkpoint, tree
 from zoo.runs.folder import RunFolder
+from zoo.runs.tensor_file import TensorFile, savable
 
 
 def model(value: float = 1.0) -> dict[str, torch.Tensor]:
@@ -28,7 +29,7 @@ STATE = {"position": {"epoch": 2}, "optimizer": {"state": {0: {"avg": torch.aran
 
 
 def test_a_checkpoint_comes_back_as_it_was(tmp_path):
-    checkpoint.save(tmp_path, step=12, model=model(), state=STATE)
+    checkpoint.save(tmp_path, step=12, model=TensorFile.of(model()), state=STATE)
     path, rejected = checkpoint.latest(tmp_path)
     loaded = checkpoint.load(path)
     assert rejected == []
@@ -40,7 +41,7 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path):
 
 def test_the_last_two_are_kept_by_step_not_by_time(tmp_path):
     for step in (9, 10, 100):
-        path = checkpoint.save(tmp_path, step=step, model=model(step), state={})
+        path = checkpoint.save(tmp_path, step=step, model=TensorFile.of(model(step)), state={})
         os.utime(path, (1e9 - step, 1e9 - step))  # a clock that goes back
     assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000010", "step-00000100"]
     assert checkpoint.latest(tmp_path)[0].name == "step-00000100"
@@ -61,8 +62,8 @@ def corrupt(path, how, generator):
 @pytest.mark.parametrize("how", ["flip", "cut", "grow"])
 def test_no_corruption_is_loaded_silently(tmp_path, how):
     generator = random.Random(how)
-    checkpoint.save(tmp_path / "a", step=1, model=model(1), state=STATE)
-    checkpoint.save(tmp_path / "a", step=2, model=model(2), state=STATE)
+    checkpoint.save(tmp_path / "a", step=1, model=TensorFile.of(model(1)), state=STATE)
+    checkpoint.save(tmp_path / "a", step=2, model=TensorFile.of(model(2)), state=STATE)
     names = sorted(p.name for p in (tmp_path / "a" / "step-00000002").iterdir())
     silent = 0
     for trial in range(120):
@@ -81,7 +82,7 @@ def test_no_corruption_is_loaded_silently(tmp_path, how):
 
 def test_swapped_files_and_manifests_are_refused(tmp_path):
     for step in (1, 2):
-        checkpoint.save(tmp_path, step=step, model=model(step), state=STATE)
+        checkpoint.save(tmp_path, step=step, model=TensorFile.of(model(step)), state=STATE)
     first, second = tmp_path / "step-00000001", tmp_path / "step-00000002"
     shutil.copy(first / "MANIFEST.json", second / "MANIFEST.json")
     with pytest.raises(CheckpointError, match="its manifest belongs to step 1"):
@@ -92,7 +93,7 @@ def test_swapped_files_and_manifests_are_refused(tmp_path):
 
 
 def test_a_newer_format_says_upgrade(tmp_path):
-    path = checkpoint.save(tmp_path, step=1, model=model(), state={})
+    path = checkpoint.save(tmp_path, step=1, model=TensorFile.of(model()), state={})
     manifest = json.loads((path / "MANIFEST.json").read_text())
     manifest["format"] = checkpoint.FORMAT + 1
     manifest["digest"] = checkpoint.digest_of(manifest)
@@ -102,12 +103,14 @@ def test_a_newer_format_says_upgrade(tmp_path):
 
 
 def test_a_full_disk_keeps_the_earlier_checkpoint(tmp_path):
-    checkpoint.save(tmp_path, step=1, model=model(1), state=STATE)
+    checkpoint.save(tmp_path, step=1, model=TensorFile.of(model(1)), state=STATE)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
     try:
         with pytest.raises(MachineError) as caught:
-            checkpoint.save(tmp_path, step=2, model={"big": torch.zeros(100_000)}, state={})
+            checkpoint.save(
+                tmp_path, step=2, model=TensorFile.of({"big": torch.zeros(100_000)}), state={}
+            )
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert caught.value.exit_code == 6
@@ -146,7 +149,7 @@ def test_a_state_of_foreign_objects_is_refused():
 
 def test_shared_and_strided_tensors_are_saved_apart():
     base = torch.arange(12.0).reshape(3, 4)
-    saved = checkpoint.savable({"all": base, "same": base, "part": base[:, 1]})
+    saved = savable({"all": base, "same": base, "part": base[:, 1]})
     assert len({tensor.data_ptr() for tensor in saved.values()}) == 3
     assert torch.equal(saved["part"], base[:, 1])
 
@@ -184,7 +187,7 @@ def test_run_names_count_up_and_a_taken_name_is_refused(tmp_path):
 
 def test_best_weights_that_do_not_belong_to_their_description_are_refused(tmp_path):
     folder = RunFolder.create(tmp_path, name="run", stem="x")
-    folder.write_best(model(1), {"classes": ["a", "b"]})
+    folder.write_best(TensorFile.of(model(1)), {"classes": ["a", "b"]})
     assert folder.read_best()[1]["classes"] == ["a", "b"]
     data = bytearray((folder.path / "best/model.safetensors").read_bytes())
     data[-1] ^= 1
@@ -202,8 +205,10 @@ def test_a_torn_last_row_is_dropped(tmp_path):
 
 
 def test_the_same_step_again_takes_the_new_state(tmp_path):
-    checkpoint.save(tmp_path, step=5, model=model(1), state={"at": "the step"})
-    checkpoint.save(tmp_path, step=5, model=model(2), state={"at": "the epoch's end"})
+    checkpoint.save(tmp_path, step=5, model=TensorFile.of(model(1)), state={"at": "the step"})
+    checkpoint.save(
+        tmp_path, step=5, model=TensorFile.of(model(2)), state={"at": "the epoch's end"}
+    )
     loaded = checkpoint.load(checkpoint.latest(tmp_path)[0])
     assert loaded.state == {"at": "the epoch's end"}
     assert loaded.model["weight"][0, 0] == 2
@@ -212,20 +217,20 @@ def test_the_same_step_again_takes_the_new_state(tmp_path):
 
 def test_a_cut_checkpoint_is_no_fall_back_and_does_not_count(tmp_path):
     for step in (1, 2, 3):
-        checkpoint.save(tmp_path, step=step, model=model(step), state={})
+        checkpoint.save(tmp_path, step=step, model=TensorFile.of(model(step)), state={})
     (tmp_path / "step-00000003" / "model.safetensors").write_bytes(b"")
     assert checkpoint.latest(tmp_path)[0].name == "step-00000002"
-    checkpoint.save(tmp_path, step=4, model=model(4), state={})
+    checkpoint.save(tmp_path, step=4, model=TensorFile.of(model(4)), state={})
     (tmp_path / "step-00000004" / "MANIFEST.json").unlink()
     assert checkpoint.latest(tmp_path)[0].name == "step-00000002"
 
 
 def test_a_step_that_a_resume_passed_over_is_built_anew(tmp_path):
     for step in (1, 2, 3):
-        checkpoint.save(tmp_path, step=step, model=model(step), state={})
+        checkpoint.save(tmp_path, step=step, model=TensorFile.of(model(step)), state={})
     (tmp_path / "step-00000003" / "MANIFEST.json").unlink()
-    checkpoint.save(tmp_path, step=2, model=model(20), state={})
+    checkpoint.save(tmp_path, step=2, model=TensorFile.of(model(20)), state={})
     assert checkpoint.latest(tmp_path)[0].name == "step-00000002"
-    checkpoint.save(tmp_path, step=3, model=model(30), state={})
+    checkpoint.save(tmp_path, step=3, model=TensorFile.of(model(30)), state={})
     assert checkpoint.load(checkpoint.latest(tmp_path)[0]).model["weight"][0, 0] == 30
     assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000002", "step-00000003"]

@@ -21,6 +21,7 @@ from zoo.errors import UsageError
 from zoo.runs import checkpoint
 from zoo.runs.candidates import keep_candidate
 from zoo.runs.folder import RunFolder
+from zoo.runs.tensor_file import TensorFile
 
 
 def model(value):
@@ -34,11 +35,14 @@ def a_run(parent, *, best=True):
     folder.write_text("config.toml", "value = 1\n")
     for step in (1, 2):
         checkpoint.save(
-            folder.checkpoints, step=step, model=model(step), state={"a": torch.ones(2)}
+            folder.checkpoints,
+            step=step,
+            model=TensorFile.of(model(step)),
+            state={"a": torch.ones(2)},
         )
     folder.write_rows([{"epoch": 1}, {"epoch": 2}])
     if best:
-        folder.write_best(model(2), {"value": 2})
+        folder.write_best(TensorFile.of(model(2)), {"value": 2})
     return folder
 
 
@@ -46,7 +50,9 @@ def a_run(parent, *, best=True):
 
 
 def save(folder):
-    checkpoint.save(folder.checkpoints, step=3, model=model(3), state={"a": torch.ones(2)})
+    checkpoint.save(
+        folder.checkpoints, step=3, model=TensorFile.of(model(3)), state={"a": torch.ones(2)}
+    )
 
 
 def check_save(folder):
@@ -57,7 +63,7 @@ def check_save(folder):
 
 
 def best(folder):
-    folder.write_best(model(3), {"value": 3})
+    folder.write_best(TensorFile.of(model(3)), {"value": 3})
 
 
 def check_best(folder):

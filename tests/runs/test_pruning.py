@@ -16,6 +16,7 @@ from zoo.runs import checkpoint
 from zoo.runs.candidates import keep_candidate, read_candidates
 from zoo.runs.folder import RunFolder
 from zoo.runs.pruning import carry_out, plan_for, runs_named
+from zoo.runs.tensor_file import TensorFile
 
 
 def model(value):
@@ -37,9 +38,11 @@ def a_run(parent, name="run", *, ended=True, steps=(1, 2), soup=False):
         state = {"candidates": [
             {"epoch": c.epoch, "score": c.score, "sha256": c.sha256} for c in candidates
         ], "momentum": torch.ones(2)}  # fmt: skip
-        checkpoint.save(folder.checkpoints, step=step, model=model(step), state=state)
+        checkpoint.save(
+            folder.checkpoints, step=step, model=TensorFile.of(model(step)), state=state
+        )
     folder.write_rows([{"epoch": 1, "best": True}, {"epoch": 2, "best": False}])
-    folder.write_best(model(2), {"value": 2})
+    folder.write_best(TensorFile.of(model(2)), {"value": 2})
     (folder.path / "log.txt").write_text("said\n")
     if ended:
         folder.write_json("summary.json", {"best_score": 0.5, "best_epoch": 1})

@@ -172,11 +172,13 @@ def _experiment(
 
 
 def _trainer(registry: Registry, observer: Observer) -> Callable[[RunConfig], RunResult]:
-    """Returns what trains runs in this process, on data that is read once."""
-    from zoo.engine.assembly.reading import ReadOnce
+    """Returns what trains runs in this process, and makes once what several of them ask for."""
+    from zoo.engine.assembly.sources import Sources
 
-    read = ReadOnce()
-    return lambda config: run_settings(config, registry=registry, observer=observer, read=read)
+    sources = Sources.once()
+    return lambda config: run_settings(
+        config, registry=registry, observer=observer, sources=sources
+    )
 
 
 def _check_names(trials: Sequence[Trial], registry: Registry) -> None:

@@ -28,17 +28,17 @@ def main(setup: Mapping[str, Any]) -> None:
             observer that is made for each of its runs, or nothing; ``first``, a configuration
             much like those to come.
     """
-    from zoo.engine.assembly.reading import ReadOnce
+    from zoo.engine.assembly.sources import Sources
 
     warnings.filterwarnings("ignore", category=RegistryWarning)  # the first process has told them
-    registry, read = Registry.installed(), ReadOnce()
+    registry, sources = Registry.installed(), Sources.once()
 
     def prepare() -> None:
         """Imports and reads what the runs need, while the first one's features are computed."""
         from zoo.engine.assembly.job import assemble
 
         with suppress(Exception):  # the first run that it hits says it
-            assemble(RunConfig.from_mapping(setup["first"]), registry, read=read)
+            assemble(RunConfig.from_mapping(setup["first"]), registry, sources=sources)
 
     def train(config: RunConfig) -> RunResult:
         from zoo.engine.device import own_device
@@ -46,7 +46,7 @@ def main(setup: Mapping[str, Any]) -> None:
         module, _, name = setup["listener"].partition(":")
         return run_settings(
             config.changed(device=own_device(config.device, number=setup["number"])),
-            registry=registry, read=read,
+            registry=registry, sources=sources,
             observer=getattr(import_module(module), name)() if module else None,
         )  # fmt: skip
 

@@ -16,9 +16,10 @@ from zoo.registry import Registry
 if TYPE_CHECKING:
     from zoo.config import RunConfig
     from zoo.engine.assembly.job import Job
-    from zoo.engine.assembly.reading import ReadSource
+    from zoo.engine.assembly.sources import Sources
     from zoo.engine.device import Device
     from zoo.engine.events import Observer, RunResult
+    from zoo.engine.features.spare import Spare
     from zoo.engine.step.distillation import Teacher
     from zoo.runs.checkpoint import Checkpoint
     from zoo.runs.folder import RunFolder
@@ -52,7 +53,7 @@ def run(
 @collected_rarely()
 def run_settings(
     settings: RunConfig, *, registry: Registry, observer: Observer | None,
-    read: ReadSource | None = None,
+    sources: Sources | None = None,
 ) -> RunResult:  # fmt: skip
     """Trains a classifier and returns how it ended.
 
@@ -60,10 +61,9 @@ def run_settings(
         settings: Its configuration.
         registry: The components to choose from.
         observer: Listens to the run.
-        read: Reads its data; None reads it for this run alone.
+        sources: Where its data and network come from; None makes both for this run alone.
     """
     from zoo.engine.assembly.job import assemble
-    from zoo.engine.assembly.reading import read_source
     from zoo.engine.device import Device, compute_threads
     from zoo.engine.events import Observer as Silent
     from zoo.engine.records.earlier import cut_short, other_options
@@ -79,7 +79,7 @@ def run_settings(
                 observer.noted(line)
             return resume(earlier, registry=registry, observer=observer)
     with compute_threads(settings):
-        job = assemble(settings, registry, read=read or read_source, progress=observer.preparing)
+        job = assemble(settings, registry, sources=sources, progress=observer.preparing)
     stem = f"{job.choices.model.entry.component.name}-{_plain(job.data.name)}"
     device = Device.open(job.config)
     teacher = teacher_for(job, device=device, registry=registry)  # before there is a folder
@@ -89,7 +89,10 @@ def run_settings(
     with folder.owned() if device.is_main else nullcontext():
         if device.is_main:
             _describe(job, folder)
-        return _train(job, folder, device=device, observer=observer, teacher=teacher)
+        return _train(
+            job, folder, device=device, observer=observer, teacher=teacher,
+            spare=sources.spare if sources else None,
+        )  # fmt: skip
 
 
 def prepare(
@@ -192,6 +195,7 @@ def _train(
     teacher: Teacher | None,
     state: Checkpoint | None = None,
     force: bool = False,
+    spare: Spare | None = None,
 ) -> RunResult:
     """Trains a job that is described in its folder."""
     from zoo.engine.callbacks import listening
@@ -201,7 +205,7 @@ def _train(
     with listening(observer, callbacks, run_path=folder.path) as everybody:
         return run_job(
             job, folder, device=device, observer=everybody, resume=state, force=force,
-            teacher=teacher,
+            teacher=teacher, spare=spare,
         )  # fmt: skip
 
 

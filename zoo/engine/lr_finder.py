@@ -16,7 +16,7 @@ from torch import nn
 
 from zoo.engine.device import Device, torch_settings
 from zoo.engine.events import Observer
-from zoo.engine.features.engines import SpareEngine
+from zoo.engine.features.spare import Spare
 from zoo.engine.loop import Accumulation, train_epoch
 from zoo.engine.lr_rules import Curve, Trace
 from zoo.engine.meters import Meter
@@ -76,7 +76,7 @@ def find_rates(
             name: image_feed(job, name, device=device, progress=progress)
             for name in ("train", "val")
         }
-        with closing(SpareEngine()) as spare:
+        with closing(Spare()) as spare:
             stage = Stage.open(
                 job, phase, feeds, device=device, average=None,
                 accumulation=Accumulation(job.config.accumulate), spare=spare,

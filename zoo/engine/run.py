@@ -9,19 +9,19 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from zoo.engine.assembly.job import Job
 from zoo.engine.device import Device, torch_settings
 from zoo.engine.events import EpochRow, Observer, RunResult, WeightsView
-from zoo.engine.features.engines import SpareEngine
 from zoo.engine.features.evaluation import Evaluation
+from zoo.engine.features.spare import Spare
 from zoo.engine.features.views import frozen_views
 from zoo.engine.feeds import ImageFeed
 from zoo.engine.finish import final_averages
 from zoo.engine.interrupts import Interrupted, Interrupts, interrupts
 from zoo.engine.loop import train_epoch
 from zoo.engine.meters import Meter
+from zoo.engine.records.best import BestWeights
 from zoo.engine.records.record import weights_description
 from zoo.engine.records.state import RunState, resume_stage
 from zoo.engine.sample import sample_of
@@ -36,6 +36,7 @@ from zoo.runs import checkpoint
 from zoo.runs.candidates import keep_candidate
 from zoo.runs.checkpoint import Checkpoint
 from zoo.runs.folder import RunFolder
+from zoo.runs.tensor_file import TensorFile
 
 if TYPE_CHECKING:
     from zoo.engine.step.distillation import Teacher
@@ -52,6 +53,7 @@ def run_job(
     resume: Checkpoint | None = None,
     force: bool = False,
     teacher: Teacher | None = None,
+    spare: Spare | None = None,
 ) -> RunResult:
     """Trains a job to its end.
 
@@ -63,6 +65,7 @@ def run_job(
         resume: A checkpoint to go on from.
         force: Go on although the data is another.
         teacher: Whom the network learns from besides the labels.
+        spare: What the run before it left, if any.
 
     Returns:
         How it ended.
@@ -80,7 +83,7 @@ def run_job(
                     job, folder, device=device, observer=listener, signals=signals,
                     teach=None if teacher is None else teacher.logits,
                 )  # fmt: skip
-        with torch_settings(job.config), closing(SpareEngine()) as spare:
+        with torch_settings(job.config), closing(spare or Spare()) as spare:
             return _Run(
                 job, folder, device, listener, signals, spare=spare, resume=resume, force=force,
                 teacher=teacher,
@@ -105,7 +108,7 @@ class _Run:
 
     def __init__(
         self, job: Job, folder: RunFolder, device: Device, observer: Observer,
-        signals: Interrupts, *, spare: SpareEngine, resume: Checkpoint | None, force: bool,
+        signals: Interrupts, *, spare: Spare, resume: Checkpoint | None, force: bool,
         teacher: Teacher | None,
     ) -> None:  # fmt: skip
         self.job, self.folder, self.observer, self.signals = job, folder, observer, signals
@@ -117,7 +120,7 @@ class _Run:
         self.state = (
             RunState.fresh(job) if resume is None else RunState.restored(job, resume, force=force)
         )
-        self.unsaved_best: tuple[dict[str, Tensor], dict[str, Any]] | None = None
+        self.best_weights = BestWeights(job, folder)
         self.started = self.last_save = time.monotonic()
         accelerate(job.model, enabled=job.config.fast_convolutions)
         if job.config.compile:
@@ -156,7 +159,7 @@ class _Run:
             observer=self.observer, progress=self.preparing,
         )  # fmt: skip
         if position.phase + 1 < len(self.job.phases):  # only the finish asks for the same again
-            self.spare.close()
+            self.spare.clear()
         if stage.record is not None:
             self.state.frozen[str(position.phase)] = stage.record
             self.last_save = time.monotonic()  # a checkpoint would hold nothing of what took long
@@ -288,12 +291,10 @@ class _Run:
         job, state, epoch = self.job, self.state, self.state.position.epochs_done + 1
         best = state.best.observe(score, epoch=epoch)
         if best and self.device.is_main:
-            self.unsaved_best = job.model.state_dict(), weights_description(job, epoch=epoch)
             if stage.record is None:
-                self.save_best()
+                self.best_weights.write_now(epoch=epoch)
             else:  # written with the state that they belong to; until then the next step moves on
-                weights, described = self.unsaved_best
-                self.unsaved_best = {key: t.clone() for key, t in weights.items()}, described
+                self.best_weights.keep(epoch=epoch, moving=stage.trained)
         if job.config.soup:
             state.candidates = self.device.from_main(
                 lambda: keep_candidate(
@@ -322,22 +323,19 @@ class _Run:
         restarts = self.job.phases[position.phase].restarts
         return position.epoch if restarts else position.epochs_done
 
-    def save_best(self) -> None:
-        """Writes the best weights, if they are not written yet."""
-        if self.unsaved_best is not None:
-            self.folder.write_best(*self.unsaved_best)
-            self.unsaved_best = None
-
     def save(self, stage: Stage, meter: Meter) -> None:
         """Writes the best weights, a checkpoint and the table so far."""
         self.last_save = time.monotonic()
         if not self.device.is_main:
             return
-        self.save_best()
-        state = self.state.to_save(self.job, stage, meter, seconds=self.seconds())
+        position, live = self.state.position, TensorFile.of(self.job.model.state_dict())
+        averaged = self.state.average is not None
+        self.best_weights.write(
+            live, epoch=0 if position.step or averaged else position.epochs_done
+        )
         checkpoint.save(
-            self.folder.checkpoints, step=self.state.position.steps_done,
-            model=self.job.model.state_dict(), state=state,
+            self.folder.checkpoints, step=position.steps_done, model=live,
+            state=self.state.to_save(self.job, stage, meter, seconds=self.seconds()),
         )  # fmt: skip
         self.folder.write_rows(row.as_dict() for row in self.state.rows)
 
@@ -371,7 +369,7 @@ class _Run:
         ):
             if best.observe(average.score, epoch=best.epoch) and self.device.is_main:
                 described = weights_description(job, epoch=best.epoch, average=average.name)
-                self.folder.write_best(average.weights, described)
+                self.folder.write_best(TensorFile.of(average.weights), described)
         if job.config.restore_best:
             self.device.wait()
             restore(job.model, self.folder.read_best()[0])

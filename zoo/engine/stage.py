@@ -21,9 +21,9 @@ from zoo.engine.assembly.job import Job
 from zoo.engine.assembly.phases import Phase
 from zoo.engine.device import Device
 from zoo.engine.events import Observer
-from zoo.engine.features.engines import SpareEngine
 from zoo.engine.features.frozen import FrozenPart, FrozenRecord, Wanted
 from zoo.engine.features.key import probe_images
+from zoo.engine.features.spare import Spare
 from zoo.engine.features.threads import threads_for
 from zoo.engine.features.views import frozen_views
 from zoo.engine.feeds import CyclingFeed, Feed, ImageFeed, Labels, Teach
@@ -89,7 +89,7 @@ class Stage:
         cls, job: Job, phase: Phase, feeds: Mapping[str, ImageFeed], *, device: Device,
         accumulation: Accumulation, average: WeightAverage | None = None,
         last_epochs: WeightAverage | None = None, record: FrozenRecord | None = None,
-        spare: SpareEngine, observer: Observer, progress: Progress,
+        spare: Spare, observer: Observer, progress: Progress,
     ) -> Stage:  # fmt: skip
         """Freezes what the phase freezes, computes the frozen features, builds the optimizer.
 
@@ -203,13 +203,15 @@ def epoch_draws(job: Job) -> Callable[[int], NDArray[np.int64]]:
 
 def _fed(
     job: Job, phase: Phase, trained: Sequence[str], feeds: Mapping[str, ImageFeed], *,
-    device: Device, record: FrozenRecord | None, spare: SpareEngine, observer: Observer,
+    device: Device, record: FrozenRecord | None, spare: Spare, observer: Observer,
     progress: Progress,
 ) -> tuple[nn.Module, Feed, Feed, FrozenRecord | None]:  # fmt: skip
     """Returns what trains, what feeds it, what validates it, and the record of frozen features."""
     views = frozen_views(job, phase)
     if views is not None and job.config.cache:
-        part = FrozenPart.open(job, trained, device=device, noted=observer.noted, progress=progress)
+        part = FrozenPart.open(
+            job, trained, device=device, noted=observer.noted, progress=progress, spare=spare
+        )
         wanted = {
             name: Wanted(
                 images=feeds[name], labels=labels_of(job, name, device=device),
@@ -218,7 +220,7 @@ def _fed(
             for name in ("train", "val")
         }  # fmt: skip
         fixed = record.engine if record else None
-        found = part.feeds(wanted, engine=fixed, spare=spare) if part else None
+        found = part.feeds(wanted, engine=fixed) if part else None
         if part is not None and found is not None:
             cached, now = found
             if record is not None and (record.checksums, record.weights) != (

@@ -23,7 +23,8 @@ from safetensors.torch import load as from_bytes
 from torch import Tensor
 
 from zoo.disk import atomic_file, machine_errors, make_folder
-from zoo.runs.checkpoint import digest_of, file_digest, write_tensors
+from zoo.runs.checkpoint import digest_of, file_digest
+from zoo.runs.tensor_file import TensorFile
 
 __all__ = ["Predictions", "read_predictions", "write_predictions"]
 
@@ -116,13 +117,14 @@ def write_predictions(stem: Path, predictions: Predictions) -> None:
     numbers, words = stem.with_name(f"{stem.name}.safetensors"), stem.with_name(f"{stem.name}.json")
     with machine_errors("writing", stem.parent):
         make_folder(stem.parent)
-        atomic_file(numbers, lambda path: write_tensors(path, tensors))
+        file = TensorFile.of(tensors)
+        atomic_file(numbers, file.write)
         body: dict[str, Any] = {
             "format": _FORMAT,
             "facts": dict(predictions.facts),
             "classes": list(predictions.classes),
             "names": list(predictions.names),
-            "sha256": file_digest(numbers),
+            "sha256": file.sha256,
         }
         body["digest"] = digest_of(body)
         # ASCII, since a file name may hold bytes that are no UTF-8.

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from zoo.disk import atomic_file, machine_errors, make_folder, remove_leftovers
 from zoo.errors import CheckpointError, printable
-from zoo.runs.checkpoint import file_digest, write_tensors
+from zoo.runs.checkpoint import file_digest
+from zoo.runs.tensor_file import TensorFile
 
 __all__ = ["Candidate", "keep_candidate", "read_candidates"]
 
@@ -58,8 +59,9 @@ def keep_candidate(
         remove_leftovers(folder)
         for old in set(folder.glob("epoch-*.safetensors")) - named:
             old.unlink()
-        atomic_file(target, lambda path: write_tensors(path, weights))
-    new = Candidate(epoch=epoch, score=score, sha256=file_digest(target))
+        file = TensorFile.of(weights)
+        atomic_file(target, file.write)
+    new = Candidate(epoch=epoch, score=score, sha256=file.sha256)
     kept = [candidate for candidate in candidates if candidate.epoch != epoch]
     # The first of equal scores stays in front.
     return sorted([*kept, new], key=lambda c: (-c.score, c.epoch))[:most]

@@ -19,12 +19,12 @@ from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from zoo.disk import atomic_folder, machine_errors, make_folder, remove_leftovers
 from zoo.errors import CheckpointError, printable
 from zoo.runs import tree
+from zoo.runs.tensor_file import TensorFile
 
 __all__ = [
     "FORMAT",
@@ -33,9 +33,7 @@ __all__ = [
     "file_digest",
     "latest",
     "load",
-    "savable",
     "save",
-    "write_tensors",
 ]
 
 FORMAT = 1
@@ -58,25 +56,7 @@ class Checkpoint:
     state: dict[str, Any]
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Writes a safetensors file. A full disk raises OSError, which safetensors' writer hides."""
-    path.write_bytes(to_bytes(savable(tensors)))
-
-
-def savable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Returns copies on the CPU, contiguous and sharing no memory, as safetensors wants them."""
-    seen: set[int] = set()
-    result = {}
-    for name, tensor in tensors.items():
-        plain = tensor.detach().cpu().contiguous()
-        if plain.data_ptr() in seen or plain.untyped_storage().nbytes() != plain.nbytes:
-            plain = plain.clone()
-        seen.add(plain.data_ptr())
-        result[name] = plain
-    return result
-
-
-def save(folder: Path, *, step: int, model: Mapping[str, Tensor], state: Mapping[str, Any]) -> Path:
+def save(folder: Path, *, step: int, model: TensorFile, state: Mapping[str, Any]) -> Path:
     """Writes a checkpoint whole or not at all, then removes all but the last two.
 
     Args:
@@ -95,10 +75,12 @@ def save(folder: Path, *, step: int, model: Mapping[str, Tensor], state: Mapping
         remove_leftovers(folder)
         with atomic_folder(target) as building:
             plain, tensors = tree.split(dict(state))
-            write_tensors(building / "model.safetensors", model)
-            write_tensors(building / "state.safetensors", tensors)
+            parts = {"model.safetensors": model, "state.safetensors": TensorFile.of(tensors)}
+            for name, part in parts.items():
+                part.write(building / name)
             (building / "state.json").write_text(json.dumps(plain), encoding="utf-8")
-            files = {file.name: _entry(file) for file in sorted(building.iterdir())}
+            files = {name: part.entry for name, part in parts.items()}
+            files["state.json"] = _entry(building / "state.json")
             manifest = {"format": FORMAT, "step": step, "files": files}
             manifest["digest"] = digest_of(manifest)
             (building / "MANIFEST.json").write_text(json.dumps(manifest), encoding="utf-8")

@@ -30,7 +30,8 @@ from zoo.disk import (
     sync_folder,
 )
 from zoo.errors import BusyError, CheckpointError, RefusedError, UsageError, printable
-from zoo.runs.checkpoint import digest_of, file_digest, write_tensors
+from zoo.runs.checkpoint import digest_of, file_digest
+from zoo.runs.tensor_file import TensorFile
 
 __all__ = ["RunFolder"]
 
@@ -143,8 +144,12 @@ class RunFolder:
             ) from None
 
     def write_rows(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Writes metrics.jsonl anew, one line an epoch: no row is double or missing."""
-        self.write_text("metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+        """Writes metrics.jsonl anew, one line an epoch, unless it has these rows already."""
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        with suppress(OSError):
+            if (self.path / "metrics.jsonl").read_bytes() == text.encode():
+                return
+        self.write_text("metrics.jsonl", text)
 
     def rows(self) -> list[dict[str, Any]]:
         """Reads metrics.jsonl. A torn last line is dropped."""
@@ -156,7 +161,7 @@ class RunFolder:
                     rows.append(json.loads(line))
         return rows
 
-    def write_best(self, model: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
+    def write_best(self, model: TensorFile, description: Mapping[str, Any]) -> None:
         """Writes best/ so that there are whole best weights at any instant.
 
         The new description comes first and carries the one before along; then the weights take
@@ -170,8 +175,8 @@ class RunFolder:
             before = self._describing(weights)
 
             def write(path: Path) -> None:
-                write_tensors(path, model)
-                body = {**description, "sha256": file_digest(path)}
+                model.write(path)
+                body = {**description, "sha256": model.sha256}
                 body["digest"] = digest_of(body)  # a flipped bit could swap two classes
                 previous = {} if before is None else {"previous": before}
                 self.write_json("best/model.json", {**body, **previous})

@@ -13,19 +13,17 @@ from zoo.config.compatibility import check_combination, check_data
 from zoo.config.defaults import default_image_size, settle
 from zoo.data.pixels.decoded import cache_folder
 from zoo.data.pixels.store import Store
-from zoo.data.randomness import Stream, key
 from zoo.data.statistics import channel_statistics
 from zoo.engine.assembly.choices import Choices, choose, offered_weights, preprocessing_of
-from zoo.engine.assembly.heads import build_network, norms_by_batch, recorded_head, wrong_size
+from zoo.engine.assembly.heads import norms_by_batch, recorded_head
 from zoo.engine.assembly.measures import build_measures, monitor_of
 from zoo.engine.assembly.phases import Phase, plan_of
-from zoo.engine.assembly.reading import ReadSource, read_data, read_source, workers_of
+from zoo.engine.assembly.reading import read_data, workers_of
+from zoo.engine.assembly.sources import Sources
 from zoo.engine.scores import Measure, Monitor
 from zoo.engine.step.distillation import class_columns
-from zoo.errors import PluginError, UsageError, ZooError
-from zoo.network.dropout import override_dropout
-from zoo.network.head import find_head, proves_out, zero_head
-from zoo.network.weights import Chosen, LoadReport, load, resolve
+from zoo.errors import UsageError, ZooError
+from zoo.network.weights import Chosen, LoadReport, resolve
 from zoo.protocols import DataSet, Fit, Interpolation, MixTransform, Preprocessing
 from zoo.registry import Choice, Registry, build, parse_choice, parse_choices
 from zoo.registry.loading import failure
@@ -128,7 +126,7 @@ def assemble(
     registry: Registry,
     *,
     resumed: Preprocessing | None = None,
-    read: ReadSource = read_source,
+    sources: Sources | None = None,
     progress: Progress = lambda what, done, total: None,
 ) -> Job:
     """Finds, builds and checks everything that a run needs.
@@ -138,18 +136,19 @@ def assemble(
         registry: The components there are.
         resumed: The preprocessing of a run that is resumed. Its weights come from a checkpoint,
             so none are looked for.
-        read: Reads the data.
+        sources: Where data and network come from; None makes both for this run alone.
         progress: Told while images are looked through.
 
     Raises:
         ZooError: Whatever cannot work, before anything is trained.
     """
+    sources = sources or Sources()
     choices = choose(config, registry)
 
     def looked_through(done: int, total: int) -> None:
         progress("looking through the images", done, total)
 
-    data = read_data(config, choices.data, read=read, progress=looked_through)
+    data = read_data(config, choices.data, read=sources.read, progress=looked_through)
     if config.loss is None and data.multi_label:
         config = config.changed(loss="bce")
         choices = replace(choices, loss=parse_choice(registry, "loss", "bce"))
@@ -181,8 +180,8 @@ def assemble(
     if not resumed:
         preprocessing = _settled(preprocessing, config, data, progress=looked_through)
 
-    torch.manual_seed(key(Stream.INIT, config.seed))
-    model, head, loaded, proved = _network(config, choices, taken, len(data.classes), notes)
+    network = sources.network(config, choices, taken, len(data.classes))
+    notes.extend(network.notes)
     phases = plan_of(config)
     schedules = _schedules(config, choices.scheduler, phases)
     augmentation = [build(choice) for choice in choices.transforms]
@@ -193,14 +192,15 @@ def assemble(
         hard_labels="hard labels" in choices.loss.entry.component.tags,
         num_train=len(data.splits["train"].images),
         head_norms_by_batch=choices.head is not None and norms_by_batch(
-            model.get_submodule(head[0])
+            network.model.get_submodule(network.head[0])
         ),
     )  # fmt: skip
     if problems:
         raise UsageError.together(problems)
     return Job(
-        config=config, choices=choices, data=data, preprocessing=preprocessing, model=model,
-        head=head, cacheable=proved, taken=taken, loaded=loaded,
+        config=config, choices=choices, data=data, preprocessing=preprocessing,
+        model=network.model, head=network.head, cacheable=network.proved, taken=taken,
+        loaded=network.loaded,
         loss=build(
             choices.loss, num_classes=len(data.classes),
             class_weight_K=_class_weights(data) if config.balance == "loss" else None,
@@ -253,55 +253,6 @@ def _settled(
 
 def _three(values: tuple[float, ...]) -> tuple[float, ...]:
     return values * 3 if len(values) == 1 else values
-
-
-def _network(
-    config: RunConfig, choices: Choices, taken: Chosen, num_classes: int, notes: list[str]
-) -> tuple[nn.Module, tuple[str, ...], LoadReport | None, bool]:
-    """Returns (model, head, how weights fitted, whether the head proves out). Adds to the notes."""
-    assert config.img_size is not None  # settled
-    model = build_network(
-        choices.model, choices.head, num_classes=num_classes, channels=config.channels,
-        image_size=config.img_size,
-    )  # fmt: skip
-    head = find_head(model, num_classes=num_classes)
-    loaded = load(model, taken, head=head)
-    proved = _try_forward(model, head, choices.model, config, num_classes)
-    if proved and (loaded is None or loaded.head_replaced):
-        zero_head(model, head=head, num_classes=num_classes)
-    if config.dropout is not None or config.drop_path is not None:
-        changed = override_dropout(
-            model, dropout=config.dropout, drop_path=config.drop_path,
-            but=head if choices.head is not None else (),
-        )  # fmt: skip
-        notes.append(f"set {changed}")
-    return model, head, loaded, proved
-
-
-@torch.no_grad()
-def _try_forward(
-    model: nn.Module, head: tuple[str, ...], choice: Choice, config: RunConfig, num_classes: int
-) -> bool:
-    """Runs two random images through the network, and proves that its head is found."""
-    side = config.img_size or 0
-    torch.manual_seed(key(Stream.INIT, config.seed, 1))
-    images_BCHW = torch.rand(2, config.channels, side, side)
-    model.eval()
-    try:
-        logits_BK = model(images_BCHW)
-    except ZooError:
-        raise
-    except Exception as error:
-        raise wrong_size(
-            choice, error, channels=config.channels, image_size=config.img_size
-        ) from error
-    if getattr(logits_BK, "shape", None) != (2, num_classes):
-        shape = tuple(getattr(logits_BK, "shape", ())) or type(logits_BK).__name__
-        raise PluginError(
-            f"the model {choice.entry.id} maps 2 images to {shape}, not to (2, {num_classes})",
-            hint=f"report it to the authors of {choice.entry.origin}",
-        )
-    return len(head) == 1 and proves_out(model, head[0], images_BCHW)
 
 
 def _class_weights(data: DataSet) -> torch.Tensor:

@@ -49,6 +49,11 @@ class SplitView:
     view: int | None
     ids_N: NDArray[np.uint8] | None
 
+    @property
+    def title(self) -> str:
+        """What tells it from the run's other views."""
+        return self.name if self.view is None else f"{self.name}, view {self.view}"
+
 
 def collect(
     split: SplitView,

@@ -1,7 +1,4 @@
-"""Which engine computes features: what a run began with, what has them already, what is fastest.
-
-Making one takes half a second and more, so the last one can be kept for the next pass.
-"""
+"""Which engine computes features: what a run began with, what has them already, what is fastest."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ if TYPE_CHECKING:
     from zoo.engine.features.shelf import Shelf
     from zoo.network.frontier import Frontier
 
-__all__ = ["Engine", "SpareEngine", "choose_engine"]
+__all__ = ["Engine", "choose_engine", "engines_for"]
 
 _FEW_IMAGES = 64
 # So few are computed by the network as it is: nothing is measured, and nothing hangs on the moment.
@@ -43,34 +40,13 @@ class Engine:
     fast: Forward | None = None
 
 
-class SpareEngine:
-    """An inference engine that is not needed now, kept for another pass of the same frozen part."""
+def engines_for(asked: str) -> list[str]:
+    """Returns the engines whose features will do, by what is asked for.
 
-    def __init__(self) -> None:
-        self._kept: tuple[object, Forward] | None = None
-
-    def keep(self, fast: Forward, *, made_of: object) -> None:
-        """Takes an engine, and closes the one before.
-
-        Args:
-            fast: The engine.
-            made_of: What tells the frozen part that it computes.
-        """
-        self.close()
-        self._kept = made_of, fast
-
-    def take(self, name: str, *, made_of: object) -> Forward | None:
-        """Returns the engine of this name if it is kept and computes that. It is the caller's."""
-        if self._kept is None or self._kept[0] != made_of or self._kept[1].name != name:
-            return None
-        fast, self._kept = self._kept[1], None
-        return fast
-
-    def close(self) -> None:
-        """Closes what is kept."""
-        if self._kept is not None:
-            self._kept[1].close()
-        self._kept = None
+    >>> engines_for("folded")
+    ['folded']
+    """
+    return [one for one in ENGINES if one != "auto"] if asked == "auto" else [asked]
 
 
 def choose_engine(
@@ -102,7 +78,7 @@ def choose_engine(
         noted: Told what was chosen.
     """
     asked = fixed or engine
-    names = [one for one in ENGINES if one != "auto"] if asked == "auto" else [asked]
+    names = engines_for(asked)
     shelves = {name: shelf_of(name) for name in names}
 
     def found(name: str) -> int:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from zoo.engine.features.engines import SpareEngine
 from zoo.engine.features.frozen import FrozenPart, FrozenRecord, Wanted
 from zoo.engine.features.key import frozen_digest
+from zoo.engine.features.spare import Spare
 from zoo.engine.loop import evaluate
 from zoo.engine.stage import EVALUATION_BATCH, image_feed, labels_of
 from zoo.network.freeze import set_modes, set_trainable
@@ -37,13 +37,13 @@ class Evaluation:
         device: Where it computes.
         observer: Hears notes.
         progress: Told what is done, how much, of how much. May raise to stop.
-        spare: Where the last phase left its inference engine.
+        spare: What the last phase left.
     """
 
     def __init__(
         self, job: Job, records: Mapping[str, FrozenRecord], feeds: Mapping[str, ImageFeed], *,
         device: Device, observer: Observer, progress: Callable[[str, int, int], None],
-        spare: SpareEngine,
+        spare: Spare,
     ) -> None:  # fmt: skip
         self._job, self._records, self._feeds = job, tuple(records.values()), feeds
         self._device, self._observer, self._progress = device, observer, progress
@@ -60,10 +60,12 @@ class Evaluation:
         if record is not None:
             set_trainable(job.model, record.trained)
             set_modes(job.model, record.trained, hold_statistics=True)
-            part = FrozenPart.open(
-                job, record.trained, device=self._device, noted=self._observer.noted,
-                progress=self._progress,
-            )  # fmt: skip
+            part = self._spare.part
+            if part is None or (part.trained, part.weights) != (record.trained, record.weights):
+                part = FrozenPart.open(
+                    job, record.trained, device=self._device, noted=self._observer.noted,
+                    progress=self._progress, spare=self._spare,
+                )  # fmt: skip
             if part is not None and (feed := self._features(part, record, split)) is not None:
                 module = part.frontier.rest
         return evaluate(
@@ -81,7 +83,7 @@ class Evaluation:
     def _features(self, part: FrozenPart, record: FrozenRecord, split: str) -> FeatureFeed | None:
         key = (record.weights, record.trained, split)
         if key not in self._found:
-            made = part.feeds({split: self._wanted(split)}, engine=record.engine, spare=self._spare)
+            made = part.feeds({split: self._wanted(split)}, engine=record.engine)
             if made is None:
                 return None
             self._found[key] = made[0][split]

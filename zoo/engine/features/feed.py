@@ -42,7 +42,7 @@ class FeatureFeed:
     @property
     def checksums(self) -> list[int]:
         """32 bits a view, others when any bit of its features is."""
-        return [rows.checksum() for rows in self._views]
+        return [rows.checksum for rows in self._views]
 
     def answers(
         self, draws: NDArray[np.int64], *, epoch: int | None

@@ -19,12 +19,19 @@ from torch import Tensor
 from zoo.data.cache import cache_folder, cache_limit_bytes
 from zoo.engine.assembly.reading import workers_of
 from zoo.engine.features.collect import SplitView, collect
-from zoo.engine.features.engines import Engine, SpareEngine, choose_engine
+from zoo.engine.features.engines import choose_engine, engines_for
 from zoo.engine.features.feed import FeatureFeed
 from zoo.engine.features.identity import image_ids, view_ids
-from zoo.engine.features.key import about_features, augmentation_spec, frozen_digest, probe_images
-from zoo.engine.features.rows import Layout
-from zoo.engine.features.shelf import Shelf
+from zoo.engine.features.key import (
+    About,
+    about_features,
+    augmentation_spec,
+    frozen_digest,
+    probe_images,
+)
+from zoo.engine.features.rows import Layout, Rows
+from zoo.engine.features.shelf import Shelf, shelf_key
+from zoo.engine.features.spare import Spare
 from zoo.engine.features.threads import one_thread
 from zoo.engine.feeds import ImageFeed, Labels, in_order
 from zoo.errors import MachineError
@@ -96,6 +103,7 @@ class FrozenPart:
         probe: What the frozen part makes of two made-up images.
         noted: Told what the user should know.
         progress: Told what is done, how much, of how much. May raise to stop.
+        spare: What earlier passes left, and where this one leaves what others can use.
     """
 
     job: Job
@@ -106,11 +114,12 @@ class FrozenPart:
     probe: Tensor
     noted: Callable[[str], None]
     progress: Callable[[str, int, int], None]
+    spare: Spare
 
     @classmethod
     def open(
         cls, job: Job, trained: Sequence[str], *, device: Device, noted: Callable[[str], None],
-        progress: Callable[[str, int, int], None],
+        progress: Callable[[str, int, int], None], spare: Spare,
     ) -> FrozenPart | None:  # fmt: skip
         """Cuts the network, and proves the cut; None, and a note, where that cannot be done.
 
@@ -128,10 +137,11 @@ class FrozenPart:
             return None
         with torch.inference_mode(), one_thread():  # the same bits for any number of threads
             probe = frontier.features(job.model, images)
-        return cls(
+        spare.part = cls(
             job=job, device=device, trained=tuple(trained), frontier=frontier, probe=probe,
-            weights=frozen_digest(job.model, trained), noted=noted, progress=progress,
+            weights=frozen_digest(job.model, trained), noted=noted, progress=progress, spare=spare,
         )  # fmt: skip
+        return spare.part
 
     @property
     def layout(self) -> Layout:
@@ -140,7 +150,7 @@ class FrozenPart:
         return Layout.of(self.probe, dtype)
 
     def feeds(
-        self, wanted: Mapping[str, Wanted], *, engine: str | None = None, spare: SpareEngine
+        self, wanted: Mapping[str, Wanted], *, engine: str | None = None
     ) -> tuple[dict[str, FeatureFeed], FrozenRecord] | None:
         """Returns the features of some splits; None, and a note, where there is no room for them.
 
@@ -149,15 +159,14 @@ class FrozenPart:
         Args:
             wanted: By name of the split; ``train`` is the one that the record is of.
             engine: What computed them when the run began; None chooses.
-            spare: Where an inference engine is looked for, and left.
         """
         device = self.device
-        made = self._collected(wanted, engine, spare) if device.is_main else None
+        made = self._collected(wanted, engine) if device.is_main else None
         chosen = device.from_main(lambda: None if made is None else made[1])
         if chosen is None:
             return None
         if made is None:
-            made = self._collected(wanted, chosen, spare)
+            made = self._collected(wanted, chosen)
         device.wait()
         if made is None:
             raise MachineError("one process has no room for the frozen features", hint="--no-cache")
@@ -169,7 +178,7 @@ class FrozenPart:
         return feeds, record
 
     def _collected(
-        self, wanted: Mapping[str, Wanted], fixed: str | None, spare: SpareEngine
+        self, wanted: Mapping[str, Wanted], fixed: str | None
     ) -> tuple[dict[str, FeatureFeed], str] | None:
         """Returns the features of some splits and the engine's name."""
         config, layout = self.job.config, self.layout
@@ -178,7 +187,64 @@ class FrozenPart:
         )
         keeps = config.keep_features and total <= cache_limit_bytes() // _KEPT_SHARE
         splits = [part for name in wanted for part in self._views(name, wanted[name], keeps)]
-        engine = self._engine(splits, fixed, spare)
+        about = self._about()
+        asked, in_memory = fixed or config.engine, total <= config.ram * 2**20 // 2
+        made = self._left(splits, about, asked) if in_memory else None
+        if made is None:
+            made = self._computed(splits, about, fixed, in_memory=in_memory)
+        if made is None:
+            return None
+        engine, rows = made
+        key = shelf_key(about(engine))
+        for split, found in zip(splits, rows, strict=True):
+            if (told := self._told(split, key)) is not None:
+                self.spare.keep_rows(split.title, found, made_of=told)
+        pairs = list(zip(splits, rows, strict=True))
+        feeds = {
+            name: FeatureFeed(
+                [found for split, found in pairs if split.name == name], one.labels,
+                self._taught(one),
+            )
+            for name, one in wanted.items()
+        }  # fmt: skip
+        return feeds, engine
+
+    def _left(
+        self, splits: Sequence[SplitView], about: About, asked: str
+    ) -> tuple[str, list[Rows]] | None:
+        """Returns an engine's name and its features of all splits, if the run before left them."""
+        for engine in engines_for(asked):
+            key = shelf_key(about(engine))
+            found = [self.spare.rows(one.title, made_of=self._told(one, key)) for one in splits]
+            rows: list[Rows] = [one for one in found if one is not None]
+            if len(rows) == len(splits):
+                return engine, rows
+        for split in splits:
+            self.spare.drop_rows(split.title)
+        return None
+
+    def _told(self, split: SplitView, key: tuple[str, str]) -> tuple[object, ...] | None:
+        """What tells the features of a split's view from others; None where that is not known."""
+        if split.ids_N is None:
+            return None
+        return key, split.ids_N.tobytes(), str(self.device.torch_device)
+
+    def _computed(
+        self, splits: Sequence[SplitView], about: About, fixed: str | None, *,
+        in_memory: bool,
+    ) -> tuple[str, list[Rows]] | None:  # fmt: skip
+        """Returns the engine's name and the features of all splits, found or computed."""
+
+        def shelf_of(engine: str) -> Shelf:
+            return Shelf.open(cache_folder(), about=about(engine), layout=self.layout)
+
+        engine = choose_engine(
+            self.job.model, self.frontier, engine=self.job.config.engine, fixed=fixed,
+            spare=partial(self.spare.take_engine, made_of=self._made_of),
+            shelf_of=shelf_of, ids=[split.ids_N for split in splits],
+            num_images=sum(len(split.images) for split in splits),
+            example=splits[0].images.example, noted=self.noted,
+        )  # fmt: skip
         try:
             if engine.forward is not None and not self.frontier.proves_out(
                 self.job.model, splits[0].images.example(count=2)
@@ -186,7 +252,7 @@ class FrozenPart:
                 raise NoFrontier("the parts do not give what the whole network gives")
             rows = [
                 collect(
-                    split, engine, layout=layout, in_memory=total <= config.ram * 2**20 // 2,
+                    split, engine, layout=self.layout, in_memory=in_memory,
                     device=self.device.torch_device, noted=self.noted,
                     progress=partial(self.progress, f"frozen features, {split.name}"),
                 )
@@ -198,25 +264,20 @@ class FrozenPart:
             return None
         finally:
             if engine.fast is not None:
-                spare.keep(engine.fast, made_of=self._made_of)
-        pairs = list(zip(splits, rows, strict=True))
-        feeds = {
-            name: FeatureFeed(
-                [found for split, found in pairs if split.name == name], one.labels,
-                self._taught(one),
-            )
-            for name, one in wanted.items()
-        }  # fmt: skip
-        return feeds, engine.name
+                self.spare.keep_engine(engine.fast, made_of=self._made_of)
+        return engine.name, rows
 
     def _views(self, name: str, wanted: Wanted, keeps: bool) -> list[SplitView]:
         """Returns the views of a split, with what each of its images is if they are to be kept."""
-        ids_N: NDArray[np.uint8] | None = None
-        if keeps:
-            ids_N = image_ids(
-                self.job.data.splits[name].images, num_threads=workers_of(self.job.config),
+        contents = self.job.data.splits[name].images
+
+        def look() -> NDArray[np.uint8] | None:
+            return image_ids(
+                contents, num_threads=workers_of(self.job.config),
                 progress=partial(self.progress, f"looking for kept features, {name}"),
             )  # fmt: skip
+
+        ids_N = self.spare.ids(contents, look) if keeps else None
         images = wanted.images.plain()
         if not wanted.views:
             return [SplitView(name=name, images=images, view=None, ids_N=ids_N)]
@@ -234,22 +295,11 @@ class FrozenPart:
         """What tells this frozen part from others in the run."""
         return self.frontier.name, self.trained, self.weights
 
-    def _engine(self, splits: Sequence[SplitView], fixed: str | None, spare: SpareEngine) -> Engine:
-        """Returns what computes. The shelf that it brings may have everything already."""
-        about = about_features(
+    def _about(self) -> About:
+        """Returns the function from an engine to all that decides the features."""
+        return about_features(
             self.job, self.frontier, trained=self.trained, weights=self.weights, probe=self.probe,
             dtype=self.job.config.feature_dtype, device=self.device.torch_device,
-        )  # fmt: skip
-
-        def shelf_of(engine: str) -> Shelf:
-            return Shelf.open(cache_folder(), about=about(engine), layout=self.layout)
-
-        return choose_engine(
-            self.job.model, self.frontier, engine=self.job.config.engine, fixed=fixed,
-            spare=partial(spare.take, made_of=self._made_of),
-            shelf_of=shelf_of, ids=[split.ids_N for split in splits],
-            num_images=sum(len(split.images) for split in splits),
-            example=splits[0].images.example, noted=self.noted,
         )  # fmt: skip
 
     def _taught(self, wanted: Wanted) -> list[Tensor]:

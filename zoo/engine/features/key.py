@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Callable, Collection
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor, fx, nn
@@ -26,11 +26,14 @@ if TYPE_CHECKING:
     from zoo.engine.assembly.job import Job
     from zoo.network.frontier import Frontier
 
-__all__ = ["about_features", "augmentation_spec", "frozen_digest", "probe_images"]
+__all__ = ["About", "about_features", "augmentation_spec", "frozen_digest", "probe_images"]
 
 _FORMAT = 2
 _PACKAGES = ("classifier-zoo", "torch", "torchvision", "timm", "numpy", "pillow")
 _ENGINE_PACKAGES = {"onnx": ("onnxruntime", "onnx"), "openvino": ("openvino", "onnx")}
+
+About: TypeAlias = "Callable[[str], dict[str, Any]]"
+"""From an engine's name to all that decides features besides the image."""
 
 
 def about_features(
@@ -42,7 +45,7 @@ def about_features(
     probe: Tensor,
     dtype: str,
     device: torch.device,
-) -> Callable[[str], dict[str, Any]]:
+) -> About:
     """Returns the function from an engine to all that decides features besides the image.
 
     Args:

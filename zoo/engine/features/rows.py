@@ -9,6 +9,7 @@ import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -77,8 +78,9 @@ class Rows(Protocol):
         """Returns the features of these samples, float32 on the device, in a fresh tensor."""
         ...
 
+    @property
     def checksum(self) -> int:
-        """Returns 32 bits that are others when any bit of the rows is."""
+        """32 bits that are others when any bit of the rows is."""
         ...
 
     @property
@@ -87,7 +89,7 @@ class Rows(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class HeldRows:
     """Features in memory.
 
@@ -109,8 +111,9 @@ class HeldRows:
         index_B = to_device(torch.from_numpy(samples_B), self.rows_N.device)
         return self.layout.restore(self.rows_N.index_select(0, index_B))
 
+    @cached_property
     def checksum(self) -> int:
-        """Returns the CRC-32 of all bytes."""
+        """The CRC-32 of all bytes."""
         return zlib.crc32(as_numpy(self.rows_N.cpu()).data.cast("B"))
 
 
@@ -141,8 +144,9 @@ class MappedRows:
         gather(self.files, self.places_N[samples_B], as_numpy(rows_B))
         return self.layout.restore(to_device(rows_B, self.device))
 
+    @property
     def checksum(self) -> int:
-        """Returns the CRC-32 of all rows in the order of the samples."""
+        """The CRC-32 of all rows in the order of the samples."""
         found = 0
         shape, dtype = self.layout.stored_shape, as_numpy(torch.empty(0, dtype=self.layout.dtype))
         for places_B in np.array_split(self.places_N, max(1, len(self.places_N) // 256)):

@@ -1,0 +1,193 @@
+"""The network of a run: built, its head found and proved, its weights loaded, tried on two images.
+
+The runs of an experiment mostly ask for the same one. Making it took a fifth of a run that trains
+a head on kept features, so for several runs it is made once, and each gets a copy.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from types import FunctionType
+from typing import TYPE_CHECKING, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from zoo.data.randomness import Stream, key
+from zoo.engine.assembly.heads import build_network, wrong_size
+from zoo.errors import PluginError, ZooError
+from zoo.network.dropout import override_dropout
+from zoo.network.head import find_head, proves_out, zero_head
+from zoo.network.modes import evaluation_mode
+from zoo.network.weights import Chosen, LoadReport, load
+
+if TYPE_CHECKING:
+    from zoo.config import RunConfig
+    from zoo.engine.assembly.choices import Choices
+    from zoo.registry import Choice
+
+__all__ = ["MadeOnce", "MakeNetwork", "Network", "make_network"]
+
+_KEPT_BYTES = 2**28
+"""Networks that are kept for further runs take no more. A larger one is made for each."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Network:
+    """A network that is ready to be trained.
+
+    Args:
+        model: The network, weights loaded, on the CPU.
+        head: Names of the head's modules.
+        loaded: How the weights fitted; None with random weights.
+        proved: Whether ``head(features(x)) == model(x)`` was proved.
+        notes: What the user should know.
+    """
+
+    model: nn.Module
+    head: tuple[str, ...]
+    loaded: LoadReport | None
+    proved: bool
+    notes: tuple[str, ...] = ()
+
+
+MakeNetwork: TypeAlias = "Callable[[RunConfig, Choices, Chosen, int], Network]"
+"""What :func:`make_network` is."""
+
+
+def make_network(config: RunConfig, choices: Choices, taken: Chosen, num_classes: int) -> Network:
+    """Returns the network that a configuration asks for, drawn as of its seed.
+
+    Args:
+        config: Settled. What decides: ``seed``, ``channels``, ``img_size``, ``dropout`` and
+            ``drop_path``.
+        choices: The model, and the head that takes the place of its own.
+        taken: Its weights.
+        num_classes: Outputs.
+
+    Raises:
+        ZooError: It cannot be built, does not take these images, or the weights do not fit.
+    """
+    assert config.img_size is not None  # settled
+    torch.manual_seed(key(Stream.INIT, config.seed))
+    model = build_network(
+        choices.model, choices.head, num_classes=num_classes, channels=config.channels,
+        image_size=config.img_size,
+    )  # fmt: skip
+    head = find_head(model, num_classes=num_classes)
+    loaded = load(model, taken, head=head)
+    proved = _try_forward(model, head, choices.model, config, num_classes)
+    if proved and (loaded is None or loaded.head_replaced):
+        zero_head(model, head=head, num_classes=num_classes)
+    notes = []
+    if config.dropout is not None or config.drop_path is not None:
+        changed = override_dropout(
+            model, dropout=config.dropout, drop_path=config.drop_path,
+            but=head if choices.head is not None else (),
+        )  # fmt: skip
+        notes.append(f"set {changed}")
+    return Network(model=model, head=head, loaded=loaded, proved=proved, notes=tuple(notes))
+
+
+@torch.no_grad()
+def _try_forward(
+    model: nn.Module, head: tuple[str, ...], choice: Choice, config: RunConfig, num_classes: int
+) -> bool:
+    """Runs two random images through the network, and proves that its head is found."""
+    torch.manual_seed(key(Stream.INIT, config.seed, 1))
+    images_BCHW = _two_images(config)
+    model.eval()
+    try:
+        logits_BK = model(images_BCHW)
+    except ZooError:
+        raise
+    except Exception as error:
+        raise wrong_size(
+            choice, error, channels=config.channels, image_size=config.img_size
+        ) from error
+    if getattr(logits_BK, "shape", None) != (2, num_classes):
+        shape = tuple(getattr(logits_BK, "shape", ())) or type(logits_BK).__name__
+        raise PluginError(
+            f"the model {choice.entry.id} maps 2 images to {shape}, not to (2, {num_classes})",
+            hint=f"report it to the authors of {choice.entry.origin}",
+        )
+    return len(head) == 1 and proves_out(model, head[0], images_BCHW)
+
+
+def _two_images(config: RunConfig) -> Tensor:
+    side = config.img_size or 0
+    return torch.rand(2, config.channels, side, side)
+
+
+class MadeOnce:
+    """Makes networks for several runs: one that was asked for before is a copy of that one.
+
+    torch's generator stands afterwards where it stood when that one had been made. The last ones
+    that take 256 MiB together are kept, and only those whose copy is seen to stand for itself.
+    """
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[object, tuple[Network, Tensor]] = OrderedDict()
+
+    def __call__(
+        self, config: RunConfig, choices: Choices, taken: Chosen, num_classes: int
+    ) -> Network:
+        """Returns a network of the caller's own, see :func:`make_network`."""
+        head = choices.head
+        asked = (
+            choices.model.entry.id, choices.model.spec, head and (head.entry.id, head.spec),
+            taken.kind, taken.path, taken.converters, num_classes,
+            config.seed, config.channels, config.img_size, config.dropout, config.drop_path,
+        )  # fmt: skip
+        if asked in self._kept:
+            self._kept.move_to_end(asked)
+            network, state = self._kept[asked]
+            made = replace(network, model=copy.deepcopy(network.model))
+        else:
+            made = make_network(config, choices, taken, num_classes)
+            state = torch.get_rng_state()
+            if (twin := _copied(made.model, _two_images(config))) is not None:
+                self._kept[asked] = replace(made, model=twin), state
+                while sum(_num_bytes(kept.model) for kept, _ in self._kept.values()) > _KEPT_BYTES:
+                    self._kept.popitem(last=False)
+        torch.set_rng_state(state)
+        return made
+
+
+def _num_bytes(model: nn.Module) -> int:
+    return sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
+
+
+@torch.no_grad()
+def _copied(model: nn.Module, images_BCHW: Tensor) -> nn.Module | None:
+    """Returns a copy that computes the same and shares nothing; None where that is not certain."""
+    if _num_bytes(model) > _KEPT_BYTES or any(map(_reaches_elsewhere, model.modules())):
+        return None
+    try:
+        twin = copy.deepcopy(model)
+        with evaluation_mode(model), evaluation_mode(twin):
+            if not torch.equal(model(images_BCHW), twin(images_BCHW)):
+                return None
+    except Exception:  # whatever a stranger's module does when it is copied
+        return None
+    own = {tensor.data_ptr() for tensor in (*model.parameters(), *model.buffers()) if tensor.nbytes}
+    its = {tensor.data_ptr() for tensor in (*twin.parameters(), *twin.buffers())}
+    return None if own & its else twin
+
+
+def _reaches_elsewhere(value: object) -> bool:
+    """Whether a module holds a function that remembers things, say the network it was made in.
+
+    A copy of the module has the same function, which goes on asking that network.
+    """
+    if isinstance(value, FunctionType):
+        return value.__closure__ is not None
+    if isinstance(value, nn.Module):
+        value = vars(value)
+    if isinstance(value, Mapping):
+        value = tuple(value.values())
+    parts = value if isinstance(value, list | tuple | set) else ()
+    return any(not isinstance(part, nn.Module) and _reaches_elsewhere(part) for part in parts)

@@ -1,0 +1,107 @@
+"""What a pass over images leaves for another: in the same run, or in the next of an experiment.
+
+Shapes: N samples of a split.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from zoo.engine.features.rows import HeldRows
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from zoo.engine.features.frozen import FrozenPart
+    from zoo.engine.features.rows import Rows
+    from zoo.network.inference import Forward
+    from zoo.protocols import Images, PixelImages
+
+__all__ = ["Spare"]
+
+_SPLITS = 3
+# Whose images are remembered: training, validation and test.
+
+
+class Spare:
+    """What passes leave: a cut network, its inference engine, what images are, features in memory.
+
+    The first two are of one run, the others also of use to the next.
+    """
+
+    def __init__(self) -> None:
+        self.part: FrozenPart | None = None
+        """The frozen part of the last phase."""
+        self._engine: tuple[object, Forward] | None = None
+        self._ids: OrderedDict[int, tuple[object, NDArray[np.uint8] | None]] = OrderedDict()
+        self._rows: dict[str, tuple[object, HeldRows]] = {}
+
+    def keep_engine(self, fast: Forward, *, made_of: object) -> None:
+        """Takes an engine, and closes the one before.
+
+        Args:
+            fast: The engine.
+            made_of: What tells the frozen part that it computes.
+        """
+        if self._engine is not None:
+            self._engine[1].close()
+        self._engine = made_of, fast
+
+    def take_engine(self, name: str, *, made_of: object) -> Forward | None:
+        """Returns the engine of this name if it is kept and computes that. It is the caller's."""
+        if self._engine is None or self._engine[0] != made_of or self._engine[1].name != name:
+            return None
+        fast, self._engine = self._engine[1], None
+        return fast
+
+    def clear(self) -> None:
+        """Lets go of everything that takes memory."""
+        self.close()
+        self._rows.clear()
+
+    def close(self) -> None:
+        """Lets go of what is of one run."""
+        if self._engine is not None:
+            self._engine[1].close()
+        self._engine = self.part = None
+
+    def ids(
+        self, images: Images | PixelImages, look: Callable[[], NDArray[np.uint8] | None]
+    ) -> NDArray[np.uint8] | None:
+        """Returns what each of these images is, (N, 16): looked at once, for the last splits.
+
+        Args:
+            images: The very object, which is taken to stay what it is.
+            look: Looks at them.
+        """
+        if id(images) not in self._ids:
+            self._ids[id(images)] = images, look()  # kept, so that no other gets its id
+            while len(self._ids) > _SPLITS:
+                self._ids.popitem(last=False)
+        self._ids.move_to_end(id(images))
+        return self._ids[id(images)][1]
+
+    def keep_rows(self, view: str, rows: Rows, *, made_of: object) -> None:
+        """Takes the features of a view of a split, if they are in memory.
+
+        Args:
+            view: Name of the split and number of the view: there are one view's features at a time.
+            rows: The features.
+            made_of: What tells them from others.
+        """
+        if isinstance(rows, HeldRows):
+            self._rows[view] = made_of, rows
+
+    def rows(self, view: str, *, made_of: object) -> HeldRows | None:
+        """Returns the features of a view, if those are kept; None for what nobody can tell."""
+        found = self._rows.get(view)
+        return (
+            found[1] if found is not None and made_of is not None and found[0] == made_of else None
+        )
+
+    def drop_rows(self, view: str) -> None:
+        """Lets go of the features of a view: others come, and both at once may be too much."""
+        self._rows.pop(view, None)
