@@ -8,12 +8,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from zoo.errors import PluginError, printable
-from zoo.network.inference.exporting import Exporter, onnx_bytes
+from zoo.network.inference.exporting import EXPORTERS, Exporter, export_missing, onnx_bytes
 from zoo.network.inference.folding import folded_copy
 from zoo.network.inference.forwards import (
     FoldedForward,
@@ -25,13 +26,22 @@ from zoo.network.inference.forwards import (
 from zoo.network.inference.openvino_forward import OpenvinoForward
 from zoo.network.inference.proof import TOLERANCE, apart, proof_batches
 
-__all__ = ["RUNTIMES", "Candidates"]
+__all__ = ["HAS_GRAPH", "RUNTIMES", "WAYS", "Candidates", "Way"]
 
-RUNTIMES: Mapping[str, Callable[[bytes, Tensor], Forward]] = {
+Way: TypeAlias = "Literal['graph'] | Exporter"
+"""How a runtime comes by a network: recorded in its own form, or exported to ONNX."""
+
+WAYS: tuple[Way, ...] = ("graph", *EXPORTERS)
+"""The quicker ones first."""
+
+RUNTIMES: Mapping[str, Callable[[Any, Tensor], Forward]] = {
     "openvino": OpenvinoForward,
     "onnx": lambda content, example_BCSS: OnnxForward(content),
 }
-"""The engines that run an exported network, on the CPU, the likely faster one first."""
+"""The engines that run on the CPU what comes in one of these ways, the likely faster one first."""
+
+HAS_GRAPH = ("openvino",)
+"""Those whose own form of a network can be recorded."""
 
 _DEVICE_TOLERANCE = 1e-2
 """For a network on a GPU: both ways round as the GPU does, TF32's 10 bits at the worst."""
@@ -71,19 +81,24 @@ class Candidates:
         distance = apart(forward, self._batches, self._expected)
         return forward if self._same("folded", distance, _DEVICE_TOLERANCE) else None
 
-    def runtime(self, name: str, exporter: Exporter) -> Forward | None:
-        """Returns one of :data:`RUNTIMES` with the exported network, None if it is refused."""
+    def runtime(self, name: str, way: Way) -> Forward | None:
+        """Returns one of :data:`RUNTIMES` with the network, None if it is refused."""
         if self.device.type != "cpu":
             self._refuse(f"{name} runs on the CPU, the network is on {self.device.type}")
             return None
-        if (content := self._exported(exporter)) is None:
+        if way != "graph":
+            source: object = self._exported(way)
+        else:
+            source = (self._twin or self._model) if name in HAS_GRAPH else None
+        if source is None:
             return None
         try:
-            forward = RUNTIMES[name](content, self._batches[0])
+            forward = RUNTIMES[name](source, self._batches[0])
             distance = apart(forward, self._batches, self._expected)
         # A runtime's own errors, say for an operator that it has not.
         except Exception as error:
-            self._refuse(f"{name}: {_in_words(error)}")
+            if way != "graph" or export_missing():  # otherwise an export is tried
+                self._refuse(f"{name}: {_in_words(error)}")
             return None
         if self._same(name, distance, TOLERANCE):
             return forward
@@ -94,6 +109,8 @@ class Candidates:
         """Returns the network as an ONNX model, made once; None if this exporter does not."""
         if exporter not in self._contents:
             self._contents[exporter] = None
+            if export_missing():
+                return None
             try:
                 self._contents[exporter] = onnx_bytes(
                     self._twin or self._model, self._batches[0], exporter=exporter

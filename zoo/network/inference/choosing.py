@@ -6,14 +6,14 @@ B batch, C channels, S rows or columns (images are square).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from zoo.errors import UsageError, printable
-from zoo.network.inference.candidates import RUNTIMES, Candidates
-from zoo.network.inference.exporting import EXPORTERS, engine_missing
+from zoo.network.inference.candidates import HAS_GRAPH, RUNTIMES, WAYS, Candidates, Way
+from zoo.network.inference.exporting import engine_missing
 from zoo.network.inference.forwards import Forward, TorchForward
 from zoo.network.inference.openvino_forward import OpenvinoForward
 from zoo.network.inference.timing import images_per_second, seconds_of
@@ -29,16 +29,13 @@ _LIKELY_GAIN = 0.2
 """The share of the network's own time that a runtime is expected to save beyond the other engines,
 before it is tried."""
 
-_EXPORT_SECONDS = {"recorded": (0.5, 0.003), "proved": (3.0, 0.03)}
-"""What an export and a session take at most: imports, and for each layer of the network."""
+_WAY_SECONDS: Mapping[Way, tuple[float, float]] = {
+    "graph": (0.1, 0.001), "recorded": (0.5, 0.003), "proved": (3.0, 0.03),
+}  # fmt: skip
+"""What it takes at most that a runtime comes by a network: imports, and for each layer."""
 
 _MORE_SECONDS = {"openvino": 0.5}
 """What a runtime takes beyond that: OpenVINO's import, and compiling the network."""
-
-_OPENVINO_SECONDS = 10.0
-"""With less work than this, ONNX Runtime comes before OpenVINO: which takes 0.25 s longer to make
-and then saved 2 to 8 % of the network's own time (mobilenetv3_large and EfficientNet-Lite0 at 64
-pixels, ADR 17)."""
 
 _MEASURED_SHARE, _MEASURED_SECONDS = 0.05, 0.2
 """How much of the network's own time for the work the measurement should take, and at most how
@@ -63,8 +60,8 @@ def fast_forward(
     hooks, and what asks for gradients.
 
     With ``auto`` the engines are timed on the example in turns. A runtime is tried only if the work
-    is long enough to repay the export: OpenVINO (with little work ONNX Runtime), and the other one
-    where the first is not installed, refused or not the fastest. So two calls may choose
+    is long enough to repay making it: OpenVINO, and ONNX Runtime where that is not installed,
+    refused or not the fastest. So two calls may choose
     differently: keep the ``name`` of the engine where results must repeat to the last bit.
 
     Args:
@@ -111,8 +108,8 @@ def fast_forward(
 def _asked(candidates: Candidates, engine: str) -> Forward:
     """Returns the engine that was asked for, or what comes next."""
     if engine in RUNTIMES:
-        for exporter in EXPORTERS:
-            if (forward := candidates.runtime(engine, exporter)) is not None:
+        for way in WAYS:
+            if (forward := candidates.runtime(engine, way)) is not None:
                 return forward
     return candidates.folded or candidates.plain
 
@@ -169,34 +166,37 @@ def _runtimes(
 ) -> Iterator[Forward]:
     """Yields the runtimes that are worth their time, each made when it is asked for.
 
-    Once one is there, the export is paid for: then the faster engine is the better one.
+    One that comes by the network as another did costs no more than itself: it is tried, too.
 
     Args:
-        candidates: Exports the network, once for all.
+        candidates: Records or exports the network, each once for all.
         work_seconds: What the network itself takes for the work.
         remarked: Told what the user may want to know.
     """
     if candidates.device.type != "cpu":
         return
-    made = False
-    for exporter in EXPORTERS:
-        imports, layer = _EXPORT_SECONDS[exporter]
-        seconds = imports + layer * candidates.num_layers
-        if seconds > _LIKELY_GAIN * work_seconds:
-            return remarked("an export to onnx would not repay")
-        installed = [name for name in RUNTIMES if not engine_missing(name)]
-        if not installed:
-            return remarked("openvino may be faster: pip install 'classifier-zoo[openvino]'")
-        if work_seconds < _OPENVINO_SECONDS:
-            installed.sort()  # onnx, openvino
-        for name in installed:
-            if not made and seconds + _MORE_SECONDS.get(name, 0) > _LIKELY_GAIN * work_seconds:
+    made: list[str] = []
+    worth = False
+    for way in WAYS:
+        imports, layer = _WAY_SECONDS[way]
+        seconds, paid = imports + layer * candidates.num_layers, False
+        for name in HAS_GRAPH if way == "graph" else RUNTIMES:
+            costs = 0.0 if paid else seconds + _MORE_SECONDS.get(name, 0)
+            if name in made or costs > _LIKELY_GAIN * work_seconds:
+                continue
+            worth = True
+            if engine_missing(name):
                 continue
             begin = time.perf_counter()
-            if (forward := candidates.runtime(name, exporter)) is not None:
+            if (forward := candidates.runtime(name, way)) is not None:
                 if not made:
-                    remarked(f"exported in {time.perf_counter() - begin:.1f} s")
-                made = True
+                    remarked(f"made in {time.perf_counter() - begin:.1f} s")
+                made.append(name)
+                paid = True
                 yield forward
-        if made:
+        if paid and way != "graph":
             return
+    if not worth:
+        remarked("a runtime would not repay")
+    elif all(engine_missing(name) for name in RUNTIMES):
+        remarked("openvino may be faster: pip install 'classifier-zoo[openvino]'")

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
-    "EXPORTERS", "INPUT", "OUTPUT", "Exporter", "engine_missing", "onnx_bytes", "onnx_missing",
-    "to_onnx",
+    "EXPORTERS", "INPUT", "OUTPUT", "Exporter", "engine_missing", "export_missing", "onnx_bytes",
+    "onnx_missing", "to_onnx",
 ]  # fmt: skip
 
 Exporter = Literal["proved", "recorded"]
@@ -45,7 +45,7 @@ INPUT, OUTPUT = "images", "outputs"
 
 _EXPORTING = ("onnx", "onnxscript")
 _ENGINE_PACKAGES = {
-    "onnx": ("onnx", "onnxruntime", "onnxscript"), "openvino": ("onnx", "onnxscript", "openvino"),
+    "onnx": ("onnx", "onnxruntime", "onnxscript"), "openvino": ("openvino",),
 }  # fmt: skip
 
 _RECORDED_OPSET = 18  # the newest with which the older exporter makes every operator that it knows
@@ -63,6 +63,11 @@ def engine_missing(engine: str) -> tuple[str, ...]:
 def onnx_missing() -> tuple[str, ...]:
     """Returns which of the packages are missing that write an ONNX model and run it."""
     return engine_missing("onnx")
+
+
+def export_missing() -> tuple[str, ...]:
+    """Returns which of the packages are missing that write an ONNX model."""
+    return _missing(*_EXPORTING)
 
 
 def _missing(*packages: str) -> tuple[str, ...]:
@@ -110,7 +115,7 @@ def onnx_bytes(module: nn.Module, example_NCSS: Tensor, *, exporter: Exporter = 
         UsageError: A package is missing.
         PluginError: The network cannot be expressed in ONNX, or not by this exporter.
     """
-    if missing := _missing(*_EXPORTING):
+    if missing := export_missing():
         raise UsageError(
             f"ONNX needs the package{'s' * (len(missing) > 1)} {', '.join(missing)}",
             hint="pip install 'classifier-zoo[onnx]'",

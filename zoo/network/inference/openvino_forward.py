@@ -1,29 +1,20 @@
 """OpenVINO on the CPU as an engine.
 
-The package counts its users: importing it loads ``openvino.tools.ovc``, which writes a client's
-number into the home folder and reports the import to a server, unless the package
-``openvino-telemetry`` is missing (openvino 2026.4). So here it is missing while that is imported.
-The runtime itself sends nothing and writes nothing.
-
 B batch, C channels, S rows or columns (images are square), P images in a part.
 """
 
 from __future__ import annotations
 
-import contextlib
 import io
-import sys
-from collections.abc import Iterator
-from functools import cache
-from importlib import import_module
 from importlib.metadata import version
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo.network.inference.forwards import filled, opened, ordinary, part_size
+from zoo.network.inference.openvino_package import core
+from zoo.network.inference.recording import recorded
 from zoo.network.inference.workers import Workers
 
 if TYPE_CHECKING:
@@ -42,8 +33,6 @@ _PROPERTIES = {
     "ENABLE_CPU_PINNING": False,
 }
 
-_TELEMETRY = "openvino_telemetry"
-
 
 class OpenvinoForward:
     """A model compiled by OpenVINO for parts of one size, each computed by one thread.
@@ -54,14 +43,15 @@ class OpenvinoForward:
 
     name = "openvino"
 
-    def __init__(self, content: bytes, example_BCSS: Tensor) -> None:
-        """Compiles a serialised ONNX model with one input and one output.
+    def __init__(self, source: bytes | nn.Module, example_BCSS: Tensor) -> None:
+        """Compiles a network.
 
         Args:
-            content: The model.
+            source: The network, which is recorded, or a serialised ONNX model of it.
             example_BCSS: Images of the size that it will be given.
 
         Raises:
+            NotRecorded: The network does something that cannot be recorded.
             RuntimeError: OpenVINO does not take it.
         """
         threads = torch.get_num_threads()
@@ -70,12 +60,14 @@ class OpenvinoForward:
         self._size = -(-most // -(-most // _MOST_IN_A_PART))
         self.images_at_once = self._size * threads
         """How many images keep all threads busy once."""
-        core = _core()
         streams = {"NUM_STREAMS": threads, "INFERENCE_NUM_THREADS": threads}
         try:
-            model = core.read_model(io.BytesIO(content))
-            model.reshape([self._size, *example_BCSS.shape[1:]])
-            self._compiled: openvino.CompiledModel | None = core.compile_model(
+            if isinstance(source, bytes):
+                model = core().read_model(io.BytesIO(source))
+                model.reshape([self._size, *example_BCSS.shape[1:]])
+            else:
+                model = recorded(source, filled(example_BCSS[: self._size], self._size))
+            self._compiled: openvino.CompiledModel | None = core().compile_model(
                 model, "CPU", _PROPERTIES | streams
             )
         except RuntimeError as error:
@@ -121,34 +113,3 @@ def _reason(message: str) -> str:
     summary = [line.removeprefix("-- ") for line in lines if line.startswith("-- ")]
     plain = [line for line in lines if line and not line.startswith(("Exception from", "Check '"))]
     return next(iter(summary[-1:] + plain), message)
-
-
-@cache
-def _core() -> openvino.Core:
-    """Returns OpenVINO's core, the same for as long as the process lives.
-
-    Its CPU plugin gives the thread that loads it another stack for signals. When the last core goes
-    in another thread that stack is freed while it is in use, and the next signal, an interrupt for
-    instance, ends the process (openvino 2026.4).
-    """
-    core: openvino.Core = _openvino().Core()
-    return core
-
-
-def _openvino() -> ModuleType:
-    """Returns the package, imported without what reports the import."""
-    with _hidden(_TELEMETRY):
-        return import_module("openvino")
-
-
-@contextlib.contextmanager
-def _hidden(package: str) -> Iterator[None]:
-    """Lets a package look as if it were not installed, where it is not in use already."""
-    if package in sys.modules:
-        yield
-        return
-    sys.modules[package] = None  # type: ignore[assignment]  # the documented way to forbid it
-    try:
-        yield
-    finally:
-        del sys.modules[package]
