@@ -10,7 +10,7 @@
 ``engines`` compares the network as it trains, the same in channels_last, and zoo's engines, and
 says how far outputs are apart. ``slices`` shows why a batch is computed in parts, ``parts`` in
 which OpenVINO computes it. ``choice`` times ``--engine auto`` and says what it took. ``exports``
-times both of torch's exporters to ONNX. ``spinning`` lets ONNX Runtime's threads spin or sleep
+times how runtimes come by a network: recorded as OpenVINO's graph, or by one of torch's exporters. ``spinning`` lets ONNX Runtime's threads spin or sleep
 while they wait, alone and beside a thread that decodes JPEGs.
 
 The ways run in turns; printed are medians with their range, and the ratio to the first way of
@@ -38,10 +38,11 @@ from torch import Tensor, nn
 
 from zoo.errors import PluginError
 from zoo.network.inference import fast_forward, openvino_forward
-from zoo.network.inference.exporting import EXPORTERS, INPUT, onnx_bytes
+from zoo.network.inference.exporting import INPUT, Exporter, onnx_bytes
 from zoo.network.inference.folding import folded_copy
 from zoo.network.inference.forwards import FoldedForward, OnnxForward, TorchForward, part_size
 from zoo.network.inference.openvino_forward import OpenvinoForward
+from zoo.network.inference.operators import NotRecorded
 from zoo.network.inference.proof import apart
 
 NETWORKS = (("mobilenetv3_large_100", 64), ("tf_efficientnet_lite0", 96))
@@ -54,7 +55,8 @@ EXPORTED = (
 _EXPORTING = ("onnx", "onnxscript", "onnxruntime")
 _PACKAGES = {
     "engines": (*_EXPORTING, "openvino"), "slices": _EXPORTING, "parts": (*_EXPORTING, "openvino"),
-    "choice": (*_EXPORTING, "openvino"), "exports": _EXPORTING, "spinning": _EXPORTING,
+    "choice": (*_EXPORTING, "openvino"), "exports": (*_EXPORTING, "openvino"),
+    "spinning": _EXPORTING,
 }  # fmt: skip
 
 Clock = Callable[[], float]
@@ -178,20 +180,32 @@ def exports(names: list[str]) -> None:
         model, image = network(name, int(pixels))
         twin, _ = folded_copy(model, image)
         layers = sum(next(module.children(), None) is None for module in model.modules())
-        told = []
-        for exporter in EXPORTERS:
-            seconds = []
-            for _ in range(3):
+        images = image.expand(part_size(image), *image.shape[1:])
+
+        def exported(exporter: Exporter, twin: nn.Module = twin, image: Tensor = image) -> bytes:
+            return onnx_bytes(twin, image, exporter=exporter)
+
+        ways: dict[str, Callable[[], object]] = {
+            "openvino, graph": partial(OpenvinoForward, twin, images),
+            "openvino, export": lambda: OpenvinoForward(exported("recorded"), images),  # noqa: B023
+            "onnx": lambda: session(exported("recorded"), spins=False),  # noqa: B023  # made here
+            "onnx, newer exporter": lambda: session(exported("proved"), spins=False),  # noqa: B023
+        }
+        seconds: dict[str, list[float]] = {way: [] for way in ways}
+        refused = {}
+        for _ in range(3):
+            for way, make in ways.items():
                 begin = time.process_time()
                 try:
-                    content = onnx_bytes(twin, image, exporter=exporter)
-                    session(content, spins=False)
-                except PluginError as error:
-                    told.append(f"{exporter}: refused, {error.found}")
-                    break
-                seconds.append(time.process_time() - begin)
-            else:
-                told.append(f"{exporter} {spread(seconds, ' s')}")
+                    make()
+                except (PluginError, NotRecorded) as error:
+                    refused[way] = getattr(error, "found", "") or str(error)
+                else:
+                    seconds[way].append(time.process_time() - begin)
+        told = [
+            f"{way}: refused, {refused[way]}" if way in refused else f"{way} {spread(found, ' s')}"
+            for way, found in seconds.items()
+        ]
         print(f"{text}, {layers} layers: {'; '.join(told)}", flush=True)
 
 

@@ -234,3 +234,25 @@ def test_a_step_that_a_resume_passed_over_is_built_anew(tmp_path):
     checkpoint.save(tmp_path, step=3, model=TensorFile.of(model(30)), state={})
     assert checkpoint.load(checkpoint.latest(tmp_path)[0]).model["weight"][0, 0] == 30
     assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000002", "step-00000003"]
+
+
+def test_rows_that_are_there_are_not_written_again(tmp_path):
+    folder = RunFolder.create(tmp_path, name="a", stem="a")
+    table = folder.path / "metrics.jsonl"
+    folder.write_rows([{"epoch": 1}])
+    first = table.stat().st_ino, table.stat().st_mtime_ns
+    folder.write_rows([{"epoch": 1}])
+    assert (table.stat().st_ino, table.stat().st_mtime_ns) == first
+    folder.write_rows([{"epoch": 1}, {"epoch": 2}])
+    assert folder.rows() == [{"epoch": 1}, {"epoch": 2}]
+    table.write_text('{"epoch": 1}\n{"epo', encoding="utf-8")
+    folder.write_rows([{"epoch": 1}])
+    assert table.read_text(encoding="utf-8") == '{"epoch": 1}\n'
+
+
+def test_a_file_of_tensors_is_what_it_says_wherever_it_is_written(tmp_path):
+    file = TensorFile.of(model(3))
+    for name in ("a", "b"):
+        file.write(tmp_path / name)
+        assert checkpoint.file_digest(tmp_path / name) == file.sha256
+        assert file.entry == {"bytes": (tmp_path / name).stat().st_size, "sha256": file.sha256}

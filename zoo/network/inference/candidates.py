@@ -97,12 +97,14 @@ class Candidates:
             distance = apart(forward, self._batches, self._expected)
         # A runtime's own errors, say for an operator that it has not.
         except Exception as error:
-            if way != "graph" or export_missing():  # otherwise an export is tried
-                self._refuse(f"{name}: {_in_words(error)}")
-            return None
-        if self._same(name, distance, TOLERANCE):
-            return forward
-        forward.close()
+            reason = f"{name}: {_in_words(error)}"
+        else:
+            if distance <= TOLERANCE:
+                return forward
+            forward.close()
+            reason = _differs(name, distance)
+        if way != "graph" or export_missing():  # otherwise an export is tried
+            self._refuse(reason)
         return None
 
     def _exported(self, exporter: Exporter) -> bytes | None:
@@ -145,12 +147,16 @@ class Candidates:
 
     def _same(self, name: str, distance: float, tolerance: float) -> bool:
         if distance > tolerance:
-            self._refuse(f"{name} gives other outputs than the network ({distance:.1g} apart)")
+            self._refuse(_differs(name, distance))
         return distance <= tolerance
 
     def _refuse(self, reason: str) -> None:
         if reason not in self.refused:
             self.refused.append(reason)
+
+
+def _differs(name: str, distance: float) -> str:
+    return f"{name} gives other outputs than the network ({distance:.1g} apart)"
 
 
 def _in_words(error: Exception) -> str:
