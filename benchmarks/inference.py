@@ -10,8 +10,9 @@
 ``engines`` compares the network as it trains, the same in channels_last, and zoo's engines, and
 says how far outputs are apart. ``slices`` shows why a batch is computed in parts, ``parts`` in
 which OpenVINO computes it. ``choice`` times ``--engine auto`` and says what it took. ``exports``
-times how runtimes come by a network: recorded as OpenVINO's graph, or by one of torch's exporters. ``spinning`` lets ONNX Runtime's threads spin or sleep
-while they wait, alone and beside a thread that decodes JPEGs.
+times how an engine comes by a network: recorded as OpenVINO's graph, or by one of torch's exporters
+to ONNX. ``spinning`` lets ONNX Runtime's threads spin or sleep while they wait, alone and beside a
+thread that decodes JPEGs.
 
 The ways run in turns; printed are medians with their range, and the ratio to the first way of
 each turn. With one thread the clock is that of the process on the processor, so that other work on
@@ -180,17 +181,7 @@ def exports(names: list[str]) -> None:
         model, image = network(name, int(pixels))
         twin, _ = folded_copy(model, image)
         layers = sum(next(module.children(), None) is None for module in model.modules())
-        images = image.expand(part_size(image), *image.shape[1:])
-
-        def exported(exporter: Exporter, twin: nn.Module = twin, image: Tensor = image) -> bytes:
-            return onnx_bytes(twin, image, exporter=exporter)
-
-        ways: dict[str, Callable[[], object]] = {
-            "openvino, graph": partial(OpenvinoForward, twin, images),
-            "openvino, export": lambda: OpenvinoForward(exported("recorded"), images),  # noqa: B023
-            "onnx": lambda: session(exported("recorded"), spins=False),  # noqa: B023  # made here
-            "onnx, newer exporter": lambda: session(exported("proved"), spins=False),  # noqa: B023
-        }
+        ways = ways_to_an_engine(twin, image)
         seconds: dict[str, list[float]] = {way: [] for way in ways}
         refused = {}
         for _ in range(3):
@@ -207,6 +198,21 @@ def exports(names: list[str]) -> None:
             for way, found in seconds.items()
         ]
         print(f"{text}, {layers} layers: {'; '.join(told)}", flush=True)
+
+
+def ways_to_an_engine(twin: nn.Module, image: Tensor) -> dict[str, Callable[[], object]]:
+    """Returns what makes an engine of a folded network."""
+    images = image.expand(part_size(image), *image.shape[1:])
+
+    def exported(exporter: Exporter) -> bytes:
+        return onnx_bytes(twin, image, exporter=exporter)
+
+    return {
+        "openvino, graph": partial(OpenvinoForward, twin, images),
+        "openvino, export": lambda: OpenvinoForward(exported("recorded"), images),
+        "onnx": lambda: session(exported("recorded"), spins=False),
+        "onnx, newer exporter": lambda: session(exported("proved"), spins=False),
+    }
 
 
 def session(content: bytes, *, spins: bool) -> onnxruntime.InferenceSession:
