@@ -25,10 +25,14 @@ class NotRecorded(Exception):
 
 
 def constant(tensor: Tensor) -> Any:
-    """Returns a node with a tensor's values, copied: a network may go on to change them."""
+    """Returns a node with a tensor's values, which OpenVINO copies: they may change later.
+
+    It can share them, too; then the last thread to let go of them, one of its own, would count
+    Python's references without Python's lock.
+    """
     if tensor.dtype not in (torch.float32, torch.int64, torch.int32, torch.bool):
         raise NotRecorded(f"constants of {tensor.dtype}")
-    return opset().constant(tensor.detach().contiguous().numpy().copy(), shared_memory=True)
+    return opset().constant(tensor.detach().contiguous().numpy())
 
 
 def _whole(values: Sequence[int]) -> Any:
@@ -250,22 +254,15 @@ def _normalised_layer(
 
 def _normalised_batch(
     output: Sequence[Tensor], data: Any, weights: Any, bias: Any, mean: Any, variance: Any,
-    _: float, eps: float,
+    by_batch: bool, _: float, eps: float,
 ) -> Any:  # fmt: skip
+    if by_batch:
+        raise NotRecorded("images that are normalised by their batch")
     shape = [1, -1] + [1] * (output[0].ndim - 2)
     centred = opset().subtract(data, _reshaped(mean, shape))
     deviation = opset().sqrt(opset().add(variance, _number(eps)))
     node = opset().divide(centred, _reshaped(deviation, shape))
     return (_scaled(node, weights, bias, shape),)
-
-
-def _normalised_batch_or_by_it(
-    output: Sequence[Tensor], data: Any, weights: Any, bias: Any, mean: Any, variance: Any,
-    by_batch: bool, momentum: float, eps: float,
-) -> Any:  # fmt: skip
-    if by_batch:
-        raise NotRecorded("images that are normalised by their batch")
-    return _normalised_batch(output, data, weights, bias, mean, variance, momentum, eps)
 
 
 def _scaled(node: Any, weights: Any, bias: Any, shape: Sequence[int]) -> Any:
@@ -391,8 +388,7 @@ OPERATORS: dict[Any, Callable[..., Any]] = {
     _aten.unbind.int: _unbound,
     _aten.native_layer_norm.default: _normalised_layer,
     _aten.native_group_norm.default: _normalised_groups,
-    _aten._native_batch_norm_legit_no_training.default: _normalised_batch,
-    _aten.native_batch_norm.default: _normalised_batch_or_by_it,
+    _aten.native_batch_norm.default: _normalised_batch,
     _aten._softmax.default: _softmax,
     _aten._safe_softmax.default: _softmax,
     _aten.pow.Tensor_Scalar: _power,
