@@ -15,6 +15,7 @@ if missing := engine_missing("openvino"):
 
 from zoo.network.inference.folding import folded_copy
 from zoo.network.inference.openvino_package import core
+from zoo.network.inference.operators import OPERATORS as OPERATOR_TABLE
 from zoo.network.inference.operators import NotRecorded
 from zoo.network.inference.recording import recorded
 
@@ -176,6 +177,13 @@ def test_an_operator_computes_what_torch_computes(name, layout):
     assert found.shape == expected.shape
     assert torch.allclose(found, expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()))
     assert torch.equal(given, kept)
+
+
+def test_the_table_names_operators_of_torch():
+    for name in OPERATOR_TABLE:
+        space, operator, overload = name.split(".")
+        found = getattr(getattr(getattr(torch.ops, space), operator), overload)
+        assert str(found) == name
 
 
 def stale(x, net):

@@ -98,7 +98,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if changed is not None:
                 self._forget_others(changed)
             return func(*args, **given)
-        make = OPERATORS.get(func)
+        make = OPERATORS.get(str(func))
         if make is None:
             raise NotRecorded(f"the operator {func}")
         if changed is not None:
