@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from tests.network.inference_networks import NETWORKS, VIT, images, plain, same, trained
-from zoo.network.inference import candidates, engine_missing, fast_forward
+from zoo.network.inference import candidates, choosing, engine_missing, fast_forward
 
 if missing := engine_missing("openvino"):
     pytest.skip(f"needs {', '.join(missing)}", allow_module_level=True)
@@ -104,7 +104,7 @@ OPERATORS = {
     "linear": lambda x, net: functional.linear(x.flatten(1)[:, :12], net.dense, net.vector),
     "linear of three": lambda x, net: functional.linear(x[:, :, :, :6], net.dense[:, :6]),
     "product": lambda x, net: x.flatten(2) @ x.flatten(2).transpose(1, 2),
-    "sums": lambda x, net: (x + 1 - x.mean((2, 3), True)) * 2 / (x.abs() + 1 if False else 3),
+    "sums": lambda x, net: (x + 1 - x.mean((2, 3), True)) * 2 / 3,
     "two tensors": lambda x, net: torch.add(x, x.sigmoid(), alpha=0.3) / (x.exp() + 1) - 2 * x,
     "from numbers": lambda x, net: 1 - x,
     "negative": lambda x, net: -x,
@@ -293,6 +293,17 @@ def test_what_is_not_recorded_is_exported(monkeypatch):
     assert "openvino: the operator aten.cumsum.default" in notes[1]
 
 
+def test_why_a_graph_was_not_recorded_is_said_where_an_export_does_not_repay(monkeypatch):
+    monkeypatch.setattr(choosing, "seconds_of", lambda forward, images: 0.01 * len(images))
+    monkeypatch.setitem(choosing._WAY_SECONDS, "recorded", (1e9, 0.0))
+    monkeypatch.setitem(choosing._WAY_SECONDS, "proved", (1e9, 0.0))
+    notes = []
+    model, x = Function(lambda x, net: x.cumsum(1)), eight_channels(3)
+    forward = fast_forward(model, example=x, num_images=10_000, noted=notes.append)
+    assert forward.name == "folded"
+    assert "an export would not repay; openvino: the operator aten.cumsum.default" in notes[0]
+
+
 def test_recording_needs_no_package_but_openvino(monkeypatch):
     monkeypatch.setattr(candidates, "export_missing", lambda: ("onnx", "onnxscript"))
     model = trained(NETWORKS["mobilenetv3"])
@@ -300,7 +311,7 @@ def test_recording_needs_no_package_but_openvino(monkeypatch):
     assert forward.name == "openvino"
 
 
-def test_a_folded_copy_is_recorded_with_the_hooks_of_the_network():
+def test_a_folded_copy_is_recorded():
     model = trained(NETWORKS["cifar-quick"]).eval()
     twin, _ = folded_copy(model, images(4))
     assert same(outcome(twin, images(4), images(4) + 1), plain(model, images(4) + 1))

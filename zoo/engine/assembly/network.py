@@ -1,6 +1,6 @@
 """The network of a run: built, its head found and proved, its weights loaded, tried on two images.
 
-The runs of an experiment mostly ask for the same one. Making it took a fifth of a run that trains
+The runs of an experiment mostly ask for the same one. Making it took a sixth of a run that trains
 a head on kept features, so for several runs it is made once, and each gets a copy.
 """
 

@@ -97,10 +97,8 @@ class Spare:
 
     def rows(self, view: str, *, made_of: object) -> HeldRows | None:
         """Returns the features of a view, if those are kept; None for what nobody can tell."""
-        found = self._rows.get(view)
-        return (
-            found[1] if found is not None and made_of is not None and found[0] == made_of else None
-        )
+        kept, rows = self._rows.get(view, (None, None))
+        return rows if made_of is not None and kept == made_of else None
 
     def drop_rows(self, view: str) -> None:
         """Lets go of the features of a view: others come, and both at once may be too much."""

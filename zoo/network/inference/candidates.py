@@ -63,6 +63,8 @@ class Candidates:
         self.plain = TorchForward(model)
         self.refused: list[str] = []
         """Why engines were refused, in words."""
+        self.unrecorded = ""
+        """Why a runtime could not have a recorded graph, where an export may still do."""
         self._contents: dict[Exporter, bytes | None] = {}
 
     @property
@@ -103,8 +105,10 @@ class Candidates:
                 return forward
             forward.close()
             reason = _differs(name, distance)
-        if way != "graph" or export_missing():  # otherwise an export is tried
+        if way != "graph" or export_missing():
             self._refuse(reason)
+        else:
+            self.unrecorded = reason
         return None
 
     def _exported(self, exporter: Exporter) -> bytes | None:

@@ -198,5 +198,7 @@ def _runtimes(
             return
     if not worth:
         remarked("a runtime would not repay")
+    elif not made and candidates.unrecorded and not candidates.refused:
+        remarked(f"an export would not repay; {candidates.unrecorded}")
     elif all(engine_missing(name) for name in RUNTIMES):
         remarked("openvino may be faster: pip install 'classifier-zoo[openvino]'")
