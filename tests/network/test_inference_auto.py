@@ -100,8 +100,8 @@ def test_auto_pays_for_nothing_that_does_not_repay():
     code = (
         "import sys, torch\n"
         "from torch import nn\n"
-        "from zoo.network.inference import choosing, fast_forward\n"
-        "choosing.seconds_of = lambda forward, images: 0.01 * len(images)  # on any machine\n"
+        "from zoo.network.inference import candidates, fast_forward\n"
+        "candidates.seconds_of = lambda forward, images: 0.01 * len(images)  # on any machine\n"
         "told = []\n"
         "model = nn.Sequential(*(nn.Conv2d(3, 3, 3, padding=1) for _ in range(1000)))\n"
         "x = torch.zeros(4, 3, 8, 8)\n"

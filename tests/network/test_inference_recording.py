@@ -294,7 +294,7 @@ def test_what_is_not_recorded_is_exported(monkeypatch):
 
 
 def test_why_a_graph_was_not_recorded_is_said_where_an_export_does_not_repay(monkeypatch):
-    monkeypatch.setattr(choosing, "seconds_of", lambda forward, images: 0.01 * len(images))
+    monkeypatch.setattr(candidates, "seconds_of", lambda forward, images: 0.01 * len(images))
     monkeypatch.setitem(choosing._WAY_SECONDS, "recorded", (1e9, 0.0))
     monkeypatch.setitem(choosing._WAY_SECONDS, "proved", (1e9, 0.0))
     notes = []

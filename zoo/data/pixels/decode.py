@@ -20,8 +20,7 @@ from __future__ import annotations
 import os
 import stat
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import IO, TypeVar
@@ -42,6 +41,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from zoo.data.pixels.plain_png import plain_png
 from zoo.errors import DataError, printable
 from zoo.protocols import Images, SourcedImages
 
@@ -120,7 +120,7 @@ def open_image(
         image.load()  # the first frame, which is the one that Pillow stands on after opening
         return _to_rgb(_upright(image))
 
-    return _read(source, name, decoded)
+    return _read(source, name, decoded, quick=_plain)
 
 
 def reader(
@@ -152,17 +152,25 @@ def image_size(source: Path | bytes, *, name: str) -> tuple[int, int]:
     return _read(source, name, lambda image: (image.width, image.height))
 
 
-def _read(source: Path | bytes, name: str, use: Callable[[Image.Image], Result]) -> Result:
-    """Returns ``use(image)`` for the opened image, with every failure as a DataError."""
+def _read(
+    source: Path | bytes,
+    name: str,
+    use: Callable[[Image.Image], Result],
+    *,
+    quick: Callable[[bytes], Result | None] = lambda content: None,
+) -> Result:
+    """Returns ``use(image)`` for the opened image, with every failure as a DataError.
+
+    ``quick`` is asked before, and may return the same from the content alone.
+    """
     # Pillow's decoders raise nearly anything for broken content: OSError, SyntaxError, ValueError,
     # struct.error, IndexError, DecompressionBombError and, where warnings are errors, warnings.
     try:
-        with _opened(source) as file, Image.open(file, formats=FORMATS) as image:
-            if (pixels := image.width * image.height) > MAX_PIXELS:
-                raise _Unreadable(f"{image.width} x {image.height} pixels, {_limit()}")
-            if pixels == 0:
-                raise _Unreadable("an image without pixels")
-            return use(image)
+        with _opened(source) as file:
+            if isinstance(file, BytesIO) and (made := quick(file.getvalue())) is not None:
+                return made
+            with Image.open(file, formats=FORMATS) as image:
+                return use(_checked(image))
     except MemoryError:
         raise
     except _Unreadable as error:
@@ -182,6 +190,21 @@ def _read(source: Path | bytes, name: str, use: Callable[[Image.Image], Result])
     )
 
 
+def _plain(content: bytes) -> Image.Image | None:
+    """Returns the image of a file with nothing else in it, if it is one that can be had so."""
+    image = plain_png(content, most_pixels=MAX_PIXELS)
+    return image if image is None or image.mode == "RGB" else image.convert("RGB")
+
+
+def _checked(image: Image.Image) -> Image.Image:
+    """Returns the image if it has pixels, and not too many."""
+    if (pixels := image.width * image.height) > MAX_PIXELS:
+        raise _Unreadable(f"{image.width} x {image.height} pixels, {_limit()}")
+    if pixels == 0:
+        raise _Unreadable("an image without pixels")
+    return image
+
+
 def _limit() -> str:
     return f"more than the limit of {MAX_PIXELS // 1_000_000} million pixels"
 
@@ -190,25 +213,31 @@ class _Unreadable(Exception):
     """A reason that is already in words."""
 
 
-@contextmanager
-def _opened(source: Path | bytes) -> Iterator[IO[bytes]]:
+def _opened(source: Path | bytes) -> IO[bytes]:
     """Opens the content. Never waits for a pipe and never reads a device."""
     if isinstance(source, bytes):
         if not source:
             raise _Unreadable("an empty file (0 bytes)")
-        yield BytesIO(source)
-        return
+        return BytesIO(source)
     # O_NONBLOCK: opening a pipe that nobody writes to would wait for ever. fstat after opening,
     # so that a file which is exchanged in between is not read either.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
     descriptor = os.open(source, flags | getattr(os, "O_BINARY", 0))
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
+    file = os.fdopen(descriptor, "rb", buffering=0)
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise _Unreadable("not a regular file")
         if status.st_size == 0:
             raise _Unreadable("an empty file (0 bytes)")
-        yield BytesIO(file.readall()) if status.st_size <= _READ_WHOLE else BufferedReader(file)
+        if status.st_size > _READ_WHOLE:
+            return BufferedReader(file)
+        content = file.readall()
+    except BaseException:
+        file.close()
+        raise
+    file.close()
+    return BytesIO(content)
 
 
 def _reduce(image: Image.Image, at_least: tuple[int, int]) -> None:

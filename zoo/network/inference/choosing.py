@@ -16,7 +16,7 @@ from zoo.network.inference.candidates import HAS_GRAPH, RUNTIMES, WAYS, Candidat
 from zoo.network.inference.exporting import engine_missing
 from zoo.network.inference.forwards import Forward, TorchForward
 from zoo.network.inference.openvino_forward import OpenvinoForward
-from zoo.network.inference.timing import images_per_second, seconds_of
+from zoo.network.inference.timing import images_per_second
 
 __all__ = ["ENGINES", "fast_forward"]
 
@@ -116,10 +116,7 @@ def _asked(candidates: Candidates, engine: str) -> Forward:
 
 def _fastest(candidates: Candidates, example: Tensor, num_images: int) -> tuple[Forward, str]:
     """Returns the engine with which the work is done first, and why it is that one."""
-    few = example[:4]
-    candidates.plain(few)  # the first call chooses kernels
-    image_seconds = seconds_of(candidates.plain, few) / len(few)
-    work_seconds = image_seconds * num_images
+    work_seconds = candidates.image_seconds * num_images
     if work_seconds < _LITTLE_SECONDS:
         return candidates.plain, f" ({num_images:,} images are too few to choose)"
     contenders: dict[str, Forward] = {"torch": candidates.plain}
@@ -137,7 +134,7 @@ def _fastest(candidates: Candidates, example: Tensor, num_images: int) -> tuple[
         if (runtime := next(runtimes, None)) is not None:
             contenders[runtime.name] = runtime
         if runtime is not None or not rates:
-            number = int(budget / image_seconds / (len(contenders) * _LIKELY_ROUNDS))
+            number = int(budget / candidates.image_seconds / (len(contenders) * _LIKELY_ROUNDS))
             batch = example[: _whole(number, runtime)]
             rates |= images_per_second(contenders, batch, seconds=budget)
         best = max(contenders, key=rates.__getitem__)

@@ -10,6 +10,7 @@ N samples, C channels, H W rows and columns, K classes.
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from zoo.network.fast import restore
 from zoo.network.pairs import Pair, adjacent_pairs
 
-__all__ = ["fold", "folded_copy"]
+__all__ = ["folded_copy"]
 
 
 def folded_copy(model: nn.Module, images_NCHW: Tensor) -> tuple[nn.Module, int]:
@@ -37,16 +38,14 @@ def folded_copy(model: nn.Module, images_NCHW: Tensor) -> tuple[nn.Module, int]:
     restore(twin)
     pairs = adjacent_pairs(twin, images_NCHW.cpu())
     for pair in pairs:
-        fold(twin, pair)
+        _fold(pair)
+    _replace(twin, {pair.norm: _beyond_scale(pair.norm) for pair in pairs})
     return twin.eval().to(memory_format=torch.channels_last), len(pairs)
 
 
 @torch.no_grad()
-def fold(model: nn.Module, pair: Pair) -> None:
-    """Puts a norm's scale and shift into its convolution, and what else the norm did in its place.
-
-    Computed in float64 and rounded once.
-    """
+def _fold(pair: Pair) -> None:
+    """Puts a norm's scale and shift into its convolution: in float64, rounded once."""
     convolution, norm = pair.convolution, pair.norm
     mean, variance = norm.running_mean, norm.running_var
     assert mean is not None
@@ -63,10 +62,17 @@ def fold(model: nn.Module, pair: Pair) -> None:
     scaled = (weight.double() * scale_C[:, None, None, None]).to(weight.dtype)
     convolution.weight = nn.Parameter(scaled, requires_grad=False)
     convolution.bias = nn.Parameter(shift_C.to(weight.dtype), requires_grad=False)
-    # timm's norms have dropout (nothing in evaluation) and the activation inside.
+
+
+def _beyond_scale(norm: nn.Module) -> nn.Module:
+    """Returns what a norm does besides: timm's have dropout, nothing here, and the activation."""
     activation = getattr(norm, "act", None)
-    rest = activation if isinstance(activation, nn.Module) else nn.Identity()
+    return activation if isinstance(activation, nn.Module) else nn.Identity()
+
+
+def _replace(model: nn.Module, others: Mapping[nn.Module, nn.Module]) -> None:
+    """Puts other modules in the place of some, wherever they stand."""
     for parent in list(model.modules()):
         for name, child in list(parent._modules.items()):
-            if child is norm:
-                setattr(parent, name, rest)
+            if child is not None and child in others:
+                setattr(parent, name, others[child])

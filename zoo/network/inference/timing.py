@@ -16,7 +16,7 @@ from zoo.network.inference.forwards import Forward
 __all__ = ["ROUNDS", "images_per_second", "seconds_of"]
 
 ROUNDS = 6
-"""How often each engine is timed at most."""
+"""How often each engine is timed at most after its first run."""
 
 _BEHIND = 0.5
 # An engine that takes so much longer than the fastest, as a share of it, is not timed again; half
@@ -29,9 +29,9 @@ def images_per_second(
     """Returns how many images a second each engine computes, at its best of some runs.
 
     The engines run in turns, A B A B, so that other work on the machine meets all of them; a run
-    that it met is slower, never faster, so the fastest one counts. Each runs once before, as a
-    first call chooses kernels. One that is far behind is left out of the rounds that follow, and
-    there are none when one engine is left.
+    that it met is slower, never faster, so the fastest one counts. A first run, which chooses
+    kernels, counts where it is the fastest all the same. An engine that is far behind is left out
+    of the rounds that follow, and there are none when one engine is left.
 
     Args:
         forwards: The engines by name.
@@ -39,9 +39,7 @@ def images_per_second(
         seconds: After this time no further round begins; two are run in any case.
     """
     begin = time.perf_counter()
-    for forward in forwards.values():
-        forward(images_BCSS)
-    best = dict.fromkeys(forwards, float("inf"))
+    best = {name: seconds_of(forward, images_BCSS) for name, forward in forwards.items()}
     running = list(forwards)
     for done in range(1, ROUNDS + 1):
         for name in running:
