@@ -22,7 +22,7 @@ from zoo.errors import MachineError, UsageError, ZooError, as_zoo_error
 from zoo.evaluation.sameness import compare_runs
 from zoo.experiments import processes
 from zoo.experiments.running import run_trials
-from zoo.experiments.trials import fold_trials, grid_trials, side_by_side
+from zoo.experiments.trials import fold_trials, grid_trials, side_by_side, usual_jobs
 
 OPTIONS = {
     "model": "mlp-mnist", "img_size": 16, "epochs": 2, "workers": 0, "batch_size": 8, "threads": 1,
@@ -179,6 +179,50 @@ def test_the_first_of_many_heads_computes_features_with_all_threads(options, fir
     trials = fold_trials(RunConfig(**options), folds=3)
     threads = [one.config.threads for one in side_by_side(trials, jobs=2, num_cores=8)]
     assert threads == [first, *[options.get("threads", 4)] * 2]
+
+
+HEADS = {"epochs": 0, "freeze_epochs": 2}
+
+
+@pytest.mark.parametrize(
+    ("options", "trials", "cores", "gpu", "jobs"),
+    [
+        (HEADS, 20, 2, False, 2),
+        (HEADS, 20, 64, False, 4),
+        (HEADS, 9, 64, False, 2),
+        (HEADS, 7, 64, False, 1),
+        (HEADS, 20, 1, False, 1),
+        (HEADS, 20, 8, True, 1),
+        (HEADS | {"device": "cpu"}, 20, 8, True, 4),
+        (HEADS | {"device": "cuda"}, 20, 8, False, 1),
+        (HEADS | {"threads": 2}, 20, 8, False, 1),
+        (HEADS | {"cache": False}, 20, 8, False, 1),
+        ({}, 20, 8, False, 1),
+    ],
+)
+def test_where_nobody_says_how_many_heads_alone_have_the_cores(options, trials, cores, gpu, jobs):
+    made = grid_trials(RunConfig(**options), {"seed": [*range(trials)]})
+    assert usual_jobs(made, num_cores=cores, gpu=gpu) == jobs
+
+
+def test_a_sweep_of_heads_has_a_process_for_each_core(zoo_command, shapes_folder, tmp_path,
+                                                      monkeypatch):  # fmt: skip
+    monkeypatch.setattr("zoo.cores.num_cores", lambda: 2)
+    monkeypatch.setattr("zoo.cores.may_have_gpu", lambda: False)
+    flags = ["--model", "cifar-quick", "--data", str(shapes_folder), "--img-size", "16",
+             "--runs", str(tmp_path), "--name", "s", "--epochs", "0", "--freeze-epochs", "1",
+             "--seeds", "0,1,2,3,4,5,6,7"]  # fmt: skip
+    outcome = zoo_command("sweep", *flags, "--grid", "lr=1e-2")
+    assert outcome.code == 0, outcome.err
+    locks = [lock.read_text() for lock in (tmp_path / "s").glob("*/.lock")]
+    assert (len(locks), len(set(locks))) == (8, 2)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    told = []
+    zoo.sweep(
+        {**OPTIONS, **HEADS, "data": str(shapes_folder), "runs": str(tmp_path)},
+        grid={"seed": [*range(8)]}, jobs=None, at_once=told.append,
+    )  # fmt: skip
+    assert told == [1]
 
 
 def test_the_gpus_are_taken_in_turn(monkeypatch):

@@ -44,10 +44,11 @@ def kfold(
     *,
     folds: int = 5,
     seeds: Sequence[int] = (),
-    jobs: int = 1,
+    jobs: int | None = 1,
     registry: Registry | None = None,
     observer: Observer | None = None,
     listener: str = "",
+    at_once: Callable[[int], None] = lambda jobs: None,
     started: Callable[[int, int, Trial], None] = lambda number, total, trial: None,
     ended: Callable[[Outcome], None] = lambda outcome: None,
     **options: Any,
@@ -61,10 +62,12 @@ def kfold(
         folds: How many parts.
         seeds: Repeat it with each of these seeds, which also divide the images anew.
         jobs: How many runs at once: one in this process, each other in one of its own. They begin
-            when the first run has its frozen features, and share out threads and ``ram``.
+            when the first run has its frozen features, and share out threads and ``ram``. None is
+            one, and more for many runs of a head alone on a CPU.
         registry: The components to choose from, for one job; by default all that are installed.
         observer: Listens to each run of this process.
         listener: ``module:class`` of an observer that other processes make for each of their runs.
+        at_once: Told how many runs there are at once, before the first.
         started: Told (number from 1, of how many, trial) before each run.
         ended: Told the outcome after each run, with several jobs in any thread, one at a time.
         **options: Keys of :class:`zoo.RunConfig` that override ``config``.
@@ -78,7 +81,7 @@ def kfold(
     trials = fold_trials(settings, folds=folds, seeds=seeds)
     return _experiment(
         settings, trials, "kfold", jobs=jobs, registry=registry, observer=observer,
-        listener=listener, started=started, ended=ended,
+        listener=listener, at_once=at_once, started=started, ended=ended,
     )  # fmt: skip
 
 
@@ -87,10 +90,11 @@ def sweep(
     *,
     grid: Mapping[str, Sequence[object]],
     sample: int | None = None,
-    jobs: int = 1,
+    jobs: int | None = 1,
     registry: Registry | None = None,
     observer: Observer | None = None,
     listener: str = "",
+    at_once: Callable[[int], None] = lambda jobs: None,
     started: Callable[[int, int, Trial], None] = lambda number, total, trial: None,
     ended: Callable[[Outcome], None] = lambda outcome: None,
     **options: Any,
@@ -102,10 +106,12 @@ def sweep(
         grid: Values by option; ``seed`` may be one of them.
         sample: Only so many of the combinations, drawn as of the seed.
         jobs: How many runs at once: one in this process, each other in one of its own. They begin
-            when the first run has its frozen features, and share out threads and ``ram``.
+            when the first run has its frozen features, and share out threads and ``ram``. None is
+            one, and more for many runs of a head alone on a CPU.
         registry: The components to choose from, for one job; by default all that are installed.
         observer: Listens to each run of this process.
         listener: ``module:class`` of an observer that other processes make for each of their runs.
+        at_once: Told how many runs there are at once, before the first.
         started: Told (number from 1, of how many, trial) before each run.
         ended: Told the outcome after each run, with several jobs in any thread, one at a time.
         **options: Keys of :class:`zoo.RunConfig` that override ``config``.
@@ -119,7 +125,7 @@ def sweep(
     trials = grid_trials(settings, grid, sample=sample)
     return _experiment(
         settings, trials, "sweep", jobs=jobs, registry=registry, observer=observer,
-        listener=listener, started=started, ended=ended,
+        listener=listener, at_once=at_once, started=started, ended=ended,
     )  # fmt: skip
 
 
@@ -128,10 +134,11 @@ def _experiment(
     trials: Sequence[Trial],
     stem: str,
     *,
-    jobs: int,
+    jobs: int | None,
     registry: Registry | None,
     observer: Observer | None,
     listener: str,
+    at_once: Callable[[int], None],
     started: Callable[[int, int, Trial], None],
     ended: Callable[[Outcome], None],
 ) -> Experiment:
@@ -143,7 +150,8 @@ def _experiment(
     from zoo.experiments.tables import ranked, summarised
     from zoo.experiments.trials import heads_alone, side_by_side
 
-    jobs = _possible(jobs, num_trials=len(trials), registry=registry)
+    jobs = _possible(jobs, trials=trials, registry=registry)
+    at_once(jobs)
     known = registry or Registry.installed()
     first, begun = trials[0].config.as_mapping(), threading.Event()
     # A run of a head is short, and its end has features of test images that others can find.
@@ -195,19 +203,26 @@ def _check_names(trials: Sequence[Trial], registry: Registry) -> None:
         raise UsageError.together(list(problems.values()))
 
 
-def _possible(jobs: int, *, num_trials: int, registry: Registry | None) -> int:
-    """Returns how many jobs there is work for.
+def _possible(jobs: int | None, *, trials: Sequence[Trial], registry: Registry | None) -> int:
+    """Returns how many jobs there are work and cores for.
 
     Raises:
         UsageError: There can be none, each run is several processes already, or other processes
             would not know the components.
     """
+    from zoo.cores import may_have_gpu, num_cores
+    from zoo.experiments.trials import usual_jobs
+
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if jobs is None:
+        alone = launched > 1 or registry is not None
+        return 1 if alone else usual_jobs(trials, num_cores=num_cores(), gpu=may_have_gpu())
     if jobs < 1:
         raise UsageError(f"--jobs {jobs} is not 1 or more")
-    if jobs > 1 and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if jobs > 1 and launched > 1:
         raise UsageError(
             "--jobs is for runs of one process each",
-            found=f"a launcher that started {os.environ['WORLD_SIZE']} processes",
+            found=f"a launcher that started {launched} processes",
             hint="--jobs without a launcher",
         )
     if jobs > 1 and registry is not None:
@@ -215,4 +230,4 @@ def _possible(jobs: int, *, num_trials: int, registry: Registry | None) -> int:
             "several jobs take the components that are installed",
             found="a registry of your own", hint="jobs=1",
         )  # fmt: skip
-    return min(jobs, num_trials)
+    return min(jobs, len(trials))

@@ -46,7 +46,7 @@ def parse_axis(text: str) -> tuple[str, tuple[Value, ...]]:
 
 
 def _kfold(
-    config_file: str | None, settings: tuple[str, ...], folds: int, seeds: str, jobs: int,
+    config_file: str | None, settings: tuple[str, ...], folds: int, seeds: str, jobs: int | None,
     as_json: bool, **flags: Value,
 ) -> None:  # fmt: skip
     """Train once for each part of the training and validation images (cross-validation).
@@ -58,14 +58,14 @@ def _kfold(
 
     table = table_of(config_file, settings, flags)
     numbers = _numbers(seeds)
-    with _Display(as_json, jobs=jobs) as display:
+    with _Display(as_json) as display:
         found = kfold(table, folds=folds, seeds=numbers, jobs=jobs, **display.hears)
     _show(found, as_json=as_json)
 
 
 def _sweep(
     config_file: str | None, settings: tuple[str, ...], axes: tuple[str, ...], seeds: str,
-    sample: int | None, jobs: int, as_json: bool, **flags: Value,
+    sample: int | None, jobs: int | None, as_json: bool, **flags: Value,
 ) -> None:  # fmt: skip
     """Train once for each combination of values, and rank them by the monitored metric.
 
@@ -85,7 +85,7 @@ def _sweep(
         grid["seed"] = numbers
     if not grid:
         raise UsageError("there is nothing to try", hint="--grid lr=1e-3,1e-2 or --seeds 0,1,2")
-    with _Display(as_json, jobs=jobs) as display:
+    with _Display(as_json) as display:
         found = sweep(table, grid=grid, sample=sample, jobs=jobs, **display.hears)
     _show(found, as_json=as_json)
 
@@ -105,20 +105,20 @@ class _Display:
     With several jobs it is told in any thread, so the runs of this one do not move the bar.
     """
 
-    def __init__(self, silent: bool, *, jobs: int) -> None:
+    def __init__(self, silent: bool) -> None:
         from zoo.cli.progress import LogFile, RunDisplay
 
         self._bar = None if silent else RunDisplay()
-        self._of_all, self._num_ended, self._total = jobs > 1, 0, 0
-        bars = [] if self._bar is None or self._of_all else [_Moving(self._bar)]
-        self._observer = Observers([LogFile(), *bars])
+        self._of_all, self._num_ended, self._total = False, 0, 0
+        self._one = None if self._bar is None else _Moving(self._bar)
+        self._observer = Observers([LogFile(), *([] if self._one is None else [self._one])])
 
     @property
     def hears(self) -> dict[str, Any]:
         """What an experiment is given so that all is shown, and logged in each run's folder."""
         return {
             "observer": self._observer, "listener": "zoo.cli.progress:LogFile",
-            "started": self._started, "ended": self._ended,
+            "at_once": self._at_once, "started": self._started, "ended": self._ended,
         }  # fmt: skip
 
     def __enter__(self) -> _Display:
@@ -127,6 +127,11 @@ class _Display:
     def __exit__(self, *stopped: object) -> None:
         if self._bar is not None:
             self._bar.close()
+
+    def _at_once(self, jobs: int) -> None:
+        self._of_all = jobs > 1
+        if self._one is not None:
+            self._one.moves = not self._of_all
 
     def _started(self, number: int, total: int, trial: Trial) -> None:
         self._total = total
@@ -161,16 +166,19 @@ class _Moving(Observer):
 
     def __init__(self, bar: Observer) -> None:
         self._bar = bar
+        self.moves = True
 
     def preparing(self, what: str, done: int, total: int) -> None:
         """Moves the bar."""
-        self._bar.preparing(what, done, total)
+        if self.moves:
+            self._bar.preparing(what, done, total)
 
     def step_ended(
         self, phase: Phase, *, epoch: int, step: int, num_steps: int, loss: float | None
     ) -> None:
         """Moves the bar."""
-        self._bar.step_ended(phase, epoch=epoch, step=step, num_steps=num_steps, loss=loss)
+        if self.moves:
+            self._bar.step_ended(phase, epoch=epoch, step=step, num_steps=num_steps, loss=loss)
 
 
 def _show(found: Experiment, *, as_json: bool) -> None:
@@ -215,8 +223,9 @@ def _flags(*own: click.Option) -> list[click.Parameter]:
     hidden = {"fold"}
     return [
         *own,
-        click.Option(["--jobs"], type=click.IntRange(min=1), default=1,
-                     help="Runs at once, each in a process of its own.  [1]"),
+        click.Option(["--jobs"], type=click.IntRange(min=1),
+                     help="Runs at once, each in a process of its own.  [1; of heads alone on a "
+                     "CPU up to 4]"),
         click.Option(["--seeds"], default="", metavar="LIST", help="Repeat with each: 0,1,2."),
         click.Option(["--json", "as_json"], is_flag=True, help="Print the result as JSON."),
         *(flag for flag in run_flags() if flag.name not in hidden),

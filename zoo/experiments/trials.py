@@ -17,13 +17,19 @@ from dataclasses import dataclass, replace
 from zoo.config import RunConfig
 from zoo.errors import UsageError, ZooError, printable
 
-__all__ = ["Trial", "fold_trials", "grid_trials", "heads_alone", "side_by_side"]
+__all__ = ["Trial", "fold_trials", "grid_trials", "heads_alone", "side_by_side", "usual_jobs"]
 
 _MOST = 10_000
 """Trials of one experiment. A grid that is larger was not meant."""
 
 _FIXED = ("runs", "name", "resume", "fold", "recipe")
 """Options that a grid cannot vary: where a run is, and what stands for other options."""
+
+_MOST_JOBS = 4
+"""How many runs there are at once where nobody says: each takes the memory of a process."""
+
+_RUNS_A_JOB = 4
+"""How many runs there are for each of them at least: starting a process takes as long as some."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +129,27 @@ def side_by_side(trials: Sequence[Trial], *, jobs: int, num_cores: int) -> list[
             config = config.changed(threads=max(1, num_cores // jobs))
         shared.append(replace(trial, config=config))
     return shared
+
+
+def usual_jobs(trials: Sequence[Trial], *, num_cores: int, gpu: bool) -> int:
+    """Returns how many trials at once make the most of a machine, where nobody says.
+
+    A head on kept features takes one thread of a processor, whatever there is. All else uses the
+    whole machine by itself.
+
+    Args:
+        trials: All of them.
+        num_cores: Of the machine.
+        gpu: Whether it may have a GPU.
+    """
+
+    def has_cores_to_spare(config: RunConfig) -> bool:
+        on_cpu = config.device == "cpu" or (config.device == "auto" and not gpu)
+        return on_cpu and config.threads is None
+
+    if not heads_alone(trials) or not all(has_cores_to_spare(one.config) for one in trials):
+        return 1
+    return max(1, min(num_cores, _MOST_JOBS, len(trials) // _RUNS_A_JOB))
 
 
 def heads_alone(trials: Sequence[Trial]) -> bool:
