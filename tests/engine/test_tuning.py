@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import platform
 import signal
+import subprocess
+import sys
 import tomllib
 from dataclasses import replace
 
@@ -320,6 +323,32 @@ def test_memory_is_kept_and_given_back_and_no_bit_is_another():
         del blocks
         assert torch.equal(network(x), expected)
     assert torch.equal(network(x), expected)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="for glibc's allocator")
+def test_what_a_phase_has_freed_is_given_back_before_the_next():
+    code = (
+        "import ctypes, os, re\n"
+        "from pathlib import Path\n"
+        "from zoo.engine.allocator import freed_memory_kept, give_back\n"
+        "def resident():\n"
+        "    text = Path('/proc/self/status').read_text()\n"
+        "    return int(re.search(r'VmRSS:\\s+(\\d+)', text)[1]) / 1024\n"
+        "libc = ctypes.CDLL(None)\n"
+        "libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]\n"
+        "libc.free.argtypes = [ctypes.c_void_p]\n"
+        "with freed_memory_kept():\n"
+        "    before = resident()\n"
+        "    blocks = [libc.malloc(2**20) for _ in range(200)]\n"
+        "    for block in blocks: ctypes.memset(block, 1, 2**20)\n"
+        "    last = libc.malloc(64)\n"
+        "    for block in blocks: libc.free(block)\n"
+        "    kept = resident()\n"
+        "    give_back()\n"
+        "    print(kept - before > 190, resident() - before < 10)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "True True\n"
 
 
 def test_whoever_sets_up_the_allocator_is_respected(monkeypatch):

@@ -16,7 +16,7 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["freed_memory_kept"]
+__all__ = ["freed_memory_kept", "give_back"]
 
 _VARIABLES = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_MAX_",
               "MALLOC_TOP_PAD_")  # fmt: skip
@@ -46,6 +46,16 @@ def freed_memory_kept() -> Iterator[bool]:
     finally:
         library.mallopt(_MMAP_THRESHOLD, _USUAL_MMAP)
         library.mallopt(_TRIM_THRESHOLD, _USUAL_TRIM)
+        library.malloc_trim(0)
+
+
+def give_back() -> None:
+    """Gives what is free to the system at once, where that is left to us.
+
+    Between two pieces of work of different kinds: what the one has freed does not fit the other.
+    """
+    library = _glibc()
+    if library is not None:
         library.malloc_trim(0)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from zoo.engine.allocator import give_back
 from zoo.engine.assembly.job import Job
 from zoo.engine.device import Device, torch_settings
 from zoo.engine.events import EpochRow, Observer, RunResult, WeightsView
@@ -142,6 +143,7 @@ class _Run:
         feeds = {name: images(name) for name in ("train", "val")}
         while position.phase < len(job.phases):
             self.run_phase(feeds)
+            give_back()
             self.saved = None
             position.phase, position.epoch, position.step = position.phase + 1, 0, 0
         return self.finish(feeds)
