@@ -9,6 +9,7 @@ taken pair by pair. The usual way's time is that of its later epochs, when its w
                                   [--only jpeg|png] [--ways usual,streamed,held,kept]
     python benchmarks/pipeline.py --difference      what decoding at reduced scale changes
     python benchmarks/pipeline.py --squares         what resizing several images at once saves
+    python benchmarks/pipeline.py --plain           what small PNG files without metadata save
 """
 
 from __future__ import annotations
@@ -26,12 +27,14 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
 from common import alternate, as_folder, machine, python, spread
 from PIL import Image
 
+from zoo.data.pixels import decode
 from zoo.data.pixels.decode import open_image
 from zoo.data.pixels.normalise import as_floats, normalise_
 from zoo.data.pixels.resize import needed_sides, to_bytes, write_squares
@@ -230,6 +233,37 @@ def squares(runs: int) -> None:
         print(f"| {side}x{side} {mode} | {spread(one)} | {spread(all_)} | {spread(ratios)} |")
 
 
+def plain(runs: int) -> None:
+    """Times PNG files of noise by Pillow's reader and without it, from memory, microseconds."""
+    noise = np.random.default_rng(0)
+    print("| image | Pillow's reader, us | without, us | ratio |\n| --- | --- | --- | --- |")
+    for side, shape in ((28, (28, 28)), (28, (28, 28, 3)), (64, (64, 64, 3)), (224, (224, 224, 3))):
+        # Few grey levels, so that there is something to unpack.
+        values = noise.integers(0, 8, (100, *shape), np.uint8) * 32
+        files = []
+        for pixels in values:
+            file = io.BytesIO()
+            Image.fromarray(pixels).save(file, "PNG")
+            files.append(file.getvalue())
+
+        def opened(files: Any = files) -> float:
+            start = time.perf_counter()
+            for content in files:
+                open_image(content, name="")
+            return 1e6 * (time.perf_counter() - start) / len(files)
+
+        def by_pillow(opened: Any = opened) -> float:
+            with patch.object(decode, "plain_png", lambda content, most_pixels: None):
+                taken: float = opened()
+            return taken
+
+        by_pillow(), opened()  # warm up
+        usual, without = alternate(4 * runs, by_pillow, opened)
+        ratios = [a / b for a, b in zip(usual, without, strict=True)]
+        kind = "grey" if len(shape) == 2 else "RGB"
+        print(f"| {side}x{side} {kind} | {spread(usual)} | {spread(without)} | {spread(ratios)} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
@@ -240,6 +274,7 @@ def main() -> None:
     parser.add_argument("--ways", default=",".join(WAYS))
     parser.add_argument("--difference", action="store_true")
     parser.add_argument("--squares", action="store_true")
+    parser.add_argument("--plain", action="store_true")
     parser.add_argument(
         "--one", nargs=4, metavar=("WAY", "FOLDER", "SIDE", "N"), help="one run as JSON"
     )
@@ -254,6 +289,9 @@ def main() -> None:
         return
     if args.squares:
         squares(args.runs)
+        return
+    if args.plain:
+        plain(args.runs)
         return
     ways = args.ways.split(",")
     if args.only != "png":

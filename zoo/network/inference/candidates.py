@@ -97,11 +97,7 @@ class Candidates:
             return None
         try:
             forward = RUNTIMES[name](source, self._batches[0])
-            batches, expected = self._batches, self._expected
-            if isinstance(forward, OpenvinoForward):
-                # It computes parts of one size, whatever the number: one of them holds both.
-                batches, expected = [torch.cat(batches)], [torch.cat(expected)]
-            distance = apart(forward, batches, expected)
+            distance = apart(self._proving(forward), self._batches, self._expected)
         # A runtime's own errors, say for an operator that it has not.
         except Exception as error:
             reason = f"{name}: {_in_words(error)}"
@@ -115,6 +111,15 @@ class Candidates:
         else:
             self.unrecorded = reason
         return None
+
+    def _proving(self, forward: Forward) -> Callable[[Tensor], Tensor]:
+        """Returns a function that is given the batches of the proof, in order."""
+        if not isinstance(forward, OpenvinoForward):
+            return forward
+        # It computes parts of one size, whatever the number, and one of them can hold both batches.
+        together = forward(torch.cat(self._batches))
+        outputs = iter(together.split([len(batch) for batch in self._batches]))
+        return lambda images: next(outputs)
 
     def _exported(self, exporter: Exporter) -> bytes | None:
         """Returns the network as an ONNX model, made once; None if this exporter does not."""
