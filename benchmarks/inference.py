@@ -42,8 +42,8 @@ from zoo.network.inference import fast_forward, openvino_forward
 from zoo.network.inference.exporting import INPUT, Exporter, onnx_bytes
 from zoo.network.inference.folding import folded_copy
 from zoo.network.inference.forwards import FoldedForward, OnnxForward, TorchForward, part_size
+from zoo.network.inference.nodes import NotRecorded
 from zoo.network.inference.openvino_forward import OpenvinoForward
-from zoo.network.inference.operators import NotRecorded
 from zoo.network.inference.proof import apart
 
 NETWORKS = (("mobilenetv3_large_100", 64), ("tf_efficientnet_lite0", 96))

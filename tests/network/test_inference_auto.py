@@ -22,7 +22,7 @@ from tests.network.inference_networks import (
 from zoo.errors import UsageError
 from zoo.network.inference import candidates, fast_forward, forwards
 from zoo.network.inference.exporting import onnx_bytes
-from zoo.network.inference.operators import NotRecorded
+from zoo.network.inference.nodes import NotRecorded
 
 
 def rates_of(note: str) -> tuple[str, dict[str, int]]:

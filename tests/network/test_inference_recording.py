@@ -14,9 +14,9 @@ if missing := engine_missing("openvino"):
     pytest.skip(f"needs {', '.join(missing)}", allow_module_level=True)
 
 from zoo.network.inference.folding import folded_copy
+from zoo.network.inference.nodes import NotRecorded
 from zoo.network.inference.openvino_package import core
 from zoo.network.inference.operators import OPERATORS as OPERATOR_TABLE
-from zoo.network.inference.operators import NotRecorded
 from zoo.network.inference.recording import recorded
 
 
@@ -158,6 +158,14 @@ OPERATORS = {
     ),
     "attention": attention,
     "attention, masked": masked,
+    "twice as large": lambda x, net: functional.interpolate(x, scale_factor=2),
+    "nearest, smaller": lambda x, net: functional.interpolate(x, (3, 9)),
+    "nearest, to a size": lambda x, net: functional.interpolate(x, (13, 20)),
+    "bilinear": lambda x, net: functional.interpolate(x, scale_factor=2, mode="bilinear"),
+    "bilinear, to a size": lambda x, net: functional.interpolate(x, (13, 4), mode="bilinear"),
+    "bilinear, to the corners": lambda x, net: functional.interpolate(
+        x, (20, 13), mode="bilinear", align_corners=True
+    ),
 }  # fmt: skip
 
 
@@ -231,6 +239,9 @@ REFUSED = {
     "not a tensor": (lambda x, net: (x * 2, x), "it returns tuple"),
     "doubles": (lambda x, net: x.double(), "the operator"),
     "cropping by padding": (lambda x, net: functional.pad(x, (-1, 0)), "padding below zero"),
+    "a part of a pixel more": (
+        lambda x, net: functional.interpolate(x, scale_factor=1.3), "a size that is no multiple"
+    ),
     "causal": (
         lambda x, net: functional.scaled_dot_product_attention(x, x, x, is_causal=True),
         "attention to what comes before",

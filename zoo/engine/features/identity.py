@@ -104,7 +104,8 @@ def _digest_of_source(images: SourcedImages, row: int) -> bytes:
     source = images.source(row)
     if isinstance(source, Path):
         try:
-            source = source.read_bytes()
+            with source.open("rb", buffering=0) as file:  # small: a buffer would cost as much
+                source = file.readall()
         except OSError as error:  # decoding it will say what is wrong
             raise _Unknown from error
     if source is None:

@@ -22,8 +22,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from zoo.network.inference.nodes import NotRecorded, constant
 from zoo.network.inference.openvino_package import opset, package
-from zoo.network.inference.operators import OPERATORS, NotRecorded, constant
+from zoo.network.inference.operators import OPERATORS
 from zoo.network.modes import evaluation_mode
 
 if TYPE_CHECKING:
