@@ -71,6 +71,53 @@ def test_slow_images_are_decoded_by_threads(slow, alone):
     assert sorted(work.done) == list(range(200))
 
 
+def test_slow_images_that_are_there_in_time_are_decoded_by_one_thread():
+    decoders, mine = Decoders(2), threading.current_thread().name
+
+    def threads(work):
+        decoders.run(work, IMAGES)
+        assert sorted(work.done) == list(range(200))
+        return work.threads
+
+    for _ in range(2):
+        assert threads(Work(busy=300e-6)) > {mine}
+    decoders.asked(True)
+    assert threads(Work(busy=300e-6)) == {mine}
+    decoders.asked(False)  # too late: the next time two must be in time
+    assert mine not in threads(Work(busy=300e-6))
+    decoders.asked(True)
+    assert mine not in threads(Work(busy=300e-6))
+    decoders.asked(True)
+    assert threads(Work(busy=300e-6)) == {mine}
+    decoders.begin()
+    assert mine not in threads(Work(busy=300e-6))
+
+
+def test_who_waits_while_one_thread_decodes_is_heard():
+    decoders, mine = Decoders(2), threading.current_thread().name
+    decoders.asked(True)
+    work = Work(busy=300e-6)
+
+    def asked_for_meanwhile(block):
+        if len(work.done) > 100:
+            decoders.asked(False)
+        work(block)
+
+    decoders.run(asked_for_meanwhile, IMAGES)
+    assert sorted(work.done) == list(range(200))
+    assert work.threads > {mine}
+    assert work.done[:100] == list(range(100))
+
+
+def test_a_few_slow_images_are_no_proof():
+    decoders, mine = Decoders(2), threading.current_thread().name
+    for _ in range(4):
+        decoders.run(Work(busy=300e-6), IMAGES[:2])
+    work = Work()
+    decoders.run(work, IMAGES)
+    assert work.threads == {mine}
+
+
 def test_a_batch_that_was_held_up_is_no_proof():
     decoders, mine = Decoders(2), threading.current_thread().name
     for _ in range(3):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -260,6 +261,25 @@ def test_ahead_keeps_order_and_fetches_only_a_little_ahead():
         used.append(item)
         assert max(asked) <= item + 2
     assert used == list(range(20))
+
+
+def test_ahead_tells_whether_what_is_asked_for_was_there():
+    told, asked_for_two = [], threading.Event()
+
+    def fetch(item):
+        if item == 2:
+            asked_for_two.wait(10)
+        return torch.tensor(item)
+
+    def asked(there):
+        told.append(there)
+        if len(told) == 2:
+            asked_for_two.set()
+
+    for item, fetched in ahead(range(4), fetch, asked=asked):
+        assert fetched == item
+        time.sleep(0.1)
+    assert told == [True, False, True]
 
 
 def test_ahead_hands_on_an_error_in_its_place_and_ends_its_threads():

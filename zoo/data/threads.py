@@ -36,6 +36,9 @@ _SLOW_CALLS = 2
 # Batches in a row that must have been slow. Among threads that take the lock from each other all
 # images are slow, so from then on they are not looked at any more.
 
+_MOST_NEEDED = 64
+# Batches in a row that were there in time before one thread is tried again, at most.
+
 _FIRST_BLOCK, _BLOCK = 8, 32
 # The first is enough to know images that take three times as long or more. For what is close there
 # must be more of them: resizing a block has its price, whatever its size.
@@ -97,10 +100,11 @@ def in_blocks(
 
 
 class Decoders:
-    """Threads that decode: one at a time as long as images are quick, all of them otherwise.
+    """Threads that decode: all of them while images are slow and somebody waits, else one.
 
-    Any number of threads may call it at once; with quick images they wait for each other, as
-    threads that take Python's lock from each other would all be slower.
+    Any number of threads may call it at once. While one decodes they wait for each other: with
+    quick images threads that take Python's lock from each other would all be slower, and where
+    images are there in time, what takes the cores from whoever uses them helps nobody.
 
     Args:
         num_threads: How many decode at most; 0 decodes in the caller's thread.
@@ -108,8 +112,28 @@ class Decoders:
 
     def __init__(self, num_threads: int) -> None:
         self.num_threads = num_threads
+        self._in_time, self._needed = 0, 1
         self._pool: ThreadPoolExecutor | None = None
         self._turn, self._slow_calls = Lock(), 0
+
+    def begin(self) -> None:
+        """Takes note that from now on somebody waits for the first images."""
+        self._in_time = 0
+
+    def asked(self, there: bool) -> None:
+        """Takes note that the next images are asked for, and whether they were there already.
+
+        One thread goes on alone after a batch that was there. When a later one is not, twice as
+        many must be the next time.
+        """
+        if not there and self._in_time >= self._needed:
+            self._needed = min(2 * self._needed, _MOST_NEEDED)
+        self._in_time = self._in_time + 1 if there else 0
+
+    @property
+    def _awaited(self) -> bool:
+        """Whether somebody waits for what is decoded now."""
+        return self._in_time < self._needed
 
     def run(self, work: Callable[[NDArray[np.int64]], None], images_B: NDArray[np.int64]) -> None:
         """Calls ``work`` with some of the images at a time, and returns when all are done.
@@ -122,7 +146,7 @@ class Decoders:
             with self._turn:
                 work(images_B)
             return
-        if self._slow_calls < _SLOW_CALLS:
+        if self._slow_calls < _SLOW_CALLS or not self._awaited:
             with self._turn:
                 images_B = self._alone(work, images_B)
         if not len(images_B):
@@ -137,8 +161,8 @@ class Decoders:
     def _alone(
         self, work: Callable[[NDArray[np.int64]], None], images_B: NDArray[np.int64]
     ) -> NDArray[np.int64]:
-        """Works on images until it is sure that they are slow; returns those that are left."""
-        size, paces = _FIRST_BLOCK, list[float]()
+        """Works on images until they are slow for sure and awaited; returns those that are left."""
+        size, paces, slow = _FIRST_BLOCK, list[float](), False
         while len(images_B):
             block, images_B = images_B[:size], images_B[size:]
             began, busy = time.perf_counter(), time.thread_time()
@@ -147,8 +171,9 @@ class Decoders:
             paces.append(max(busy / QUICK_DECODING_SECONDS, took / _FAR_SECONDS) / len(block))
             size = _BLOCK
             best = min(paces)  # something else may have been in one's way
-            if best > 3 or (best > 1 and len(paces) > 2):
+            slow = best > 3 or (best > 1 and len(paces) > 2)
+            if slow and self._awaited:
                 break
-        if paces:
-            self._slow_calls = 0 if min(paces) <= 1 else self._slow_calls + 1
+        if slow or len(paces) > 2:  # a few images tell nothing
+            self._slow_calls = self._slow_calls + 1 if slow else 0
         return images_B

@@ -143,7 +143,8 @@ class _Run:
         feeds = {name: images(name) for name in ("train", "val")}
         while position.phase < len(job.phases):
             self.run_phase(feeds)
-            give_back()
+            if str(position.phase) not in self.state.frozen:  # no head alone: steps take much
+                give_back()
             self.saved = None
             position.phase, position.epoch, position.step = position.phase + 1, 0, 0
         return self.finish(feeds)

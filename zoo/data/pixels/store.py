@@ -206,7 +206,8 @@ class Store:
             return self.fetch(samples_of(item))
 
         if self.decodes and self.decoders.num_threads > 0:
-            return self._naming_all(ahead(items, fetch))
+            self.decoders.begin()
+            return self._naming_all(ahead(items, fetch, asked=self.decoders.asked))
         return self._naming_all((item, fetch(item)) for item in items)
 
     def _naming_all(self, batches: Iterator[_T]) -> Iterator[_T]:
@@ -298,19 +299,38 @@ def _files(images: Images) -> Sequence[Path] | None:
 
 
 def ahead(
-    items: Iterable[_T], fetch: Callable[[_T], Tensor], *, depth: int = _BATCHES_AHEAD
+    items: Iterable[_T],
+    fetch: Callable[[_T], Tensor],
+    *,
+    depth: int = _BATCHES_AHEAD,
+    asked: Callable[[bool], None] = lambda there: None,
 ) -> Iterator[tuple[_T, Tensor]]:
-    """Yields (item, fetch(item)) in order; ``depth`` more are fetched while one is used."""
+    """Yields (item, fetch(item)) in order; ``depth`` more are fetched while one is used.
+
+    Args:
+        items: What is fetched.
+        fetch: Called in other threads.
+        depth: How many are fetched ahead.
+        asked: Told of each item but the first, when it is asked for, whether it was there.
+    """
     with ThreadPoolExecutor(depth, thread_name_prefix="zoo-ahead") as pool:
         waiting: deque[tuple[_T, Future[Tensor]]] = deque()
+        first = True
+
+        def next_one() -> tuple[_T, Tensor]:
+            nonlocal first
+            item, future = waiting.popleft()
+            if not first:
+                asked(future.done())
+            first = False
+            return item, future.result()
+
         try:
             for item in items:
                 waiting.append((item, pool.submit(fetch, item)))
                 if len(waiting) > depth:
-                    ready, future = waiting.popleft()
-                    yield ready, future.result()
+                    yield next_one()
             while waiting:
-                ready, future = waiting.popleft()
-                yield ready, future.result()
+                yield next_one()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)

@@ -118,7 +118,7 @@ class Candidates:
             return forward
         # It computes parts of one size, whatever the number, and one of them can hold both batches.
         together = forward(torch.cat(self._batches))
-        outputs = iter(together.split([len(batch) for batch in self._batches]))
+        outputs = iter(torch.split(together, [len(batch) for batch in self._batches]))
         return lambda images: next(outputs)
 
     def _exported(self, exporter: Exporter) -> bytes | None:
