@@ -1,9 +1,10 @@
 """PNG files that hold an image and nothing else, decoded without a look at what they do not hold.
 
-Pillow reads a PNG file chunk by chunk in Python, which takes twice the time of decoding a small
-image. A file of a header, one chunk of data and an end, as most programs write small images, leaves
-nothing to look for: its data go to Pillow's decoder as they are. Everything else, damaged files
-among them, is for Pillow's own reader.
+Pillow reads a PNG file chunk by chunk in Python, which takes as long as decoding a small image:
+with its reader and without 65 and 33 us for RGB of 28 pixels, 141 and 106 for 64 (AMD EPYC, Pillow
+13.0; benchmarks/pipeline.py --plain). A file of a header, one chunk of data and an end, as most
+programs write small images, leaves nothing to look for: its data go to Pillow's decoder as they
+are. Everything else, damaged files among them, is for Pillow's own reader.
 """
 
 from __future__ import annotations
