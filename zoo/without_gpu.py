@@ -10,6 +10,8 @@ from __future__ import annotations
 import sys
 from contextlib import suppress
 
+from zoo.hiding import hidden
+
 __all__ = ["spare_triton"]
 
 
@@ -20,15 +22,9 @@ def spare_triton() -> None:
     nothing happens.
     """
     torch = sys.modules.get("torch")
-    if torch is None or "triton" in sys.modules:
+    if torch is None or torch.cuda.is_available() or torch.xpu.is_available():
         return
-    if torch.cuda.is_available() or torch.xpu.is_available():
-        return
-    with suppress(ImportError, AttributeError):
+    with suppress(ImportError, AttributeError), hidden("triton"):
         from torch.utils._triton import has_triton_package
 
-        sys.modules["triton"] = None  # type: ignore[assignment]  # the documented way to forbid it
-        try:
-            has_triton_package()  # which remembers what it found
-        finally:
-            del sys.modules["triton"]
+        has_triton_package()  # which remembers what it found

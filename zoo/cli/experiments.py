@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -110,8 +110,8 @@ class _Display:
 
         self._bar = None if silent else RunDisplay()
         self._of_all, self._num_ended, self._total = False, 0, 0
-        self._one = None if self._bar is None else _Moving(self._bar)
-        self._observer = Observers([LogFile(), *([] if self._one is None else [self._one])])
+        bars = [] if self._bar is None else [_Moving(self._bar, moves=lambda: not self._of_all)]
+        self._observer = Observers([LogFile(), *bars])
 
     @property
     def hears(self) -> dict[str, Any]:
@@ -130,8 +130,6 @@ class _Display:
 
     def _at_once(self, jobs: int) -> None:
         self._of_all = jobs > 1
-        if self._one is not None:
-            self._one.moves = not self._of_all
 
     def _started(self, number: int, total: int, trial: Trial) -> None:
         self._total = total
@@ -162,22 +160,21 @@ class _Display:
 
 
 class _Moving(Observer):
-    """Moves a display's bar and prints nothing."""
+    """Moves a display's bar, while it is this run's to move, and prints nothing."""
 
-    def __init__(self, bar: Observer) -> None:
-        self._bar = bar
-        self.moves = True
+    def __init__(self, bar: Observer, *, moves: Callable[[], bool]) -> None:
+        self._bar, self._moves = bar, moves
 
     def preparing(self, what: str, done: int, total: int) -> None:
         """Moves the bar."""
-        if self.moves:
+        if self._moves():
             self._bar.preparing(what, done, total)
 
     def step_ended(
         self, phase: Phase, *, epoch: int, step: int, num_steps: int, loss: float | None
     ) -> None:
         """Moves the bar."""
-        if self.moves:
+        if self._moves():
             self._bar.step_ended(phase, epoch=epoch, step=step, num_steps=num_steps, loss=loss)
 
 

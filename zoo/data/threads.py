@@ -24,9 +24,9 @@ _QUICK_SECONDS = 80e-6
 # cores: 0.24 s in one thread, 0.47 in two, 0.68 in four (AMD EPYC, Python 3.11, Pillow 13.0).
 
 QUICK_DECODING_SECONDS = 190e-6
-# Likewise for decoding and resizing. Microseconds an image, one thread and two on two cores: PNG of
-# 28 pixels 94 and 151, of 48 157 and 160; JPEG of 64 134 and 175, of 96 194 and 186, of 128 256 and
-# 167, of 224 484 and 317. Two take 1.2 to 2 times the processor's time of one.
+# Likewise for decoding and resizing. Microseconds an image by Pillow's reader, one thread and two
+# on two cores: PNG of 28 pixels 94 and 151, of 48 157 and 160; JPEG of 64 134 and 175, of 96 194
+# and 186, of 128 256 and 167, of 224 484 and 317. Two take 1.2 to 2 times one's processor time.
 
 _FAR_SECONDS = 1e-3
 # More than this on the clock, whatever of it the processor was busy, is a disk that keeps a thread

@@ -143,7 +143,7 @@ class _Run:
         feeds = {name: images(name) for name in ("train", "val")}
         while position.phase < len(job.phases):
             self.run_phase(feeds)
-            if str(position.phase) not in self.state.frozen:  # no head alone: steps take much
+            if str(position.phase) not in self.state.frozen:  # its steps took images
                 give_back()
             self.saved = None
             position.phase, position.epoch, position.step = position.phase + 1, 0, 0

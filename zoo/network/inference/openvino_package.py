@@ -8,13 +8,12 @@ nothing and writes nothing.
 
 from __future__ import annotations
 
-import contextlib
-import sys
-from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
+
+from zoo.hiding import hidden
 
 if TYPE_CHECKING:
     import openvino
@@ -26,7 +25,7 @@ _TELEMETRY = "openvino_telemetry"
 
 def package() -> ModuleType:
     """Returns the package."""
-    with _hidden(_TELEMETRY):
+    with hidden(_TELEMETRY):
         return import_module("openvino")
 
 
@@ -47,16 +46,3 @@ def core() -> openvino.Core:
     """
     made: openvino.Core = package().Core()
     return made
-
-
-@contextlib.contextmanager
-def _hidden(name: str) -> Iterator[None]:
-    """Lets a package look as if it were not installed, where it is not in use already."""
-    if name in sys.modules:
-        yield
-        return
-    sys.modules[name] = None  # type: ignore[assignment]  # the documented way to forbid it
-    try:
-        yield
-    finally:
-        del sys.modules[name]
