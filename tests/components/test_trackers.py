@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import struct
+import sys
 
 import pytest
 from telling import assert_points, needs, tell
@@ -102,6 +103,13 @@ def test_mlflow_goes_where_the_environment_says_and_says_what_failed(
 
 
 # ---- wandb ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def own_exit(monkeypatch):
+    """wandb puts functions of its own in these places; the tests after it have the plain ones."""
+    for name in ("exit", "excepthook"):
+        monkeypatch.setattr(sys, name, getattr(sys, name))
 
 
 def wandb_records(folder):

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from zoo.errors import BusyError, CheckpointError, MachineError, UsageError
 from zoo.runs import checkpoint, tree
 from zoo.runs.folder import RunFolder
-from zoo.runs.tensor_file import TensorFile, savable
+from zoo.runs.tensor_file import TensorFile
 
 
 def model(value: float = 1.0) -> dict[str, torch.Tensor]:
@@ -145,13 +145,6 @@ def test_any_state_survives_json(state):
 def test_a_state_of_foreign_objects_is_refused():
     with pytest.raises(TypeError, match="cannot hold set"):
         tree.split({"a": {1, 2}})
-
-
-def test_shared_and_strided_tensors_are_saved_apart():
-    base = torch.arange(12.0).reshape(3, 4)
-    saved = savable({"all": base, "same": base, "part": base[:, 1]})
-    assert len({tensor.data_ptr() for tensor in saved.values()}) == 3
-    assert torch.equal(saved["part"], base[:, 1])
 
 
 def test_two_processes_cannot_own_one_run(tmp_path):

@@ -235,6 +235,7 @@ class Recorder:
         self.root, self.log = root, list[tuple[object, ...]]()
         for name in ("write_bytes", "write_text"):
             self._wrap(monkeypatch, Path, name, self._written)
+        self._wrap(monkeypatch, TensorFile, "write", lambda _, path: self._written(path))
         for name in ("rename", "replace"):
             self._wrap(monkeypatch, Path, name, lambda a, b: self._note("rename", a, b))
         self._wrap(monkeypatch, Path, "mkdir", lambda path, *a, **k: self._note("mkdir", path))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -64,13 +64,14 @@ def run_settings(
         sources: Where its data and network come from; None makes both for this run alone.
     """
     from zoo.engine.assembly.job import assemble
+    from zoo.engine.assembly.sources import Sources
     from zoo.engine.device import Device, compute_threads
     from zoo.engine.events import Observer as Silent
     from zoo.engine.records.earlier import cut_short, other_options
     from zoo.evaluation.teachers import teacher_for
     from zoo.runs.folder import RunFolder
 
-    observer = observer or Silent()
+    observer, sources = observer or Silent(), sources or Sources()
     if settings.resume == "auto":
         earlier = cut_short(settings, lambda open_one: prepare(open_one, registry=registry).config)
         if earlier is not None:
@@ -88,10 +89,10 @@ def run_settings(
     )
     with folder.owned() if device.is_main else nullcontext():
         if device.is_main:
-            _describe(job, folder)
+            _describe(job, folder, digest=sources.code)
         return _train(
             job, folder, device=device, observer=observer, teacher=teacher,
-            spare=sources.spare if sources else None,
+            spare=sources.spare,
         )  # fmt: skip
 
 
@@ -215,12 +216,12 @@ def _plain(name: str) -> str:
     return "-".join(filter(None, kept.split("-")))[:40].lower() or "data"
 
 
-def _describe(job: Job, folder: Any) -> None:
+def _describe(job: Job, folder: Any, *, digest: Callable[[str], str | None]) -> None:
     """Writes what the run is: the configuration that repeats it, and the environment."""
     from zoo.engine.records.record import made_with
 
     repeats = job.config.changed(resume="never")
     if repeats.weights == "auto":
         repeats = repeats.changed(weights=job.taken.weights.name if job.taken.weights else "none")
-    folder.write_json("environment.json", made_with(job))
+    folder.write_json("environment.json", made_with(job, digest=digest))
     folder.write_text("config.toml", repeats.to_toml())  # last: it is what makes a run folder

@@ -1,4 +1,4 @@
-"""What is tried at the end of a run: the average of the last epochs, a soup of the best."""
+"""The end of a run: averages of epochs are tried, and the best weights are in the network."""
 
 from __future__ import annotations
 
@@ -11,25 +11,29 @@ from torch import Tensor
 
 from zoo.data.batches import cut, split_evenly
 from zoo.data.randomness import order
+from zoo.engine.records.record import weights_description
 from zoo.engine.step.averaging import greedy_soup
 from zoo.network.freeze import set_modes, trainable_modules
 from zoo.network.loading import restore
 from zoo.network.statistics import recalibrate
 from zoo.runs.candidates import read_candidates
+from zoo.runs.tensor_file import TensorFile
 
 if TYPE_CHECKING:
     from zoo.engine.assembly.job import Job
+    from zoo.engine.device import Device
     from zoo.engine.events import Observer
     from zoo.engine.features.evaluation import Evaluation
     from zoo.engine.feeds import Feed
+    from zoo.engine.records.best import BestWeights
     from zoo.engine.records.state import RunState
     from zoo.runs.folder import RunFolder
 
-__all__ = ["Average", "final_averages"]
+__all__ = ["settle_weights"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Average:
+class _Average:
     """Weights that no epoch ended with.
 
     Args:
@@ -43,7 +47,42 @@ class Average:
     score: float
 
 
-def final_averages(
+def settle_weights(
+    job: Job,
+    state: RunState,
+    folder: RunFolder,
+    feeds: Mapping[str, Feed],
+    *,
+    device: Device,
+    evaluation: Evaluation,
+    observer: Observer,
+    best_weights: BestWeights,
+) -> None:
+    """Tries the averages that were asked for, and leaves the best weights in the network.
+
+    Args:
+        job: The job.
+        state: Of its run, which has had its epochs.
+        folder: Where the best weights are.
+        feeds: The images of the splits that are open.
+        device: Where it computes.
+        evaluation: Validates.
+        observer: Hears what came of it.
+        best_weights: Those of an epoch.
+    """
+    best = state.best
+    device.wait()
+    for average in _averages(job, state, folder, feeds, evaluation=evaluation, observer=observer):
+        best_weights.elsewhere()  # the network has the average
+        if best.observe(average.score, epoch=best.epoch) and device.is_main:
+            described = weights_description(job, epoch=best.epoch, average=average.name)
+            folder.write_best(TensorFile.of(average.weights), described)
+    device.wait()
+    if job.config.restore_best:
+        best_weights.put_back()
+
+
+def _averages(
     job: Job,
     state: RunState,
     folder: RunFolder,
@@ -51,8 +90,8 @@ def final_averages(
     *,
     evaluation: Evaluation,
     observer: Observer,
-) -> Iterator[Average]:
-    """Yields each average that the configuration asks for, validated. Leaves it in the network."""
+) -> Iterator[_Average]:
+    """Yields each average that the configuration asks for, validated, the network left with it."""
 
     def scored(weights: Mapping[str, Tensor] | None = None, *, mixed: bool = True) -> float:
         """Validates weights, or the network as it is; mixed weights get statistics of their own."""
@@ -63,11 +102,11 @@ def final_averages(
         monitored = [m for m in job.measures if m.label == job.monitor.label]
         return job.monitor.score(evaluation.scores("val", measures=monitored))
 
-    def made(name: str, score: float) -> Average:
+    def made(name: str, score: float) -> _Average:
         value = job.monitor.value(score)
         observer.noted(f"{name}: {job.monitor.name} {value:.4f} on the validation split")
         weights = {key: value.clone() for key, value in job.model.state_dict().items()}
-        return Average(name=name, weights=weights, score=score)
+        return _Average(name=name, weights=weights, score=score)
 
     average = state.last_epochs
     if average is not None and average.num_updates:

@@ -9,6 +9,8 @@ from torch import Tensor
 
 __all__ = ["Meter", "right_answers"]
 
+_READ_AT_ONCE = 32
+
 
 def right_answers(logits_BK: Tensor, target: Tensor, *, multi_label: bool) -> Tensor:
     """Returns right_B (bool): the best class is the target's, or all labels are right.
@@ -38,29 +40,50 @@ class Meter:
         dtype = torch.float32 if device.type == "mps" else torch.float64
         self._sums_3 = torch.zeros(3, dtype=dtype, device=device)  # loss, right, samples
         self._multi_label = multi_label
+        self._unread: list[tuple[Tensor, Tensor]] = []
 
     def add(self, loss: Tensor, logits_BK: Tensor, target: Tensor) -> None:
-        """Adds a batch: its mean loss (scalar), scores, and indices_B or targets_BK."""
-        right_B = right_answers(logits_BK.detach(), target, multi_label=self._multi_label)
+        """Adds a batch: its mean loss (scalar), scores, and indices_B or targets_BK.
+
+        None of them may be written to afterwards.
+        """
         count = len(target)
-        if self._sums_3.device.type == "cpu":  # nobody to wait for, and a tenth of the time
+        if self._sums_3.device.type == "cpu":  # nobody to wait for
             sums_3 = self._sums_3.numpy()
-            sums_3 += (float(loss) * count, float(right_B.sum()), float(count))
+            sums_3 += (float(loss) * count, 0.0, float(count))
+            # Many are looked at in the time of one: a twentieth of a step on kept features.
+            self._unread.append((logits_BK.detach(), target))
+            if len(self._unread) == _READ_AT_ONCE:
+                self._look()
             return
+        right_B = right_answers(logits_BK.detach(), target, multi_label=self._multi_label)
         self._sums_3 += torch.stack(
             (loss.detach().to(self._sums_3.dtype) * count, right_B.sum().to(self._sums_3.dtype),
              torch.full((), count, dtype=self._sums_3.dtype, device=right_B.device))
         )  # fmt: skip
 
+    def _look(self) -> None:
+        """Counts the right answers of the batches that were not looked at yet."""
+        if self._unread:
+            logits, targets = zip(*self._unread, strict=True)
+            right = right_answers(
+                torch.cat(logits), torch.cat(targets), multi_label=self._multi_label
+            )
+            self._sums_3[1] += right.sum()
+            self._unread.clear()
+
     def read(self, total: Callable[[Tensor], Tensor]) -> tuple[float, float]:
         """Returns mean loss and accuracy in 0..1 over all processes, as ``total`` sums them."""
+        self._look()
         loss, right, count = total(self._sums_3).tolist()
         return (loss / count, right / count) if count else (float("nan"), float("nan"))
 
     def state_dict(self) -> dict[str, Tensor]:
         """Returns the sums, to go on inside an epoch."""
+        self._look()
         return {"sums": self._sums_3}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Takes the sums back."""
+        self._unread.clear()
         self._sums_3.copy_(state["sums"])

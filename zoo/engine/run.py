@@ -18,12 +18,11 @@ from zoo.engine.features.evaluation import Evaluation
 from zoo.engine.features.spare import Spare
 from zoo.engine.features.views import frozen_views
 from zoo.engine.feeds import ImageFeed
-from zoo.engine.finish import final_averages
+from zoo.engine.finish import settle_weights
 from zoo.engine.interrupts import Interrupted, Interrupts, interrupts
 from zoo.engine.loop import train_epoch
 from zoo.engine.meters import Meter
 from zoo.engine.records.best import BestWeights
-from zoo.engine.records.record import weights_description
 from zoo.engine.records.state import RunState, resume_stage
 from zoo.engine.sample import sample_of
 from zoo.engine.scores import Scores
@@ -31,7 +30,6 @@ from zoo.engine.stage import Stage, image_feed
 from zoo.engine.tuning.tune import tuned_run
 from zoo.errors import ZooError
 from zoo.network.fast import accelerate
-from zoo.network.loading import restore
 from zoo.protocols import ReactiveSchedule
 from zoo.runs import checkpoint
 from zoo.runs.candidates import keep_candidate
@@ -155,6 +153,7 @@ class _Run:
         if self.phase_is_over():
             return
         began = time.monotonic()
+        self.best_weights.elsewhere()
         stage = Stage.open(
             self.job, phase, feeds, device=self.device, accumulation=self.state.accumulation,
             average=self.state.average, last_epochs=self.state.last_epochs,
@@ -362,20 +361,14 @@ class _Run:
     def finish(self, feeds: Mapping[str, ImageFeed]) -> RunResult:
         """Tries the averages that were asked for, tests the best weights, writes the summary."""
         job, best = self.job, self.state.best
-        self.device.wait()
         evaluation = Evaluation(
             job, self.state.frozen, feeds, device=self.device, observer=self.observer,
             progress=self.preparing, spare=self.spare,
         )  # fmt: skip
-        for average in final_averages(
-            job, self.state, self.folder, feeds, evaluation=evaluation, observer=self.observer
-        ):
-            if best.observe(average.score, epoch=best.epoch) and self.device.is_main:
-                described = weights_description(job, epoch=best.epoch, average=average.name)
-                self.folder.write_best(TensorFile.of(average.weights), described)
-        if job.config.restore_best:
-            self.device.wait()
-            restore(job.model, self.folder.read_best()[0])
+        settle_weights(
+            job, self.state, self.folder, feeds, device=self.device, evaluation=evaluation,
+            observer=self.observer, best_weights=self.best_weights,
+        )  # fmt: skip
         tested: Scores | None = None
         if "test" in job.data.splits:
             tested = evaluation.scores("test", measures=job.measures)

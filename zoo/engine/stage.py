@@ -22,7 +22,7 @@ from zoo.engine.assembly.phases import Phase
 from zoo.engine.device import Device
 from zoo.engine.events import Observer
 from zoo.engine.features.frozen import FrozenPart, FrozenRecord, Wanted
-from zoo.engine.features.key import probe_images
+from zoo.engine.features.key import frozen_values, probe_images
 from zoo.engine.features.spare import Spare
 from zoo.engine.features.threads import threads_for
 from zoo.engine.features.views import frozen_views
@@ -128,10 +128,14 @@ class Stage:
             ),
         )  # fmt: skip
         frozen = frozen_tensors(model, trained, statistics_move=moving)
+        if record is not None and frozen.keys() == frozen_values(model, trained).keys():
+            frozen_digest = record.weights  # computed a moment ago, of the very same
+        else:
+            frozen_digest = digest(frozen) if frozen else ""
         stage = cls(
             phase=phase, training=training, val_feed=val_feed, model=model, trained=trained,
             average=average, frozen_statistics_move=moving, never_held=job.own_statistics,
-            frozen_digest=digest(frozen) if frozen else "", record=record,
+            frozen_digest=frozen_digest, record=record,
         )  # fmt: skip
         stage.to_train()
         for follower in (average, last_epochs):

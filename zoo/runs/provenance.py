@@ -9,7 +9,7 @@ may decide them, or only tells of another machine, is noted.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -18,7 +18,7 @@ from typing import Any
 
 from zoo.errors import printable
 
-__all__ = ["code_digests", "differences", "drifts", "installed_version"]
+__all__ = ["code_digest", "code_digests", "differences", "drifts", "installed_version"]
 
 _DECIDING_PACKAGES = ("classifier-zoo", "torch")
 _DRIFTING = ("python", "system", "processor_count", "cpu_capability", "threads", "cuda_devices")
@@ -81,21 +81,11 @@ def installed_version(package: str) -> str | None:
         return None
 
 
-def code_digests(packages: Iterable[str]) -> dict[str, str]:
-    """Returns the SHA-256 of the Python files of importable top-level packages.
+def code_digest(package: str) -> str | None:
+    """Returns the SHA-256 of the Python files of a top-level package; None where there is none.
 
-    A version says nothing while a package is being written. Nothing is imported; a package that
-    cannot be found is left out.
-
-    >>> sorted(code_digests(["pluggy", "no_such_package"]))
-    ['pluggy']
+    A version says nothing while a package is being written. Nothing is imported.
     """
-    return {
-        name: digest for name in sorted(set(packages)) if (digest := _code_digest(name)) is not None
-    }
-
-
-def _code_digest(package: str) -> str | None:
     spec = find_spec(package)
     if spec is None or not (spec.submodule_search_locations or spec.origin):
         return None
@@ -107,6 +97,22 @@ def _code_digest(package: str) -> str | None:
     for name, file in sorted(files):
         whole.update(f"{name}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
     return whole.hexdigest()
+
+
+def code_digests(
+    packages: Iterable[str], *, digest: Callable[[str], str | None] = code_digest
+) -> dict[str, str]:
+    """Returns the SHA-256 of the Python files of importable top-level packages.
+
+    Args:
+        packages: Their names; one that cannot be found is left out.
+        digest: Digests one of them.
+
+    >>> sorted(code_digests(["pluggy", "no_such_package"]))
+    ['pluggy']
+    """
+    found = ((name, digest(name)) for name in sorted(set(packages)))
+    return {name: one for name, one in found if one is not None}
 
 
 def _deciding(record: Mapping[str, Any]) -> list[str]:

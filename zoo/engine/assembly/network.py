@@ -6,11 +6,10 @@ a head on kept features, so for several runs it is made once, and each gets a co
 
 from __future__ import annotations
 
-import copy
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from types import FunctionType
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 import torch
@@ -21,7 +20,7 @@ from zoo.engine.assembly.heads import build_network, wrong_size
 from zoo.errors import PluginError, ZooError
 from zoo.network.dropout import override_dropout
 from zoo.network.head import find_head, proves_out, zero_head
-from zoo.network.modes import evaluation_mode
+from zoo.network.mould import Mould, mould_of
 from zoo.network.weights import Chosen, LoadReport, load
 
 if TYPE_CHECKING:
@@ -130,7 +129,7 @@ class MadeOnce:
     """
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[object, tuple[Network, Tensor]] = OrderedDict()
+        self._kept: OrderedDict[object, tuple[partial[Network], Mould, Tensor]] = OrderedDict()
 
     def __call__(
         self, config: RunConfig, choices: Choices, taken: Chosen, num_classes: int
@@ -144,14 +143,19 @@ class MadeOnce:
         )  # fmt: skip
         if asked in self._kept:
             self._kept.move_to_end(asked)
-            network, state = self._kept[asked]
-            made = replace(network, model=copy.deepcopy(network.model))
+            network, mould, state = self._kept[asked]
+            made = network(model=mould.cast())
         else:
             made = make_network(config, choices, taken, num_classes)
             state = torch.get_rng_state()
-            if (twin := _copied(made.model, _two_images(config))) is not None:
-                self._kept[asked] = replace(made, model=twin), state
-                while sum(_num_bytes(kept.model) for kept, _ in self._kept.values()) > _KEPT_BYTES:
+            small = _num_bytes(made.model) <= _KEPT_BYTES
+            if small and (found := mould_of(made.model, _two_images(config))) is not None:
+                network = partial(
+                    Network, head=made.head, loaded=made.loaded, proved=made.proved,
+                    notes=made.notes,
+                )  # fmt: skip
+                self._kept[asked] = network, found, state
+                while sum(kept.num_bytes for _, kept, _ in self._kept.values()) > _KEPT_BYTES:
                     self._kept.popitem(last=False)
         torch.set_rng_state(state)
         return made
@@ -159,35 +163,3 @@ class MadeOnce:
 
 def _num_bytes(model: nn.Module) -> int:
     return sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
-
-
-@torch.no_grad()
-def _copied(model: nn.Module, images_BCHW: Tensor) -> nn.Module | None:
-    """Returns a copy that computes the same and shares nothing; None where that is not certain."""
-    if _num_bytes(model) > _KEPT_BYTES or any(map(_reaches_elsewhere, model.modules())):
-        return None
-    try:
-        twin = copy.deepcopy(model)
-        with evaluation_mode(model), evaluation_mode(twin):
-            if not torch.equal(model(images_BCHW), twin(images_BCHW)):
-                return None
-    except Exception:  # whatever a stranger's module does when it is copied
-        return None
-    own = {tensor.data_ptr() for tensor in (*model.parameters(), *model.buffers()) if tensor.nbytes}
-    its = {tensor.data_ptr() for tensor in (*twin.parameters(), *twin.buffers())}
-    return None if own & its else twin
-
-
-def _reaches_elsewhere(value: object) -> bool:
-    """Whether a module holds a function that remembers things, say the network it was made in.
-
-    A copy of the module has the same function, which goes on asking that network.
-    """
-    if isinstance(value, FunctionType):
-        return value.__closure__ is not None
-    if isinstance(value, nn.Module):
-        value = vars(value)
-    if isinstance(value, Mapping):
-        value = tuple(value.values())
-    parts = value if isinstance(value, list | tuple | set) else ()
-    return any(not isinstance(part, nn.Module) and _reaches_elsewhere(part) for part in parts)

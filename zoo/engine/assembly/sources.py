@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 from zoo.engine.assembly.network import MadeOnce, MakeNetwork, make_network
 from zoo.engine.assembly.reading import ReadOnce, ReadSource, read_source
 from zoo.engine.features.spare import Spare
+from zoo.runs.provenance import code_digest
 
 __all__ = ["Sources"]
 
@@ -18,14 +21,16 @@ class Sources:
     Args:
         read: Reads its data.
         network: Makes its network.
+        code: Digests a package's code.
         spare: What the run before it left; None for a run alone.
     """
 
     read: ReadSource = read_source
     network: MakeNetwork = make_network
+    code: Callable[[str], str | None] = code_digest
     spare: Spare | None = None
 
     @classmethod
     def once(cls) -> Sources:
         """Returns sources for the runs of an experiment: what several ask for is made once."""
-        return cls(read=ReadOnce(), network=MadeOnce(), spare=Spare())
+        return cls(read=ReadOnce(), network=MadeOnce(), code=cache(code_digest), spare=Spare())

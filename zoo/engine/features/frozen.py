@@ -135,11 +135,19 @@ class FrozenPart:
         except NoFrontier as why:
             noted(f"the frozen part runs in every epoch: {why}")
             return None
-        with torch.inference_mode(), one_thread():  # the same bits for any number of threads
-            probe = frontier.features(job.model, images)
+        weights, config, model = frozen_digest(job.model, trained), job.config, job.choices.model
+
+        def probed() -> Tensor:
+            with torch.inference_mode(), one_thread():  # the same bits for any number of threads
+                return frontier.features(job.model, images)
+
+        probe = spare.probe(probed, made_of=(
+            model.entry.id, model.spec, frontier.name, tuple(trained), weights, images.shape,
+            config.channels_last, config.fast_convolutions, str(device.torch_device),
+        ))  # fmt: skip
         spare.part = cls(
             job=job, device=device, trained=tuple(trained), frontier=frontier, probe=probe,
-            weights=frozen_digest(job.model, trained), noted=noted, progress=progress, spare=spare,
+            weights=weights, noted=noted, progress=progress, spare=spare,
         )  # fmt: skip
         return spare.part
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -26,7 +27,14 @@ if TYPE_CHECKING:
     from zoo.engine.assembly.job import Job
     from zoo.network.frontier import Frontier
 
-__all__ = ["About", "about_features", "augmentation_spec", "frozen_digest", "probe_images"]
+__all__ = [
+    "About",
+    "about_features",
+    "augmentation_spec",
+    "frozen_digest",
+    "frozen_values",
+    "probe_images",
+]
 
 _FORMAT = 2
 _PACKAGES = ("classifier-zoo", "torch", "torchvision", "timm", "numpy", "pillow")
@@ -118,10 +126,15 @@ def augmentation_spec(job: Job) -> str:
     return f"{specs} {code_digests(['zoo', *packages])} seed {job.config.seed}"
 
 
-def frozen_digest(model: nn.Module, trained: Collection[str]) -> str:
-    """Returns the SHA-256 of every parameter and buffer that does not train, computed ones too."""
+def frozen_values(model: nn.Module, trained: Collection[str]) -> dict[str, Tensor]:
+    """Returns every parameter and buffer that does not train, computed ones too."""
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    return digest({name: t for name, t in tensors.items() if not within(name, trained)})
+    return {name: t for name, t in tensors.items() if not within(name, trained)}
+
+
+def frozen_digest(model: nn.Module, trained: Collection[str]) -> str:
+    """Returns the SHA-256 of every parameter and buffer that does not train."""
+    return digest(frozen_values(model, trained))
 
 
 def probe_images(job: Job, device: torch.device) -> Tensor:
@@ -133,8 +146,12 @@ def probe_images(job: Job, device: torch.device) -> Tensor:
     return made.to(device).contiguous(memory_format=layout)
 
 
+@cache
 def _digest_of_code(folder: Path) -> str:
-    """Returns the SHA-256 of a room's files: how a file becomes pixels is in no version."""
+    """Returns the SHA-256 of a room's files: how a file becomes pixels is in no version.
+
+    As they were when it was first asked for, which is nearer to what was imported.
+    """
     texts = [path.read_bytes() for path in sorted(folder.glob("*.py"))]
     return hashlib.sha256(b"\0".join(texts)).hexdigest()
 

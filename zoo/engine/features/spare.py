@@ -14,6 +14,7 @@ from zoo.engine.features.rows import HeldRows
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from zoo.engine.features.frozen import FrozenPart
     from zoo.engine.features.rows import Rows
@@ -27,7 +28,7 @@ _SPLITS = 3
 
 
 class Spare:
-    """What passes leave: a cut network, its inference engine, what images are, features in memory.
+    """What passes leave: a cut network, its engine and probe, what images are, features in memory.
 
     The first two are of one run, the others also of use to the next.
     """
@@ -38,6 +39,7 @@ class Spare:
         self._engine: tuple[object, Forward] | None = None
         self._ids: OrderedDict[int, tuple[object, NDArray[np.uint8] | None]] = OrderedDict()
         self._rows: dict[str, tuple[object, HeldRows]] = {}
+        self._probe: tuple[object, Tensor] | None = None
 
     def keep_engine(self, fast: Forward, *, made_of: object) -> None:
         """Takes an engine, and closes the one before.
@@ -83,6 +85,17 @@ class Spare:
                 self._ids.popitem(last=False)
         self._ids.move_to_end(id(images))
         return self._ids[id(images)][1]
+
+    def probe(self, make: Callable[[], Tensor], *, made_of: object) -> Tensor:
+        """Returns what a frozen part makes of the two made-up images: made once, for the last one.
+
+        Args:
+            make: Has it made.
+            made_of: What tells the frozen part that makes it.
+        """
+        if self._probe is None or self._probe[0] != made_of:
+            self._probe = made_of, make()
+        return self._probe[1]
 
     def keep_rows(self, view: str, rows: Rows, *, made_of: object) -> None:
         """Takes the features of a view of a split, if they are in memory.

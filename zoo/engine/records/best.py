@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from zoo.engine.records.record import weights_description
 from zoo.network.blocks import within
+from zoo.network.loading import restore
 from zoo.runs.tensor_file import TensorFile
 
 if TYPE_CHECKING:
@@ -29,10 +31,11 @@ class BestWeights:
     def __init__(self, job: Job, folder: RunFolder) -> None:
         self._job, self._folder = job, folder
         self._unwritten: tuple[dict[str, Tensor], int] | None = None
+        self._moving: dict[str, Tensor] | None = None  # theirs, where no others have changed since
 
     def write_now(self, *, epoch: int) -> None:
         """Writes the network's weights as those of an epoch, from 1."""
-        self._unwritten = self._job.model.state_dict(), epoch
+        self._unwritten, self._moving = (self._job.model.state_dict(), epoch), None
         self.write()
 
     def keep(self, *, epoch: int, moving: Collection[str]) -> None:
@@ -43,8 +46,8 @@ class BestWeights:
             moving: Names of the modules that may change before the weights are written.
         """
         weights = self._job.model.state_dict()
-        copies = {name: t.clone() for name, t in weights.items() if within(name, moving)}
-        self._unwritten = {**weights, **copies}, epoch
+        self._moving = {name: t.clone() for name, t in weights.items() if within(name, moving)}
+        self._unwritten = {**weights, **self._moving}, epoch
 
     def write(self, live: TensorFile | None = None, *, epoch: int = 0) -> None:
         """Writes what is not written yet.
@@ -59,3 +62,17 @@ class BestWeights:
                 live = TensorFile.of(weights)
             self._folder.write_best(live, weights_description(self._job, epoch=own_epoch))
             self._unwritten = None
+
+    def elsewhere(self) -> None:
+        """Takes note that from here on any of the network's weights may change."""
+        self._moving = None
+
+    @torch.no_grad()
+    def put_back(self) -> None:
+        """Has the weights that were written in the network."""
+        if self._moving is None:
+            restore(self._job.model, self._folder.read_best()[0])
+            return
+        weights = self._job.model.state_dict()
+        for name, value in self._moving.items():
+            weights[name].copy_(value)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from zoo.engine.records.environment import environment
 from zoo.errors import CheckpointError
-from zoo.runs.provenance import code_digests, differences, drifts
+from zoo.runs.provenance import code_digest, code_digests, differences, drifts
 
 if TYPE_CHECKING:
     from zoo.engine.assembly.job import Job
@@ -17,8 +17,13 @@ if TYPE_CHECKING:
 __all__ = ["made_with", "refuse_changes", "weights_description"]
 
 
-def made_with(job: Job) -> dict[str, Any]:
-    """Returns versions, machine, components with the digests of their code, and the data."""
+def made_with(job: Job, *, digest: Callable[[str], str | None] = code_digest) -> dict[str, Any]:
+    """Returns versions, machine, components with the digests of their code, and the data.
+
+    Args:
+        job: What is trained.
+        digest: Digests the code of a package.
+    """
     machine = environment()
     targets = [choice.entry.component.target for choice in job.choices.all]
     packages = [target.partition(":")[0].partition(".")[0] for target in targets]
@@ -32,7 +37,7 @@ def made_with(job: Job) -> dict[str, Any]:
             }
             for choice in job.choices.all if choice.entry.plugin.digest
         },
-        "code": code_digests(["zoo", *packages]),
+        "code": code_digests(["zoo", *packages], digest=digest),
         "weights": job.taken.reason,
         "preprocessing": asdict(job.preprocessing),
         "data": {

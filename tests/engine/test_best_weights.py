@@ -1,0 +1,85 @@
+"""What a run tests is what it keeps as its best weights, wherever in the run those were made."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import zoo
+from zoo.engine.events import Observer
+from zoo.engine.records.best import BestWeights
+from zoo.runs.folder import RunFolder
+
+LAST_IS_WORSE = {"lr": 3.0, "sched": "constant", "seed": 3}
+
+
+class Left(Observer):
+    """Keeps the network that a run had in the end."""
+
+    def run_started(self, job, path, *, resumed_epoch):
+        self.model = job.model
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """How often the best weights were read from the disk."""
+    calls = []
+    real = RunFolder.read_best
+
+    def counted(self):
+        calls.append(self.path)
+        return real(self)
+
+    monkeypatch.setattr(RunFolder, "read_best", counted)
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("options", "from_disk"),
+    [
+        ({"freeze_epochs": 4, "epochs": 0}, False),
+        ({"freeze_epochs": 4, "epochs": 0, **LAST_IS_WORSE}, False),
+        ({"freeze_epochs": 4, "epochs": 0, "ema": 0.6, "lr": 0.3}, False),
+        ({"freeze_epochs": 4, "epochs": 0, "cache": False, **LAST_IS_WORSE}, True),
+        ({"freeze_epochs": 2, "epochs": 2, **LAST_IS_WORSE}, True),
+        ({"freeze_epochs": 4, "epochs": 0, "swa": 2, "lr": 0.3}, True),
+        ({"freeze_epochs": 4, "epochs": 0, "soup": 2, "lr": 0.3}, True),
+    ],
+    ids=str,
+)
+def test_the_test_is_of_the_best_weights(train, registry, reads, options, from_disk):
+    left = Left()
+    result = train(observer=left, **options)
+    assert bool(reads) is from_disk
+    kept = load_file(result.path / "best" / "model.safetensors")
+    now = left.model.state_dict()
+    assert all(torch.equal(kept[name], now[name]) for name in now)
+    measured = zoo.evaluate(result.path, metrics="accuracy,nll", resamples=0, registry=registry)
+    accuracy, loss = (metric.value for metric in measured.metrics)
+    assert accuracy == pytest.approx(result.test_accuracy)
+    assert loss == pytest.approx(result.test_loss, rel=1e-4)
+
+
+def test_some_of_these_runs_have_their_best_weights_before_their_end(train):
+    frozen = train(freeze_epochs=4, epochs=0, **LAST_IS_WORSE)
+    assert frozen.best_epoch < 4
+    both = train(freeze_epochs=2, epochs=2, **LAST_IS_WORSE)
+    assert both.best_epoch <= 2, "in the frozen phase, and all weights have moved since"
+
+
+def test_weights_that_others_followed_are_read_from_the_disk(registry, shapes_folder, tmp_path):
+    job = zoo.prepare(
+        data=str(shapes_folder), model="lenet", weights="none", img_size=16, registry=registry
+    )
+    folder = RunFolder.create(tmp_path, name="one", stem="x")
+    best, model = BestWeights(job, folder), job.model
+    best.keep(epoch=1, moving=job.head)
+    kept = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    best.write()
+    best.elsewhere()
+    with torch.no_grad():
+        for tensor in model.state_dict().values():
+            tensor.zero_()
+    best.put_back()
+    assert all(torch.equal(kept[name], tensor) for name, tensor in model.state_dict().items())

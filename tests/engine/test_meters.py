@@ -1,0 +1,51 @@
+"""Running sums: whenever they are read, they are those of every batch until then."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from sklearn.metrics import accuracy_score
+
+from zoo.engine.meters import Meter
+
+CPU = torch.device("cpu")
+
+
+def batches(count, *, multi_label=False):
+    generator = torch.Generator().manual_seed(count)
+    for number in range(count):
+        size = 3 + number % 4
+        logits_BK = torch.randn(size, 3, generator=generator)
+        if multi_label:
+            target = (torch.randn(size, 3, generator=generator) > 0).float()
+        else:
+            target = torch.randint(0, 3, (size,), generator=generator)
+        yield torch.rand((), generator=generator), logits_BK, target
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("count", [1, 31, 32, 33, 64, 70])
+def test_sums_are_those_of_all_batches(count, multi_label):
+    meter, seen = Meter(CPU, multi_label=multi_label), []
+    for number, batch in enumerate(batches(count, multi_label=multi_label)):
+        meter.add(*batch)
+        seen.append(batch)
+        if number % 20 == 7:  # in the middle, as a save does
+            again = Meter(CPU, multi_label=multi_label)
+            again.add(*batch)
+            again.load_state_dict(meter.state_dict())
+            meter = again
+    loss, accuracy = meter.read(lambda sums: sums)
+    sizes = [len(target) for _, _, target in seen]
+    logits, targets = torch.cat([b[1] for b in seen]), torch.cat([b[2] for b in seen])
+    answers = (logits > 0).int() if multi_label else logits.argmax(1)
+    assert accuracy == pytest.approx(accuracy_score(targets, answers), abs=1e-12)
+    expected = sum(float(b[0]) * n for b, n in zip(seen, sizes, strict=True)) / sum(sizes)
+    assert loss == pytest.approx(expected, rel=1e-12)
+    assert meter.read(lambda sums: sums) == (loss, accuracy)
+
+
+def test_without_batches_there_is_no_number():
+    loss, accuracy = Meter(CPU).read(lambda sums: sums)
+    assert loss != loss
+    assert accuracy != accuracy
