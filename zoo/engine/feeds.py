@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from zoo.protocols import BatchTransform, MixTransform, Preprocessing, Split
 
 __all__ = [
+    "IMAGES_AT_ONCE",
     "Batch",
     "CyclingFeed",
     "Feed",
@@ -38,6 +39,8 @@ __all__ = [
 ]
 
 _SLICE_BYTES = 4 * 2**20
+IMAGES_AT_ONCE = 128
+"""How many images are evaluated at once."""
 _BELOW_ONE = np.float32(1 - 2**-24)
 
 Teach: TypeAlias = Callable[[Tensor], Tensor]
@@ -104,6 +107,11 @@ class Labels:
 class Feed(Protocol):
     """The samples of one split, part by part."""
 
+    @property
+    def at_once(self) -> int:
+        """How many samples are evaluated at once."""
+        ...
+
     def __len__(self) -> int: ...
 
     def answers(
@@ -151,6 +159,8 @@ class ImageFeed:
         self._transforms, self._mixers = tuple(transforms), tuple(mixers)
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         self._preprocessing = preprocessing
+
+    at_once = IMAGES_AT_ONCE
 
     def __len__(self) -> int:
         return len(self._labels)
@@ -304,6 +314,8 @@ class CyclingFeed:
 
     def __init__(self, images: ImageFeed, views: int) -> None:
         self._images, self._views = images.unmixed(), views
+
+    at_once = IMAGES_AT_ONCE
 
     def __len__(self) -> int:
         return len(self._images)

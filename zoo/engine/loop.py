@@ -227,7 +227,6 @@ def evaluate(
     *,
     loss: Loss,
     device: Device,
-    batch_size: int,
     multi_label: bool = False,
     measures: Sequence[Measure] = (),
 ) -> Scores:
@@ -238,7 +237,7 @@ def evaluate(
     module.eval()
     meter = Meter(device.torch_device, multi_label=multi_label)
     kept = Collector(measures, num_samples=len(feed), multi_label=multi_label)
-    plan = in_order(len(feed), batch_size, rank=device.rank, world=device.world)
+    plan = in_order(len(feed), feed.at_once, rank=device.rank, world=device.world)
     compiled = is_compiled(module)
     if compiled:  # observers look at the last gradient after the epoch's validation
         keep_gradients(module.parameters())

@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 
 __all__ = [
-    "EVALUATION_BATCH",
     "Progress",
     "Stage",
     "epoch_draws",
@@ -49,8 +48,6 @@ __all__ = [
     "labels_of",
     "load_optimizer_state",
 ]
-
-EVALUATION_BATCH = 128
 
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Told (what is being prepared, how many are done, of how many). May raise to stop."""
@@ -168,7 +165,7 @@ class Stage:
         with self.threads():
             return evaluate(
                 training.module, self.val_feed, loss=training.loss, device=training.device,
-                batch_size=EVALUATION_BATCH, multi_label=training.multi_label, measures=measures,
+                multi_label=training.multi_label, measures=measures,
             )  # fmt: skip
 
     def kept_still(self) -> bool:

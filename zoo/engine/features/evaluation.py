@@ -13,7 +13,7 @@ from zoo.engine.features.frozen import FrozenPart, FrozenRecord, Wanted
 from zoo.engine.features.key import frozen_digest
 from zoo.engine.features.spare import Spare
 from zoo.engine.loop import evaluate
-from zoo.engine.stage import EVALUATION_BATCH, image_feed, labels_of
+from zoo.engine.stage import image_feed, labels_of
 from zoo.network.freeze import set_modes, set_trainable
 
 if TYPE_CHECKING:
@@ -70,8 +70,7 @@ class Evaluation:
                 module = part.frontier.rest
         return evaluate(
             module, self._wanted(split).images if feed is None else feed, loss=job.loss,
-            device=self._device, batch_size=EVALUATION_BATCH, multi_label=job.data.multi_label,
-            measures=measures,
+            device=self._device, multi_label=job.data.multi_label, measures=measures,
         )  # fmt: skip
 
     def _wanted(self, split: str) -> Wanted:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from zoo.data.batches import Part
 from zoo.data.pixels.store import ahead
 from zoo.engine.features.rows import Rows
-from zoo.engine.feeds import Batch, Labels
+from zoo.engine.feeds import IMAGES_AT_ONCE, Batch, Labels
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = ["FeatureFeed"]
+
+_BYTES_AT_ONCE, _MOST_AT_ONCE = 2**22, 1024
 
 
 class FeatureFeed:
@@ -38,6 +40,13 @@ class FeatureFeed:
 
     def __len__(self) -> int:
         return len(self._labels)
+
+    @property
+    def at_once(self) -> int:
+        """How many samples are evaluated at once: more than of images, where they are small."""
+        return max(
+            IMAGES_AT_ONCE, min(_MOST_AT_ONCE, _BYTES_AT_ONCE // self._views[0].layout.row_bytes)
+        )
 
     @property
     def checksums(self) -> list[int]:

@@ -88,6 +88,11 @@ class Rows(Protocol):
         """Whether taking some reads no file."""
         ...
 
+    @property
+    def layout(self) -> Layout:
+        """How they are stored."""
+        ...
+
 
 @dataclass(frozen=True)
 class HeldRows:
