@@ -99,11 +99,14 @@ def focal_per_sample(
     For two classes it is the sigmoid form of Lin et al. 2017, "Focal Loss for Dense Object
     Detection", without that form's weight per class.
     """
-    log_p_BK = F.log_softmax(logits_BK, dim=1)
-    shares_BK = target_shares(target, logits_BK.shape[1]).to(logits_BK)
     # expm1 keeps 1 - p exact near p = 1.
-    loss_BK = shares_BK * _power(-torch.expm1(log_p_BK), gamma) * -log_p_BK
-    loss_B = loss_BK.sum(dim=1)
+    if target.ndim == 1:  # one class counts
+        cost_B = F.cross_entropy(logits_BK, target, reduction="none")
+        loss_B = _power(-torch.expm1(-cost_B), gamma) * cost_B
+    else:
+        cost_BK = -F.log_softmax(logits_BK, dim=1)
+        loss_BK = target.to(logits_BK) * _power(-torch.expm1(-cost_BK), gamma) * cost_BK
+        loss_B = loss_BK.sum(dim=1)
     return loss_B if alpha is None else alpha * loss_B
 
 
@@ -153,6 +156,9 @@ def poly_per_sample(
 
     Source: Leng et al. 2022, "PolyLoss", section 4 (Poly-1).
     """
+    if target.ndim == 1 and not smoothing:  # one class counts
+        cost_B = F.cross_entropy(logits_BK, target, reduction="none")
+        return cost_B - epsilon * torch.expm1(-cost_B)
     shares_BK = target_shares(target, logits_BK.shape[1], smoothing=smoothing).to(logits_BK)
     log_p_BK = F.log_softmax(logits_BK, dim=1)
     cross_entropy_B = -(shares_BK * log_p_BK).sum(dim=1)
@@ -164,7 +170,9 @@ def _like(target: Tensor, logits_BK: Tensor) -> Tensor:
 
 
 def _power(base: Tensor, exponent: float) -> Tensor:
-    """Returns ``base ** exponent``, with a finite gradient at base 0 for exponents below 1."""
+    """Returns ``base ** exponent``, with finite gradients at base 0."""
+    if exponent >= 2:
+        return base.pow(exponent)
     return base.clamp_min(torch.finfo(base.dtype).tiny).pow(exponent)
 
 

@@ -91,13 +91,15 @@ class Labels:
         """Returns indices_B, or targets_BK where the data has them or ``soft`` asks for them."""
         index_B = self.index(draws)
         if self._targets_NK is not None:
-            return self._targets_NK[index_B]
-        labels_B = self._labels_N[index_B]
+            return self._targets_NK.index_select(0, index_B)
+        labels_B = self._labels_N.index_select(0, index_B)
         return functional.one_hot(labels_B, self.num_classes).float() if soft else labels_B
 
     def weights(self, draws: NDArray[np.int64]) -> Tensor | None:
         """Returns the samples' weights in the loss, None where all are equal."""
-        return None if self._weights_N is None else self._weights_N[self.index(draws)]
+        if self._weights_N is None:
+            return None
+        return self._weights_N.index_select(0, self.index(draws))
 
     def index(self, draws: NDArray[np.int64]) -> Tensor:
         """Returns which sample each draw is of."""

@@ -40,22 +40,19 @@ class Meter:
         dtype = torch.float32 if device.type == "mps" else torch.float64
         self._sums_3 = torch.zeros(3, dtype=dtype, device=device)  # loss, right, samples
         self._multi_label = multi_label
-        self._unread: list[tuple[Tensor, Tensor]] = []
+        self._unread: list[tuple[float, Tensor, Tensor]] = []
 
     def add(self, loss: Tensor, logits_BK: Tensor, target: Tensor) -> None:
         """Adds a batch: its mean loss (scalar), scores, and indices_B or targets_BK.
 
-        None of them may be written to afterwards.
+        Scores and target may not be written to afterwards.
         """
-        count = len(target)
-        if self._sums_3.device.type == "cpu":  # nobody to wait for
-            sums_3 = self._sums_3.numpy()
-            sums_3 += (float(loss) * count, 0.0, float(count))
-            # Many are looked at in the time of one: a twentieth of a step on kept features.
-            self._unread.append((logits_BK.detach(), target))
+        if self._sums_3.device.type == "cpu":  # nobody to wait for, and many take as long as one
+            self._unread.append((float(loss), logits_BK.detach(), target))
             if len(self._unread) == _READ_AT_ONCE:
                 self._look()
             return
+        count = len(target)
         right_B = right_answers(logits_BK.detach(), target, multi_label=self._multi_label)
         self._sums_3 += torch.stack(
             (loss.detach().to(self._sums_3.dtype) * count, right_B.sum().to(self._sums_3.dtype),
@@ -63,14 +60,16 @@ class Meter:
         )  # fmt: skip
 
     def _look(self) -> None:
-        """Counts the right answers of the batches that were not looked at yet."""
-        if self._unread:
-            logits, targets = zip(*self._unread, strict=True)
-            right = right_answers(
-                torch.cat(logits), torch.cat(targets), multi_label=self._multi_label
-            )
-            self._sums_3[1] += right.sum()
-            self._unread.clear()
+        """Adds the batches that were not looked at yet."""
+        if not self._unread:
+            return
+        losses, logits, targets = zip(*self._unread, strict=True)
+        self._unread.clear()
+        right = right_answers(torch.cat(logits), torch.cat(targets), multi_label=self._multi_label)
+        sums_3 = self._sums_3.numpy()
+        for loss, target in zip(losses, targets, strict=True):
+            sums_3 += (loss * len(target), 0.0, len(target))
+        sums_3[1] += float(right.sum())
 
     def read(self, total: Callable[[Tensor], Tensor]) -> tuple[float, float]:
         """Returns mean loss and accuracy in 0..1 over all processes, as ``total`` sums them."""
