@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from zoo.api.settings import settings_of
 from zoo.api.training import run_settings
 from zoo.errors import UsageError
+from zoo.garbage import collected_rarely
 from zoo.registry import Registry
 
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ def sweep(
     )  # fmt: skip
 
 
+@collected_rarely()
 def _experiment(
     config: RunConfig,
     trials: Sequence[Trial],

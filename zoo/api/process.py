@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from zoo.api.training import run_settings
 from zoo.config import RunConfig
 from zoo.experiments.processes import serve
+from zoo.garbage import collected_rarely
 from zoo.registry import Registry
 from zoo.registry.notices import RegistryWarning
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 
+@collected_rarely()
 def main(setup: Mapping[str, Any]) -> None:
     """Trains runs until standard input ends.
 

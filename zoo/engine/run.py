@@ -29,7 +29,7 @@ from zoo.engine.scores import Scores
 from zoo.engine.stage import Stage, image_feed
 from zoo.engine.tuning.tune import tuned_run
 from zoo.errors import ZooError
-from zoo.network.fast import accelerate
+from zoo.network.fast import accelerate, restore
 from zoo.protocols import ReactiveSchedule
 from zoo.runs import checkpoint
 from zoo.runs.candidates import keep_candidate
@@ -83,10 +83,13 @@ def run_job(
                     teach=None if teacher is None else teacher.logits,
                 )  # fmt: skip
         with torch_settings(job.config), closing(spare or Spare()) as spare:
-            return _Run(
-                job, folder, device, listener, signals, spare=spare, resume=resume, force=force,
-                teacher=teacher,
-            ).to_the_end()  # fmt: skip
+            try:
+                return _Run(
+                    job, folder, device, listener, signals, spare=spare, resume=resume,
+                    force=force, teacher=teacher,
+                ).to_the_end()  # fmt: skip
+            finally:
+                restore(job.model)  # layers that hold each other would be freed late
 
 
 _SHOWN = 32

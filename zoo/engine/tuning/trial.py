@@ -30,7 +30,7 @@ from zoo.engine.own_kernels import kernels_for
 from zoo.engine.stage import epoch_draws, labels_of
 from zoo.engine.step.update import Update
 from zoo.engine.tuning.settings import Settings
-from zoo.network.fast import accelerate, fuse
+from zoo.network.fast import accelerate, fuse, restore
 from zoo.network.freeze import set_modes, set_trainable, trainable_modules
 from zoo.protocols import PixelImages
 from zoo.registry import build
@@ -105,6 +105,8 @@ class Trials:
     def forget(self) -> None:
         """Lets go of the copies of the network, and of the memory that CUDA graphs hold."""
         graphs = any(settings.has_graphs for settings in self._trainings)
+        for training in self._trainings.values():
+            restore(training.update.model)  # layers that hold each other would be freed late
         self._trainings.clear()
         if graphs:
             torch.compiler.reset()

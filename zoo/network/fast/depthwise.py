@@ -7,8 +7,6 @@ which it is known to be faster; all else runs torch's own code.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +14,7 @@ from zoo.network.fast.blocks import block_of
 from zoo.network.fast.depthwise_gradient import depthwise_conv2d
 from zoo.network.fast.depthwise_shapes import Padding, Pair, wins
 from zoo.network.fast.eager import is_training_step
+from zoo.network.fast.stand_in import StandIn
 
 __all__ = ["accelerate_depthwise", "accelerated", "restore_depthwise"]
 
@@ -26,15 +25,10 @@ def _same_padding(size: int, kernel: int, stride: int) -> Pair:
     return total // 2, total - total // 2
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Accelerated:
-    """Stands in for a method of one module: our convolution where it wins, else the method.
+class _Accelerated(StandIn[nn.Conv2d]):
+    """Our convolution where it wins, else the method."""
 
-    An object and not a closure, so that a network with it can be copied and pickled.
-    """
-
-    module: nn.Conv2d
-    method: str
+    __slots__ = ()
 
     def __call__(self, x: Tensor, *arguments: Tensor | None) -> Tensor:
         module = self.module

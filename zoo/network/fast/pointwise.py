@@ -11,13 +11,12 @@ dict alone. Only eager float32 on the CPU is computed in this way; all else runs
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from zoo.network.fast.eager import is_eager_float32
+from zoo.network.fast.stand_in import StandIn
 
 __all__ = ["accelerate_pointwise", "pointwise_conv2d", "restore_pointwise"]
 
@@ -76,11 +75,10 @@ def _wins(x: Tensor, weight: Tensor, stride: tuple[int, ...]) -> bool:
     )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Accelerated:
-    """Stands in for ``_conv_forward`` of one module. An object, so that it can be copied."""
+class _Accelerated(StandIn[nn.Conv2d]):
+    """The matrix product where it wins, else the convolution."""
 
-    module: nn.Conv2d
+    __slots__ = ()
 
     def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         module = self.module
@@ -122,7 +120,7 @@ def accelerate_pointwise(model: nn.Module, *, enabled: bool = True) -> int:
         if _is_eligible(module) and "_conv_forward" not in vars(module):
             assert isinstance(module, nn.Conv2d)
             # setattr: the type checker does not let methods be assigned to.
-            setattr(module, "_conv_forward", _Accelerated(module))  # noqa: B010  # see above
+            setattr(module, "_conv_forward", _Accelerated(module, "_conv_forward"))  # noqa: B010
             changed += 1
     return changed
 
