@@ -1,10 +1,11 @@
-"""Resident memory of a run over many small images, epoch by epoch. Linux only.
+"""Resident memory of a run, epoch by epoch. Linux only.
 
-Trains lenet on 28-pixel PNG files (the embedded Fashion-MNIST images, linked as often as it takes)
-once with the images held in memory and once decoding them in every epoch. The run is a process of
-its own that is watched from outside, 20 times a second.
+Trains on 28-pixel PNG files (the embedded Fashion-MNIST images, linked as often as it takes) once
+with the images held in memory and once decoding them in every epoch. The run is a process of its
+own that is watched from outside, 20 times a second.
 
     python benchmarks/memory.py [--images 100000] [--epochs 5] [--folder DIR]
+    python benchmarks/memory.py --images 200 --epochs 8 --model resnet50 --size 64 --batch 64
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ def many_files(folder: Path, count: int) -> Path:
     building = folder / f"building-{os.getpid()}"
     shutil.copytree(source / "val", building / "val", copy_function=os.link)
     files = sorted((source / "train").glob("*/*.png"))
+    step = max(1, len(files) // count)  # some of each class, if few
     for index in range(count):
-        file = files[index % len(files)]
+        file = files[index * step % len(files)]
         place = building / "train" / file.parent.name
         place.mkdir(parents=True, exist_ok=True)
         os.link(file, place / f"{index}.png")
@@ -40,13 +42,15 @@ def many_files(folder: Path, count: int) -> Path:
     return target
 
 
-def watch(data: Path, *, epochs: int, ram: int, runs: Path) -> list[tuple[float, float]]:
+def watch(
+    data: Path, *, model: str, size: int, batch: int, epochs: int, ram: int, runs: Path
+) -> list[tuple[float, float]]:
     """Returns (peak, end) resident memory in MiB of every epoch, start-up in the first."""
     command = [
-        python(), "-m", "zoo.cli.main", "run", "--data", str(data), "--model", "lenet",
-        "--channels", "1", "--img-size", "28", "--freeze-epochs", "0", "--epochs", str(epochs),
-        "--batch-size", "256", "--threads", "1", "--ram", str(ram), "--runs", str(runs),
-        "--name", "memory",
+        python(), "-m", "zoo.cli.main", "run", "--data", str(data), "--model", model,
+        "--weights", "none", "--channels", "1", "--img-size", str(size), "--freeze-epochs", "0",
+        "--epochs", str(epochs), "--batch-size", str(batch), "--threads", "1", "--ram", str(ram),
+        "--runs", str(runs), "--name", "memory",
     ]  # fmt: skip
     page = os.sysconf("SC_PAGE_SIZE")
     rows_file = runs / "memory" / "metrics.jsonl"
@@ -70,12 +74,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=100_000)
     parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--model", default="lenet")
+    parser.add_argument("--size", type=int, default=28)
+    parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "zoo-pipeline")
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
     data = many_files(args.folder, args.images)
     print(machine())
-    print(f"lenet, {args.images:,} training images of 28 pixels, grey, batch 256, one thread")
+    print(
+        f"{args.model}, {args.images:,} training images of {args.size} pixels, grey, "
+        f"batch {args.batch}, one thread"
+    )
     print("Peak resident memory, MiB:")
     print(
         "| images | "
@@ -86,7 +96,10 @@ def main() -> None:
     for label, ram in (("held in memory", 4096), ("decoded in every epoch", 0)):
         with tempfile.TemporaryDirectory(dir=args.folder) as runs:
             start = time.perf_counter()
-            found = watch(data, epochs=args.epochs, ram=ram, runs=Path(runs))
+            found = watch(
+                data, model=args.model, size=args.size, batch=args.batch, epochs=args.epochs,
+                ram=ram, runs=Path(runs),
+            )  # fmt: skip
         peaks = [peak for peak, _ in found]
         cells = " | ".join(f"{peak:.0f}" for peak in peaks)
         growth = max(peaks[1:]) - peaks[1]  # after the first epoch, from one to the next

@@ -143,7 +143,8 @@ class FrozenPart:
 
         probe = spare.probe(probed, made_of=(
             model.entry.id, model.spec, frontier.name, tuple(trained), weights, images.shape,
-            config.channels_last, config.fast_convolutions, str(device.torch_device),
+            config.channels_last, config.fast_convolutions, config.compile, config.compile_mode,
+            config.deterministic, str(device.torch_device),
         ))  # fmt: skip
         spare.part = cls(
             job=job, device=device, trained=tuple(trained), frontier=frontier, probe=probe,
