@@ -28,7 +28,7 @@ _SPLITS = 3
 
 
 class Spare:
-    """What passes leave: a cut network, its engine and probe, what images are, features in memory.
+    """What passes leave: a cut network, its engine, its probe, what images are, features in memory.
 
     The first two are of one run, the others also of use to the next.
     """
