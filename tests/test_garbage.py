@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 import zoo
+from zoo.cli.main import command
 from zoo.engine.events import Observer
 from zoo.garbage import collected_rarely
 
@@ -89,3 +90,22 @@ def test_a_run_and_its_resume_look_seldom(shapes_folder, tmp_path, registry):
     assert gc.get_threshold() == (700, 10, 10)
     assert len(seen) == 4
     assert min(seen) > (700, 10, 10)
+
+
+def test_a_command_looks_seldom_up_to_its_end(monkeypatch, capsys):
+    """What it has loaded is about to go: a search would take as long as all else at the end."""
+    gc.set_threshold(700, 10, 10)
+    seen = []
+
+    def leave(code: int) -> int:
+        seen.append((code, gc.get_threshold()))
+        return code
+
+    monkeypatch.setattr("zoo.cli.main.leave", leave)
+    monkeypatch.setattr("sys.argv", ["zoo", "list", "heads"])
+    with pytest.raises(SystemExit) as ended:
+        command()
+    assert ended.value.code == 0
+    assert "linear" in capsys.readouterr().out
+    assert seen == [(0, (100_000, 50, 100))]
+    assert gc.get_threshold() == (700, 10, 10)

@@ -22,8 +22,8 @@ _THRESHOLDS = (100_000, 50, 100)
 def collected_rarely() -> Iterator[None]:
     """Looks for garbage seldom inside the block, not never. Thresholds of others are kept.
 
-    The command line is in such a block as long as it runs, a program that calls zoo while a run
-    lasts: one search through all that torch and timm hold takes 0.2 s, as much as three epochs of a
+    A command is in such a block up to its end, a program that calls zoo while a run lasts: one
+    search through all that torch and timm hold takes 0.2 to 0.4 s, as much as three epochs of a
     head.
     """
     before = gc.get_threshold()

@@ -17,6 +17,7 @@ import pytest
 import zoo
 from zoo import errors
 from zoo.config import RunConfig
+from zoo.cores import may_have_gpu
 from zoo.engine.device import own_device
 from zoo.errors import MachineError, UsageError, ZooError, as_zoo_error
 from zoo.evaluation.sameness import compare_runs
@@ -70,7 +71,7 @@ def test_a_lost_process_ends_the_experiment_and_the_same_command_goes_on(
 
     def killed_while_it_trains(process, config):
         process.start()
-        process._started.kill()
+        process.child.kill()
         return real(process, config)
 
     with monkeypatch.context() as patch:
@@ -147,6 +148,23 @@ def test_a_stopped_experiment_leaves_no_process_and_goes_on(shapes_folder, tmp_p
                       grid={"lr": RATES}, runs=str(tmp_path), name="s")  # fmt: skip
     for outcome in again.outcomes:
         assert [row.epoch for row in outcome.result.rows] == list(range(1, EPOCHS + 1))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no copies are made there")
+def test_a_copy_of_the_command_trains_what_one_process_does(shapes_folder, tmp_path):
+    command = Sweep(shapes_folder, tmp_path)
+    names = [Path(f"/proc/{pid}/cmdline").read_text() for pid in
+             (command.process.pid, command.other())]  # fmt: skip
+    assert (names[0] == names[1]) is not may_have_gpu()
+    out, err = command.process.communicate(timeout=120)
+    assert (command.process.returncode, err) == (0, "")
+    assert out.count("val_accuracy") == len(RATES)
+    one = zoo.sweep({**OPTIONS, "epochs": EPOCHS, "data": str(shapes_folder)},
+                    grid={"lr": RATES}, runs=str(tmp_path), name="one")  # fmt: skip
+    for outcome in one.outcomes:
+        made = command.folder / outcome.trial.name
+        told = compare_runs(one.path / outcome.trial.name, made)
+        assert told.verdict.startswith("bit-identical"), told
 
 
 # ---- what each run is given -----------------------------------------------------------------

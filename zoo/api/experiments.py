@@ -6,9 +6,11 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.api.process import go_on, prepare
 from zoo.api.settings import settings_of
 from zoo.api.training import run_settings
 from zoo.errors import UsageError
@@ -17,7 +19,9 @@ from zoo.registry import Registry
 
 if TYPE_CHECKING:
     from zoo.config import RunConfig
-    from zoo.engine.events import Observer, RunResult
+    from zoo.engine.assembly.sources import Sources
+    from zoo.engine.events import Observer
+    from zoo.experiments.processes import Work
     from zoo.experiments.running import Outcome
     from zoo.experiments.tables import Line
     from zoo.experiments.trials import Trial
@@ -162,12 +166,25 @@ def _experiment(
     def further(number: int) -> Process:
         return Process("zoo.api.process", {"number": number, "first": first, "listener": listener})
 
-    with processes(jobs - 1, further) as others:
-        _check_names(trials, known)  # with torch, which the others import at the same time
+    @cache
+    def sources() -> Sources:
+        from zoo.engine.assembly.sources import Sources
+
+        return Sources.once()  # what several runs ask for is made once
+
+    def load() -> Work:
+        prepare(trials[0].config, registry=known, sources=sources())
+        return partial(go_on, registry=known, sources=sources())
+
+    with processes(jobs - 1, further, load=load) as others:
+        _check_names(trials, known)  # with torch, which new processes import at the same time
         folder = experiment_folder(Path(config.runs), name=config.name, stem=stem)
         outcomes = run_trials(
             side_by_side(trials, jobs=jobs, num_cores=num_cores()) if others else trials, folder,
-            train=_trainer(known, Observers(listening)), others=others, begun=begun,
+            train=partial(
+                run_settings, registry=known, observer=Observers(listening), sources=sources()
+            ),
+            others=others, begun=begun,
             started=started, ended=ended,
         )  # fmt: skip
     ended_well = [outcome.result for outcome in outcomes if outcome.result is not None]
@@ -178,16 +195,6 @@ def _experiment(
     )
     return Experiment(
         path=folder, outcomes=outcomes, lines=ranked(outcomes, greater_is_better=upwards)
-    )
-
-
-def _trainer(registry: Registry, observer: Observer) -> Callable[[RunConfig], RunResult]:
-    """Returns what trains runs in this process, and makes once what several of them ask for."""
-    from zoo.engine.assembly.sources import Sources
-
-    sources = Sources.once()
-    return lambda config: run_settings(
-        config, registry=registry, observer=observer, sources=sources
     )
 
 

@@ -84,7 +84,6 @@ def main(args: Sequence[str] | None = None) -> int:
             signals_stop(),
             plugins_named(given) as rest,
             notes_in_one_line(),
-            collected_rarely(),
         ):
             outcome = cli.main(args=rest, prog_name="zoo", standalone_mode=False)
         return outcome if isinstance(outcome, int) else 0
@@ -114,7 +113,8 @@ def _report(error: Exception) -> int:
 
 def command() -> NoReturn:
     """Is the command ``zoo``."""
-    raise SystemExit(leave(main()))
+    with collected_rarely():  # up to the end: what is about to go needs no search
+        raise SystemExit(leave(main()))
 
 
 if __name__ == "__main__":

@@ -13,30 +13,28 @@ import json
 import os
 import queue
 import signal
-import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from zoo import errors
 from zoo.config import RunConfig
 from zoo.errors import MachineError, ZooError, as_zoo_error, printable
+from zoo.experiments.children import Child, may_be_copied
 from zoo.registry.child import ending
 
 if TYPE_CHECKING:
     from zoo.engine.events import RunResult
 
-__all__ = ["Process", "processes", "serve"]
+__all__ = ["Process", "Work", "processes", "serve"]
 
-_CODE = (
-    "import sys, json; setup = json.loads(sys.stdin.readline()); sys.path[:] = setup['path']; "
-    "from importlib import import_module; import_module(setup['module']).main(setup); "
-    "from zoo.leaving import leave; leave(0)"
-)
+Work: TypeAlias = Callable[[Mapping[str, Any]], None]
+"""What a process does, given its setup as plain data."""
+
 _SECONDS_TO_SAVE = 60.0
 
 
@@ -50,20 +48,21 @@ class Process:
 
     def __init__(self, module: str, setup: Mapping[str, object]) -> None:
         self._message = {"path": sys.path, "module": module, **setup}
-        self._started: subprocess.Popen[str] | None = None
+        self.child: Child | None = None
         self._is_to_end = False
 
     def start(self) -> None:
-        """Starts it, which takes some seconds of a core."""
-        # -P: what lies in the current folder is not what `import json` means. A group of its own:
-        # a Ctrl-C is for this process, which then ends the other one.
-        self._started = subprocess.Popen(
-            [sys.executable, "-P", "-c", _CODE], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            text=True, encoding="utf-8", start_new_session=True,
-        )  # fmt: skip
-        self._send(self._started, self._message)
+        """Starts it anew, which takes some seconds of a core."""
+        self.child = Child.new()
+        self._send(self.child, self._message)
         if self._is_to_end:  # said in another thread just now
             self.ask_to_end()
+
+    def copy(self, work: Work, *, beside: Sequence[Process]) -> bool:
+        """Starts it as a copy of this process that does ``work(setup)``. Returns whether it can."""
+        others = [process.child for process in beside if process.child is not None]
+        self.child = Child.copy(lambda: work(self._message), beside=others)
+        return self.child is not None
 
     def train(self, config: RunConfig) -> RunResult:
         """Trains a run there and returns how it ended.
@@ -75,17 +74,16 @@ class Process:
         from zoo.engine.records.earlier import result_of
         from zoo.runs.folder import RunFolder  # imports torch
 
-        if self._started is None:
+        if self.child is None:
             self.start()
-        process = self._started
+        process = self.child
         assert process is not None
-        assert process.stdout is not None
         self._send(process, {"config": config.as_mapping()})
         line = process.stdout.readline()
         if not line.endswith("\n"):
             raise MachineError(
                 f"the process that trained {printable(config.name)} was lost",
-                found=ending(process.wait()),
+                found=ending(process.wait(None)),
                 kept="all that was saved; the same command with --name goes on",
                 hint="fewer --jobs, if memory ran out",
             )
@@ -102,46 +100,55 @@ class Process:
     def ask_to_end(self) -> None:
         """Has it save the run that it trains, if any, and end."""
         self._is_to_end = True
-        if self._started is not None:
-            assert self._started.stdin is not None
+        if self.child is not None:
             with suppress(OSError):  # it has ended
-                self._started.stdin.close()
+                self.child.stdin.close()
 
     def close(self) -> None:
         """Returns when it has ended, killed if saving takes too long."""
         self.ask_to_end()
-        if self._started is None:
+        if self.child is None:
             return
-        assert self._started.stdout is not None
         try:
-            self._started.wait(_SECONDS_TO_SAVE)
+            self.child.wait(_SECONDS_TO_SAVE)
         except BaseException as error:
-            self._started.kill()
-            self._started.wait()
-            if not isinstance(error, subprocess.TimeoutExpired):
+            self.child.kill()
+            self.child.wait(None)
+            if not isinstance(error, TimeoutError):
                 raise
         finally:
-            self._started.stdout.close()
+            self.child.stdout.close()
 
     @staticmethod
-    def _send(process: subprocess.Popen[str], message: Mapping[str, object]) -> None:
-        assert process.stdin is not None
+    def _send(child: Child, message: Mapping[str, object]) -> None:
         with suppress(BrokenPipeError, ValueError):  # it has ended: the missing answer tells
-            process.stdin.write(json.dumps(message) + "\n")
-            process.stdin.flush()
+            child.stdin.write(json.dumps(message) + "\n")
+            child.stdin.flush()
 
 
 @contextmanager
-def processes(count: int, make: Callable[[int], Process]) -> Iterator[list[Process]]:
+def processes(
+    count: int, make: Callable[[int], Process], *, load: Callable[[], Work]
+) -> Iterator[list[Process]]:
     """Yields processes, numbered from 1, and ends them with the block.
 
-    They are started at once where this one has torch still to import: all of them do then, at the
-    same time. Otherwise each starts when it is given something to do.
+    Where it can be, they are copies of this process once it has loaded what all of them need. Else
+    they start now where this one has torch still to import: all do then, at the same time.
+    Otherwise each starts when it is given something to do.
+
+    Args:
+        count: How many.
+        make: Makes one of its number.
+        load: Loads here what they need, and returns what a copy does with its setup.
     """
     made = [make(number) for number in range(1, count + 1)]
     try:
-        if "torch" not in sys.modules:
-            for process in made:
+        here = "torch" in sys.modules
+        if made and may_be_copied():
+            work = load()
+            all(process.copy(work, beside=made) for process in made)  # up to one that cannot be
+        for process in made:
+            if process.child is None and not here:
                 process.start()
         yield made
     finally:
@@ -151,7 +158,9 @@ def processes(count: int, make: Callable[[int], Process]) -> Iterator[list[Proce
             process.close()
 
 
-def serve(train: Callable[[RunConfig], RunResult], *, prepare: Callable[[], None]) -> None:
+def serve(
+    train: Callable[[RunConfig], RunResult], *, prepare: Callable[[], None] = lambda: None
+) -> None:
     """Trains what standard input names, until that ends.
 
     What is printed meanwhile goes to standard error.
