@@ -7,7 +7,7 @@ import torch
 from torch.optim.lr_scheduler import StepLR
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from zoo.engine.step.update import bare_step
+from zoo.engine.step.bare import bare_step
 
 
 def optimized(kind=torch.optim.AdamW, **options):

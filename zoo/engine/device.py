@@ -14,6 +14,7 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
 from zoo.engine.allocator import freed_memory_kept
+from zoo.engine.step.bare import bare_backward
 from zoo.errors import UsageError, printable
 
 if TYPE_CHECKING:
@@ -118,7 +119,10 @@ class Device:
     def backward(self, loss: Tensor, *, create_graph: bool = False) -> None:
         """Adds the gradient of a loss: scaled in fp16, shared among processes."""
         if self.world == 1 and self.accelerator.scaler is None:
-            torch.autograd.backward(loss, create_graph=create_graph)
+            if self.torch_device.type == "cpu" and not create_graph:
+                bare_backward(loss)
+            else:
+                torch.autograd.backward(loss, create_graph=create_graph)
         else:
             self.accelerator.backward(loss, create_graph=create_graph)
 

@@ -71,7 +71,8 @@ def set_modes(
         if isinstance(module, _HOLDS_STATISTICS):
             held = hold_statistics and not within(name, never_held)
             trains = not held if trains else frozen_statistics_move
-        module.training = trains  # not train(), which would descend into children
+        if module.training is not trains:  # to set it takes long beside a step on kept features
+            module.training = trains  # not train(), which would descend into children
 
 
 def frozen_tensors(

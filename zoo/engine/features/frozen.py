@@ -101,6 +101,7 @@ class FrozenPart:
         frontier: The cut.
         weights: Digest of the frozen tensors.
         probe: What the frozen part makes of two made-up images.
+        about: From an engine to all that decides the features.
         noted: Told what the user should know.
         progress: Told what is done, how much, of how much. May raise to stop.
         spare: What earlier passes left, and where this one leaves what others can use.
@@ -112,6 +113,7 @@ class FrozenPart:
     frontier: Frontier
     weights: str
     probe: Tensor
+    about: About
     noted: Callable[[str], None]
     progress: Callable[[str, int, int], None]
     spare: Spare
@@ -149,6 +151,10 @@ class FrozenPart:
         spare.part = cls(
             job=job, device=device, trained=tuple(trained), frontier=frontier, probe=probe,
             weights=weights, noted=noted, progress=progress, spare=spare,
+            about=about_features(
+                job, frontier, trained=trained, weights=weights, probe=probe,
+                dtype=config.feature_dtype, device=device.torch_device,
+            ),
         )  # fmt: skip
         return spare.part
 
@@ -196,7 +202,7 @@ class FrozenPart:
         )
         keeps = config.keep_features and total <= cache_limit_bytes() // _KEPT_SHARE
         splits = [part for name in wanted for part in self._views(name, wanted[name], keeps)]
-        about = self._about()
+        about = self.about
         asked, in_memory = fixed or config.engine, total <= config.ram * 2**20 // 2
         made = self._left(splits, about, asked) if in_memory else None
         if made is None:
@@ -303,13 +309,6 @@ class FrozenPart:
     def _made_of(self) -> tuple[object, ...]:
         """What tells this frozen part from others in the run."""
         return self.frontier.name, self.trained, self.weights
-
-    def _about(self) -> About:
-        """Returns the function from an engine to all that decides the features."""
-        return about_features(
-            self.job, self.frontier, trained=self.trained, weights=self.weights, probe=self.probe,
-            dtype=self.job.config.feature_dtype, device=self.device.torch_device,
-        )  # fmt: skip
 
     def _taught(self, wanted: Wanted) -> list[Tensor]:
         """Returns a teacher's logits_NK of each view; none without a teacher."""

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from zoo.engine.records.record import weights_description
-from zoo.network.blocks import within
 from zoo.network.loading import restore
 from zoo.runs.tensor_file import TensorFile
 
@@ -31,11 +30,12 @@ class BestWeights:
     def __init__(self, job: Job, folder: RunFolder) -> None:
         self._job, self._folder = job, folder
         self._unwritten: tuple[dict[str, Tensor], int] | None = None
-        self._moving: dict[str, Tensor] | None = None  # theirs, where no others have changed since
+        # With these in place of its own, the network has them: no other tensor has changed since.
+        self._moving: dict[str, Tensor] | None = None
 
     def write_now(self, *, epoch: int) -> None:
         """Writes the network's weights as those of an epoch, from 1."""
-        self._unwritten, self._moving = (self._job.model.state_dict(), epoch), None
+        self._unwritten, self._moving = ({}, epoch), None
         self.write()
 
     def keep(self, *, epoch: int, moving: Collection[str]) -> None:
@@ -45,9 +45,12 @@ class BestWeights:
             epoch: From 1.
             moving: Names of the modules that may change before the weights are written.
         """
-        weights = self._job.model.state_dict()
-        self._moving = {name: t.clone() for name, t in weights.items() if within(name, moving)}
-        self._unwritten = {**weights, **self._moving}, epoch
+        self._moving = {
+            f"{name}.{own}" if name else own: tensor.clone()
+            for name in moving
+            for own, tensor in self._job.model.get_submodule(name).state_dict().items()
+        }
+        self._unwritten = self._moving, epoch
 
     def write(self, live: TensorFile | None = None, *, epoch: int = 0) -> None:
         """Writes what is not written yet.
@@ -57,9 +60,9 @@ class BestWeights:
             epoch: After which it had them; 0 where that is no epoch's end.
         """
         if self._unwritten is not None:
-            weights, own_epoch = self._unwritten
+            moving, own_epoch = self._unwritten
             if live is None or epoch != own_epoch:
-                live = TensorFile.of(weights)
+                live = TensorFile.of({**self._job.model.state_dict(), **moving})
             self._folder.write_best(live, weights_description(self._job, epoch=own_epoch))
             self._unwritten = None
 

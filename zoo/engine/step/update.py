@@ -6,12 +6,12 @@ import math
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
+from zoo.engine.step.bare import bare_step
 from zoo.engine.step.clipping import clip_gradients
 from zoo.engine.step.penalties import penalised, penalty
 from zoo.engine.step.sharpness import climbed
@@ -104,26 +104,6 @@ class Update:
         bare_step(self.optimizer)
         if self.average is not None:
             self.average.update()
-
-
-def bare_step(optimizer: torch.optim.Optimizer) -> None:
-    """Makes a step of an optimizer, without what torch puts around it when nobody listens.
-
-    torch names each step to its profiler and looks for hooks: 50 microseconds, a sixteenth of a
-    step on kept features.
-    """
-    step: Any = type(optimizer).step
-    plain = getattr(step, "hooked", False) and "step" not in vars(optimizer)  # wrapped by torch
-    if plain and not (
-        torch._C._autograd._profiler_enabled()
-        or optimizer._optimizer_step_pre_hooks
-        or optimizer._optimizer_step_post_hooks
-        or _global_optimizer_pre_hooks
-        or _global_optimizer_post_hooks
-    ):
-        step.__wrapped__(optimizer)
-    else:
-        optimizer.step()
 
 
 def check_finite(

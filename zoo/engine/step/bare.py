@@ -1,0 +1,92 @@
+"""Backward pass and optimizer step as torch makes them, without what it puts around them.
+
+torch asks its profiler, its hooks, its compiler and its log, and sorts tensors by device and type,
+each time: nothing beside a step of a network, 0.2 of the 0.8 ms of a step on kept features. Here it
+is left out where nobody listens and a processor computes. The numbers are torch's, bit by bit.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Variable
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
+
+__all__ = ["bare_backward", "bare_step"]
+
+_log = logging.getLogger("torch.autograd.graph")  # asked for each node that is computed
+
+
+def bare_backward(loss: Tensor) -> None:
+    """Adds the gradient of a loss, a single number on the CPU, to its leaves.
+
+    Raises:
+        RuntimeError: It is not a single number, or nothing that it hangs on trains.
+    """
+    if type(loss) is not Tensor or loss.numel() != 1 or _log.isEnabledFor(logging.DEBUG):
+        torch.autograd.backward(loss)
+        return
+    keep_graph = create_graph = False
+    Variable._execution_engine.run_backward(
+        (loss,), (torch.ones_like(loss),), keep_graph, create_graph, (),
+        allow_unreachable=True, accumulate_grad=True,
+    )  # fmt: skip
+
+
+def bare_step(optimizer: torch.optim.Optimizer) -> None:
+    """Makes a step of an optimizer."""
+    step: Any = type(optimizer).step
+    plain = getattr(step, "hooked", False) and "step" not in vars(optimizer)  # wrapped by torch
+    if not plain or (
+        torch._C._autograd._profiler_enabled()
+        or optimizer._optimizer_step_pre_hooks
+        or optimizer._optimizer_step_post_hooks
+        or _global_optimizer_pre_hooks
+        or _global_optimizer_post_hooks
+    ):
+        optimizer.step()
+    elif not (type(optimizer) in _ADAMS and _fused_step(optimizer)):
+        step.__wrapped__(optimizer)
+
+
+_ADAMS = (torch.optim.Adam, torch.optim.AdamW)
+_SLOTS = ("exp_avg", "exp_avg_sq", "step")
+
+
+@torch.no_grad()
+def _fused_step(optimizer: torch.optim.Optimizer) -> bool:
+    """Makes the step of a fused Adam or AdamW on the CPU. Returns whether it could.
+
+    It cannot make the first one, which lays out the state, and none of rarer options.
+    """
+    calls: list[tuple[dict[str, Any], list[list[Tensor]]]] = []
+    for group in optimizer.param_groups:
+        if not group["fused"] or group["amsgrad"] or group["maximize"] or group["differentiable"]:
+            return False
+        parameters = [p for p in group["params"] if p.grad is not None]
+        gradients = [p.grad for p in parameters]
+        states = [optimizer.state[p] for p in parameters if p in optimizer.state]
+        if len(states) < len(parameters) or not isinstance(group["lr"], float):
+            return False
+        if any(isinstance(beta, Tensor) for beta in group["betas"]) or not all(
+            t.device.type == "cpu" and t.dtype is torch.float32 and t.layout is torch.strided
+            for t in (*parameters, *gradients)
+        ):
+            return False
+        if parameters:
+            slots = [[state[name] for state in states] for name in _SLOTS]
+            calls.append((group, [parameters, gradients, *slots]))
+    if calls:
+        torch._foreach_add_([step for _, tensors in calls for step in tensors[-1]], 1)
+    for group, (parameters, gradients, means, squares, steps) in calls:
+        update = torch._fused_adamw_ if group["decoupled_weight_decay"] else torch._fused_adam_
+        beta1, beta2 = group["betas"]
+        update(
+            parameters, gradients, means, squares, [], steps, lr=group["lr"], beta1=beta1,
+            beta2=beta2, weight_decay=group["weight_decay"], eps=group["eps"], amsgrad=False,
+            maximize=False,
+        )  # fmt: skip
+    return True
