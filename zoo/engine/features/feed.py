@@ -8,19 +8,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+import torch
+
 from zoo.data.batches import Part
 from zoo.data.pixels.store import ahead
 from zoo.engine.features.rows import Rows
 from zoo.engine.feeds import IMAGES_AT_ONCE, Batch, Labels
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
 
 __all__ = ["FeatureFeed"]
 
 _BYTES_AT_ONCE, _MOST_AT_ONCE = 2**22, 1024
+_TOLD_AT_ONCE = 32  # batches whose labels are looked up together: as long as for one
 
 
 class FeatureFeed:
@@ -71,9 +74,18 @@ class FeatureFeed:
             pairs: Iterator[tuple[Part, Tensor]] = ((part, take(part)) for part in plan)
         else:
             pairs = ahead(plan, take)
-        for part, inputs in pairs:
-            target, weights_B = self.answers(part.draws_B, epoch=None)
+        for (part, inputs), (target, weights_B) in zip(pairs, self._told(plan), strict=True):
             teacher_BK = None
             if self._taught:
                 teacher_BK = self._taught[view][self._labels.index(part.draws_B)]
             yield Batch(inputs, target, weights_B, teacher_BK)
+
+    def _told(self, plan: Sequence[Part]) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Yields target and weights of each part; looked up for many at once."""
+        for begin in range(0, len(plan), _TOLD_AT_ONCE):
+            some = [part.draws_B for part in plan[begin : begin + _TOLD_AT_ONCE]]
+            counts = [len(draws_B) for draws_B in some]
+            target, weights = self.answers(np.concatenate(some), epoch=None)
+            nothing = [None] * len(some)
+            shares = nothing if weights is None else torch.split(weights, counts)
+            yield from zip(torch.split(target, counts), shares, strict=True)
