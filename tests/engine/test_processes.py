@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize(
     "options",
     [
-        ("--epochs", "2"),
+        pytest.param(("--epochs", "2"), marks=pytest.mark.slow),  # the next one does that, too
         ("--freeze-epochs", "2", "--epochs", "1"),
         ("--epochs", "3", "--aug", "flip+mixup-0.4", "--accumulate", "2", "--ema", "0.9",
          "--swa", "2", "--soup", "2", "--max-minutes", "9"),

@@ -32,6 +32,7 @@ NETWORKS = {
         "dropout": 0.1, "drop_path": 0.1, "img_size": 32, "clip_norm": 1.0, "warmup": 2.0,
     },
 }  # fmt: skip
+QUICK = ("lenet", "mobilenetv3-small-050", "timm/test_vit")
 
 
 class Copies(Observer):
@@ -77,7 +78,10 @@ def plan(network):
     return {"model": network, "freeze_epochs": FREEZE_EPOCHS, "epochs": epochs, **NETWORKS[network]}
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize(
+    "network",
+    [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in NETWORKS],
+)
 def test_steps_of_each_kind_resume_to_the_same_bits(train, registry, tmp_path, network):
     # the first step, inside an epoch, an epoch's end, around the unfreezing, and the last one
     steps = [1, 7, 9, 14, 15, 16, 31, 59]

@@ -92,8 +92,8 @@ EPOCHS, RATES = 40, [1e-2, 2e-2, 3e-2, 4e-2, 5e-2, 6e-2]
 class Sweep:
     """``zoo sweep --jobs 2`` over six runs, as a terminal starts it."""
 
-    def __init__(self, data, runs):
-        flags = {**OPTIONS, "epochs": EPOCHS, "data": data, "runs": runs, "name": "s", "grid":
+    def __init__(self, data, runs, *, epochs=EPOCHS):
+        flags = {**OPTIONS, "epochs": epochs, "data": data, "runs": runs, "name": "s", "grid":
                  f"lr={','.join(map(str, RATES))}", "jobs": 2}  # fmt: skip
         search = os.pathsep.join([str(ROOT), str(ROOT / "plugins"), *sys.path])
         words = (word for key, value in flags.items()
@@ -152,14 +152,14 @@ def test_a_stopped_experiment_leaves_no_process_and_goes_on(shapes_folder, tmp_p
 
 @pytest.mark.skipif(sys.platform != "linux", reason="no copies are made there")
 def test_a_copy_of_the_command_trains_what_one_process_does(shapes_folder, tmp_path):
-    command = Sweep(shapes_folder, tmp_path)
+    command = Sweep(shapes_folder, tmp_path, epochs=8)
     names = [Path(f"/proc/{pid}/cmdline").read_text() for pid in
              (command.process.pid, command.other())]  # fmt: skip
     assert (names[0] == names[1]) is not may_have_gpu()
     out, err = command.process.communicate(timeout=120)
     assert (command.process.returncode, err) == (0, "")
     assert out.count("val_accuracy") == len(RATES)
-    one = zoo.sweep({**OPTIONS, "epochs": EPOCHS, "data": str(shapes_folder)},
+    one = zoo.sweep({**OPTIONS, "epochs": 8, "data": str(shapes_folder)},
                     grid={"lr": RATES}, runs=str(tmp_path), name="one")  # fmt: skip
     for outcome in one.outcomes:
         made = command.folder / outcome.trial.name
