@@ -12,7 +12,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="no copies are m
 
 BEGIN = """
 import atexit, os, signal, sys, threading, time
-from zoo.experiments.children import Child, may_be_copied
+from zoo.experiments.children import Child, may_be_copied, signals_held
 
 loaded = {"number": 41}
 
@@ -31,7 +31,7 @@ def told(child, text):
 def done(code):
     return subprocess.run(
         [sys.executable, "-c", BEGIN + textwrap.dedent(code)], capture_output=True, text=True,
-        check=False, timeout=60,
+        check=False, timeout=60, start_new_session=True,
     )  # fmt: skip
 
 
@@ -90,6 +90,41 @@ def test_a_copy_does_what_it_registered_for_its_end_and_no_handler_of_ours():
         print(two.wait(30))
     """)
     assert out == "['its', 'own'] 0\n-15\nat the end\n"
+
+
+def test_a_signal_at_the_moment_of_copying_is_for_this_process_alone():
+    out = printed("""
+        def stop(number, frame):
+            raise KeyboardInterrupt
+        signal.signal(signal.SIGINT, stop)
+        def work():
+            os.write(1, f"{signal.getsignal(signal.SIGINT).__name__}\\n".encode())
+            answer()
+        try:
+            with signals_held():
+                os.kill(os.getpid(), signal.SIGINT)
+                child = Child.copy(work, beside=[])
+                os.killpg(0, signal.SIGINT)  # as a terminal does
+        except KeyboardInterrupt:
+            print("stopped", end=" ")
+        print(child.stdout.readline().strip(), told(child, "x")[:2], end=" ")
+        child.stdin.close()
+        print(child.wait(30))
+    """)
+    assert out == "stopped default_int_handler ['x', '41'] 0\n"
+
+
+def test_a_process_without_standard_input_and_output_can_be_copied():
+    out = printed("""
+        kept = os.dup(1)
+        os.close(0), os.close(1)
+        child = Child.copy(answer, beside=[])
+        os.write(kept, f"{told(child, 'x')[:2]}\\n".encode())
+        child.stdin.close()
+        assert child.wait(30) == 0
+        os.dup2(kept, 1)
+    """)
+    assert out == "['x', '41']\n"
 
 
 def test_what_goes_wrong_in_a_copy_is_shown():

@@ -17,20 +17,22 @@ import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from zoo.cores import may_have_gpu
 
-__all__ = ["Child", "may_be_copied"]
+__all__ = ["Child", "may_be_copied", "signals_held"]
 
 _CODE = (
     "import sys, json; setup = json.loads(sys.stdin.readline()); sys.path[:] = setup['path']; "
     "from importlib import import_module; import_module(setup['module']).main(setup); "
     "from zoo.leaving import leave; leave(0)"
 )
+_STOPPING = (signal.SIGINT, signal.SIGTERM)
 _THREADS = Path("/proc/self/task")
 
 
@@ -75,6 +77,8 @@ class Child:
     def copy(cls, work: Callable[[], None], *, beside: Sequence[Child]) -> Child | None:
         """Starts one that does ``work`` with all that is loaded here; None if that is not safe.
 
+        To be called in :func:`signals_held`: a copy has the handlers of this process at first.
+
         Args:
             work: Reads lines from standard input and writes lines to file descriptor 1.
             beside: The ones that were started before. It must not hold their pipes open.
@@ -89,14 +93,18 @@ class Child:
 
         def live() -> None:
             os.setsid()
+            for number in _STOPPING:
+                signal.signal(number, signal.SIG_IGN)  # what came until here was not for the copy
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
             signal.signal(signal.SIGINT, signal.default_int_handler)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             atexit._clear()  # what this process is to do at its end is not the copy's
             for file in ours:
                 file.close()
             for pipe, usual in ((to_read, 0), (to_write, 1)):
-                os.dup2(pipe, usual)
-                os.close(pipe)
+                if pipe != usual:  # it is where this process was started without one
+                    os.dup2(pipe, usual)
+                    os.close(pipe)
             sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
             work()
             atexit._run_exitfuncs()
@@ -123,6 +131,16 @@ class Child:
             stdout.close()
             return None
         return child
+
+
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Lets SIGINT and SIGTERM wait until the end of the block, on POSIX."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def may_be_copied() -> bool:

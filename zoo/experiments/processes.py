@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from zoo import errors
 from zoo.config import RunConfig
 from zoo.errors import MachineError, ZooError, as_zoo_error, printable
-from zoo.experiments.children import Child, may_be_copied
+from zoo.experiments.children import Child, may_be_copied, signals_held
 from zoo.registry.child import ending
 
 if TYPE_CHECKING:
@@ -146,7 +146,8 @@ def processes(
         here = "torch" in sys.modules
         if made and may_be_copied():
             work = load()
-            all(process.copy(work, beside=made) for process in made)  # up to one that cannot be
+            with signals_held():
+                all(process.copy(work, beside=made) for process in made)  # up to one that cannot
         for process in made:
             if process.child is None and not here:
                 process.start()
