@@ -86,7 +86,7 @@ def test_a_lost_process_ends_the_experiment_and_the_same_command_goes_on(
     assert len([one for one in again.outcomes if one.result or one.failure]) == 8
 
 
-EPOCHS, RATES = 40, [1e-2, 2e-2, 3e-2, 4e-2, 5e-2, 6e-2]
+EPOCHS, RATES = 20, [1e-2, 2e-2, 3e-2, 4e-2, 5e-2, 6e-2]
 
 
 class Sweep:
