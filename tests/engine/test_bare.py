@@ -58,6 +58,7 @@ def test_the_fused_step_is_made_without_torchs_sorting(monkeypatch):
     monkeypatch.setattr(
         torch.optim.AdamW.step, "__wrapped__", lambda own: (made.append(own), real(own))
     )
+    assert optimizer.state[optimizer.param_groups[0]["params"][0]] == {}  # now it is there
     for _ in range(3):
         bare_step(optimizer)
     assert made == [optimizer]  # the first one lays out the state

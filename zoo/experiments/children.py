@@ -105,7 +105,7 @@ class Child:
                 if pipe != usual:  # it is where this process was started without one
                     os.dup2(pipe, usual)
                     os.close(pipe)
-            sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+            sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
             work()
             atexit._run_exitfuncs()
 

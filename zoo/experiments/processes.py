@@ -143,13 +143,15 @@ def processes(
     """
     made = [make(number) for number in range(1, count + 1)]
     try:
-        here = "torch" in sys.modules
+        at_once = "torch" not in sys.modules
         if made and may_be_copied():
             work = load()
             with signals_held():
-                all(process.copy(work, beside=made) for process in made)  # up to one that cannot
+                for process in made:
+                    if not process.copy(work, beside=made):
+                        break
         for process in made:
-            if process.child is None and not here:
+            if process.child is None and at_once:
                 process.start()
         yield made
     finally:

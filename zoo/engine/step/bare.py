@@ -68,7 +68,7 @@ def _fused_step(optimizer: torch.optim.Optimizer) -> bool:
             return False
         parameters = [p for p in group["params"] if p.grad is not None]
         gradients = [p.grad for p in parameters]
-        states = [optimizer.state[p] for p in parameters if p in optimizer.state]
+        states = [state for p in parameters if (state := optimizer.state.get(p))]
         if len(states) < len(parameters) or not isinstance(group["lr"], float):
             return False
         if any(isinstance(beta, Tensor) for beta in group["betas"]) or not all(
