@@ -154,14 +154,12 @@ def _experiment(
     from zoo.experiments.processes import Process, processes
     from zoo.experiments.running import Begun, experiment_folder, run_trials, write_outcomes
     from zoo.experiments.tables import ranked, summarised
-    from zoo.experiments.trials import heads_alone, side_by_side
+    from zoo.experiments.trials import side_by_side
 
     jobs = _possible(jobs, trials=trials, registry=registry)
     at_once(jobs)
     known = registry or Registry.installed()
     first, begun = trials[0].config.as_mapping(), threading.Event()
-    # A run of a head is short, and its end has features of test images that others can find.
-    listening = [observer or Observer(), *([] if heads_alone(trials) else [Begun(begun)])]
 
     def further(number: int) -> Process:
         return Process("zoo.api.process", {"number": number, "first": first, "listener": listener})
@@ -182,7 +180,8 @@ def _experiment(
         outcomes = run_trials(
             side_by_side(trials, jobs=jobs, num_cores=num_cores()) if others else trials, folder,
             train=partial(
-                run_settings, registry=known, observer=Observers(listening), sources=sources()
+                run_settings, registry=known, sources=sources(),
+                observer=Observers([observer or Observer(), Begun(begun)]),
             ),
             others=others, begun=begun,
             started=started, ended=ended,

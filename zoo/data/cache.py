@@ -41,7 +41,7 @@ LIMIT_VARIABLE = "ZOO_CACHE_GB"
 _DEFAULT_LIMIT_GB = 10.0
 
 _TEMPORARY = ".tmp-"
-# How the names of folders begin that are being removed.
+# How the names begin of folders that are being removed, and of files of a moment.
 
 
 def cache_folder() -> Path:
@@ -125,11 +125,14 @@ def remove_entry(entry: CacheEntry) -> bool:
 
 
 def remove_leftovers(root: Path) -> None:
-    """Removes what a process that was killed while it removed an entry left of it."""
+    """Removes what processes that were killed left: parts of entries, and whose turn it was."""
     for kind in KINDS:
         with suppress(OSError):
             for path in (root / kind).glob(f"{_TEMPORARY}*"):
-                shutil.rmtree(path, ignore_errors=True)
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
 
 
 def _is_locked(path: Path) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -30,6 +29,7 @@ from zoo.disk import (
     sync_folder,
 )
 from zoo.errors import BusyError, CheckpointError, RefusedError, UsageError, printable
+from zoo.locks import take_lock
 from zoo.runs.checkpoint import digest_of, file_digest
 from zoo.runs.tensor_file import TensorFile
 
@@ -257,26 +257,6 @@ def _locked_soon(descriptor: int) -> bool:
     """Takes the lock, or gives up after a tenth of a second: lists of runs hold it that short."""
     for pause in (0.0, 0.01, 0.03, 0.06):
         time.sleep(pause)
-        if _lock(descriptor):
+        if take_lock(descriptor):
             return True
     return False
-
-
-def _lock(descriptor: int) -> bool:
-    """Takes an exclusive lock that the system releases when the process ends.
-
-    Some network file systems have no locks. There a run goes on without: a lock file that no
-    system removes would outlive its process and lock the run out for good.
-    """
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        return error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
-    return True

@@ -3,12 +3,16 @@
     FrozenPart.open -> the network cut where it begins to train, and the cut proved
     FrozenPart.feeds -> found on the shelf, what is missing computed -> a FeatureFeed a split
 
+Of several processes that ask for the same at once, one computes it (turns.py).
+
 Shapes: N samples of a split, K classes.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,6 +21,7 @@ import torch
 from torch import Tensor
 
 from zoo.data.cache import cache_folder, cache_limit_bytes
+from zoo.disk import TEMPORARY
 from zoo.engine.assembly.reading import workers_of
 from zoo.engine.features.collect import SplitView, collect
 from zoo.engine.features.engines import choose_engine, engines_for
@@ -33,6 +38,7 @@ from zoo.engine.features.rows import Layout, Rows
 from zoo.engine.features.shelf import Shelf, shelf_key
 from zoo.engine.features.spare import Spare
 from zoo.engine.features.threads import one_thread
+from zoo.engine.features.turns import in_turn
 from zoo.engine.feeds import ImageFeed, Labels, in_order
 from zoo.errors import MachineError
 from zoo.network.frontier import Frontier, NoFrontier, find_frontier
@@ -206,7 +212,8 @@ class FrozenPart:
         asked, in_memory = fixed or config.engine, total <= config.ram * 2**20 // 2
         made = self._left(splits, about, asked) if in_memory else None
         if made is None:
-            made = self._computed(splits, about, fixed, in_memory=in_memory)
+            with self._turn(splits):
+                made = self._computed(splits, about, fixed, in_memory=in_memory)
         if made is None:
             return None
         engine, rows = made
@@ -243,6 +250,24 @@ class FrozenPart:
         if split.ids_N is None:
             return None
         return key, split.ids_N.tobytes(), str(self.device.torch_device)
+
+    def _turn(self, splits: Sequence[SplitView]) -> AbstractContextManager[None]:
+        """Waits in front of the block while another process computes what it would find."""
+        ids = [split.ids_N for split in splits if split.ids_N is not None]
+        if len(ids) < len(splits):  # nothing is kept, so nothing would be found
+            return nullcontext()
+        what = hashlib.sha256(f"{self.weights} {self.frontier.name} {self.layout}".encode())
+        what.update(str(self.job.preprocessing).encode())
+        for ids_N in ids:
+            what.update(ids_N.tobytes())
+        titles = ", ".join(split.title for split in splits)
+        return in_turn(
+            cache_folder() / "features" / f"{TEMPORARY}turn-{what.hexdigest()[:16]}",
+            waiting=partial(
+                self.progress, f"frozen features, {titles}: another process computes them", 0,
+                sum(len(split.images) for split in splits),
+            ),
+        )  # fmt: skip
 
     def _computed(
         self, splits: Sequence[SplitView], about: About, fixed: str | None, *,

@@ -5,8 +5,9 @@
         DIGEST.safetensors      ids uint8 (M, 16) and rows (M, ...); DIGEST: SHA-256 of the file
 
 A file comes whole or not at all: it is written under another name and renamed to its own digest. It
-never changes after that, so nothing is locked: two processes at once each add their own, and one
-that is killed leaves a file that nobody reads. A digest is looked at before any row is believed;
+never changes after that, so reading locks nothing: two processes at once each add their own, and
+one that is killed leaves a file that nobody reads. That the same is not computed twice at once is
+the business of turns.py. A digest is looked at before any row is believed;
 that takes the place of syncs, too, since what a power cut left undone does not match. Whatever does
 not match is removed and computed again.
 
