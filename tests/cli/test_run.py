@@ -143,19 +143,16 @@ def _command(*args: object, cwd: Path) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_saves_says_how_to_resume_and_resuming_finishes(
-    shapes_folder, tmp_path, number, code
-):
+def test_a_stopped_run_goes_on_in_one_process_at_a_time(shapes_folder, tmp_path):
     run = _command("run", *TINY, "--data", shapes_folder, "--epochs", 400, "--runs", "runs",
                    "--name", "stopped", cwd=tmp_path)  # fmt: skip
     folder = tmp_path / "runs" / "stopped"
     deadline = time.monotonic() + 120
     while not list(folder.glob("checkpoints/step-*")) and time.monotonic() < deadline:
         time.sleep(0.05)
-    run.send_signal(number)
+    run.send_signal(signal.SIGTERM)
     _, err = run.communicate(timeout=60)
-    assert run.returncode == code, err
+    assert run.returncode == 143, err
     assert "zoo resume runs/stopped" in err
     before = len((folder / "metrics.jsonl").read_text().splitlines())
 

@@ -31,12 +31,12 @@ def config_file(tmp_path, shapes_folder):
 
 def test_a_run_of_the_users_own_is_killed_and_proved(zoo_command, config_file):
     ended = zoo_command(
-        "verify-resume", "--config", config_file, "--kills", 3, "--seed", 5, "--json"
+        "verify-resume", "--config", config_file, "--kills", 2, "--seed", 5, "--json"
     )
     assert ended.code == 0, ended.err
     result = json.loads(ended.out)
     assert result["holds"] is True
-    assert result["kills"] == 3 == sum(result["hit"].values())
+    assert result["kills"] == 2 == sum(result["hit"].values())
     assert set(result["hit"]) == {stage.label for stage in Stage}
     assert result["same"] == result["runs"] == len(result["trials"])
     assert all(trial["verdict"].startswith("bit-identical") for trial in result["trials"])

@@ -40,6 +40,9 @@ def _runs_here(entry):
     return not missing and not set(entry.component.tags) & set(NOT_HERE)
 
 
+SLOW = ("pytorch-optimizer/", "timm/adamuon", "timm/nadamuon", "timm/nmuon")
+# Of four that make matrices orthogonal, 7 s each, timm/muon stands for the others.
+
 OPTIMIZERS = [entry.id for entry in REGISTRY.entries("optimizer") if _runs_here(entry)]
 
 
@@ -90,7 +93,7 @@ def test_the_matrix_is_the_whole_registry():
 @pytest.mark.parametrize(
     "optimizer_id",
     [
-        pytest.param(name, marks=pytest.mark.slow if name.startswith("pytorch-optimizer/") else ())
+        pytest.param(name, marks=pytest.mark.slow if name.startswith(SLOW) else ())
         for name in OPTIMIZERS
     ],
 )
