@@ -22,13 +22,15 @@ def leave(code: int) -> int:
     Args:
         code: The exit code.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        _part()
+        return code
     others = (thread for thread in threading.enumerate() if thread is not threading.main_thread())
     if (
         "torch" not in sys.modules  # then the ordinary way is short
         or any(not thread.daemon for thread in others)  # is waited for
         or sys.gettrace() is not None
         or sys.getprofile() is not None  # writes what it found when all is over
-        or int(os.environ.get("WORLD_SIZE", "1")) > 1  # processes part in order
     ):
         return code
     try:
@@ -38,3 +40,10 @@ def leave(code: int) -> int:
     except Exception:  # the ordinary way tells of it as Python does
         return code
     os._exit(code)
+
+
+def _part() -> None:
+    """Takes leave of a launcher's other processes, before what they share is taken apart."""
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()

@@ -7,6 +7,7 @@ differ.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -359,10 +360,8 @@ def option_of(key: str) -> Param:
         UsageError: There is no such option. The message has the close matches.
     """
     key = _RENAMED.get(key, key)
-    for field in dataclasses.fields(RunConfig):
-        if field.name == key:
-            param: Param = field.metadata["param"]
-            return dataclasses.replace(param, name=key)
+    if key in _options():
+        return _options()[key]
     if key in _NO_OPTIONS:
         raise UsageError(
             f"a configuration names no plugin, and this has {printable(key)!r}",
@@ -371,13 +370,21 @@ def option_of(key: str) -> Param:
         )
     import difflib
 
-    names = [field.name for field in dataclasses.fields(RunConfig)]
-    close = difflib.get_close_matches(key, names, n=3, cutoff=0.5)
+    close = difflib.get_close_matches(key, list(_options()), n=3, cutoff=0.5)
     raise UsageError(
         f"there is no option {printable(key)!r}",
         found=f"close: {', '.join(close)}" if close else "",
         hint=f"did you mean {close[0]}?" if close else "zoo run --help lists all",
     )
+
+
+@functools.cache
+def _options() -> Mapping[str, Param]:
+    """Returns the declarations of all options by key."""
+    return {
+        field.name: dataclasses.replace(field.metadata["param"], name=field.name)
+        for field in dataclasses.fields(RunConfig)
+    }
 
 
 def _shown(key: str, source: str) -> str:

@@ -23,7 +23,7 @@ from zoo.engine.device import Device
 from zoo.engine.events import Observer
 from zoo.engine.features.frozen import FrozenPart, FrozenRecord, Wanted
 from zoo.engine.features.key import frozen_values, probe_images
-from zoo.engine.features.spare import Spare
+from zoo.engine.features.spare import Digest, Spare
 from zoo.engine.features.threads import threads_for
 from zoo.engine.features.views import frozen_views
 from zoo.engine.feeds import CyclingFeed, Feed, ImageFeed, Labels, Teach
@@ -33,7 +33,7 @@ from zoo.engine.scores import Measure, Scores
 from zoo.engine.step.averaging import WeightAverage
 from zoo.engine.step.update import Update
 from zoo.network.fast import fuse
-from zoo.network.freeze import digest, frozen_tensors, set_modes, set_trainable, trainable_modules
+from zoo.network.freeze import frozen_tensors, set_modes, set_trainable, trainable_modules
 from zoo.registry import build
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ class Stage:
         average: The moving average that is validated instead of the weights; None without one.
         frozen_statistics_move: Whether batch norms of the frozen part go on counting.
         never_held: Names of modules whose batch norms count in any phase that trains them.
-        frozen_digest: SHA-256 of all tensors that must not change; empty when all may.
+        digest: Returns the SHA-256 of tensors.
+        frozen_digest: Of all tensors that must not change; empty when all may.
         record: What the run's state says of the frozen features; None without them.
     """
 
@@ -78,6 +79,7 @@ class Stage:
     average: WeightAverage | None
     frozen_statistics_move: bool
     never_held: tuple[str, ...]
+    digest: Digest
     frozen_digest: str
     record: FrozenRecord | None
 
@@ -128,11 +130,11 @@ class Stage:
         if record is not None and frozen.keys() == frozen_values(model, trained).keys():
             frozen_digest = record.weights  # computed a moment ago, of the very same
         else:
-            frozen_digest = digest(frozen) if frozen else ""
+            frozen_digest = spare.digest(frozen) if frozen else ""
         stage = cls(
             phase=phase, training=training, val_feed=val_feed, model=model, trained=trained,
             average=average, frozen_statistics_move=moving, never_held=job.own_statistics,
-            frozen_digest=frozen_digest, record=record,
+            digest=spare.digest, frozen_digest=frozen_digest, record=record,
         )  # fmt: skip
         stage.to_train()
         for follower in (average, last_epochs):
@@ -173,7 +175,7 @@ class Stage:
         frozen = frozen_tensors(
             self.model, self.trained, statistics_move=self.frozen_statistics_move
         )
-        return not frozen or digest(frozen) == self.frozen_digest
+        return not frozen or self.digest(frozen) == self.frozen_digest
 
 
 def _optimizer(job: Job, phase: Phase) -> torch.optim.Optimizer:

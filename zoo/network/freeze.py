@@ -8,7 +8,7 @@ no drop-path. Module types stay as they are, so a state dict fits before, during
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -98,7 +98,7 @@ def frozen_tensors(
     }
 
 
-def digest(tensors: dict[str, Tensor]) -> str:
+def digest(tensors: Mapping[str, Tensor]) -> str:
     """Returns the SHA-256 of names and bytes of tensors, independent of device and layout."""
     hashed = hashlib.sha256()
     for name in sorted(tensors):

@@ -9,6 +9,7 @@ from functools import cache
 from zoo.engine.assembly.network import MadeOnce, MakeNetwork, make_network
 from zoo.engine.assembly.reading import ReadOnce, ReadSource, read_source
 from zoo.engine.features.spare import Spare
+from zoo.network.digests import LastDigest
 from zoo.runs.provenance import code_digest
 
 __all__ = ["Sources"]
@@ -33,4 +34,6 @@ class Sources:
     @classmethod
     def once(cls) -> Sources:
         """Returns sources for the runs of an experiment: what several ask for is made once."""
-        return cls(read=ReadOnce(), network=MadeOnce(), code=cache(code_digest), spare=Spare())
+        return cls(
+            read=ReadOnce(), network=MadeOnce(), code=cache(code_digest), spare=Spare(LastDigest())
+        )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from zoo.engine.features.frozen import FrozenPart, FrozenRecord, Wanted
-from zoo.engine.features.key import frozen_digest
+from zoo.engine.features.key import frozen_values
 from zoo.engine.features.spare import Spare
 from zoo.engine.loop import evaluate
 from zoo.engine.stage import image_feed, labels_of
@@ -53,9 +53,11 @@ class Evaluation:
     def scores(self, split: str, *, measures: Sequence[Measure] = ()) -> Scores:
         """Returns loss, accuracy and metrics on a split."""
         job = self._job
-        record = next(
-            (r for r in self._records if frozen_digest(job.model, r.trained) == r.weights), None
-        )
+
+        def still_holds(record: FrozenRecord) -> bool:
+            return self._spare.digest(frozen_values(job.model, record.trained)) == record.weights
+
+        record = next(filter(still_holds, self._records), None)
         module, feed = job.model, None
         if record is not None:
             set_trainable(job.model, record.trained)

@@ -31,7 +31,7 @@ from zoo.engine.features.key import (
     About,
     about_features,
     augmentation_spec,
-    frozen_digest,
+    frozen_values,
     probe_images,
 )
 from zoo.engine.features.rows import Layout, Rows
@@ -143,7 +143,8 @@ class FrozenPart:
         except NoFrontier as why:
             noted(f"the frozen part runs in every epoch: {why}")
             return None
-        weights, config, model = frozen_digest(job.model, trained), job.config, job.choices.model
+        weights = spare.digest(frozen_values(job.model, trained))
+        config, model = job.config, job.choices.model
 
         def probed() -> Tensor:
             with torch.inference_mode(), one_thread():  # the same bits for any number of threads

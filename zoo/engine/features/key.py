@@ -31,7 +31,6 @@ __all__ = [
     "About",
     "about_features",
     "augmentation_spec",
-    "frozen_digest",
     "frozen_values",
     "probe_images",
 ]
@@ -130,11 +129,6 @@ def frozen_values(model: nn.Module, trained: Collection[str]) -> dict[str, Tenso
     """Returns every parameter and buffer that does not train, computed ones too."""
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     return {name: t for name, t in tensors.items() if not within(name, trained)}
-
-
-def frozen_digest(model: nn.Module, trained: Collection[str]) -> str:
-    """Returns the SHA-256 of every parameter and buffer that does not train."""
-    return digest(frozen_values(model, trained))
 
 
 def probe_images(job: Job, device: torch.device) -> Tensor:

@@ -6,10 +6,11 @@ Shapes: N samples of a split.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, TypeAlias
 
 from zoo.engine.features.rows import HeldRows
+from zoo.network.freeze import digest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
     from zoo.network.inference import Forward
     from zoo.protocols import Images, PixelImages
 
-__all__ = ["Spare"]
+__all__ = ["Digest", "Spare"]
+
+Digest: TypeAlias = "Callable[[Mapping[str, Tensor]], str]"
+"""What :func:`zoo.network.freeze.digest` is."""
 
 _SPLITS = 3
 # Whose images are remembered: training, validation and test.
@@ -31,9 +35,13 @@ class Spare:
     """What passes leave: a cut network, its engine, its probe, what images are, features in memory.
 
     The first two are of one run, the others also of use to the next.
+
+    Args:
+        digest: Returns the digest of tensors.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, digest: Digest = digest) -> None:
+        self.digest = digest
         self.part: FrozenPart | None = None
         """The frozen part of the last phase."""
         self._engine: tuple[object, Forward] | None = None
