@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import zoo
+from zoo.engine.features import collect
 from zoo.registry import Registry
 
 
@@ -31,3 +32,23 @@ def train(tmp_path: Path, shapes_folder: Path, registry: Registry) -> Callable[.
         return zoo.run({**base, **options}, registry=registry, observer=observer)
 
     return call
+
+
+@pytest.fixture
+def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many images the frozen part was computed for, a number for each pass."""
+    found: list[int] = []
+    real = collect.computed
+
+    def computed(forward: Any, feed: Any, samples: Any, **rest: Any) -> Any:
+        found.append(len(samples))
+        return real(forward, feed, samples, **rest)
+
+    monkeypatch.setattr(collect, "computed", computed)
+    return found
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """Where features are kept."""
+    return Path(f"{tmp_path}-cache") / "features"

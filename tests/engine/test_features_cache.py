@@ -15,68 +15,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import zoo
+from tests.engine.feature_runs import FROZEN, Watch, assert_close, assert_same
 from zoo.data.pixels.store import Store
-from zoo.engine.events import Observer
-from zoo.engine.features import collect
 from zoo.registry import Registry
-
-FROZEN = {"freeze_epochs": 2, "epochs": 0, "lr": 0.05}
-
-
-class Watch(Observer):
-    def __init__(self):
-        self.notes, self.cached = [], []
-
-    def noted(self, text):
-        self.notes.append(text)
-
-    def phase_started(self, phase, *, trainable, total, cached):
-        self.cached.append(cached)
-
-
-@pytest.fixture
-def passes(monkeypatch):
-    """How many images the frozen part was computed for, a number for each pass."""
-    found = []
-    real = collect.computed
-
-    def computed(forward, feed, samples, **rest):
-        found.append(len(samples))
-        return real(forward, feed, samples, **rest)
-
-    monkeypatch.setattr(collect, "computed", computed)
-    return found
-
-
-@pytest.fixture
-def data(shapes_folder, tmp_path):
-    """A copy of the images that a test may change."""
-    return Path(shutil.copytree(shapes_folder, tmp_path / "data"))
-
-
-@pytest.fixture
-def cache(tmp_path):
-    return Path(f"{tmp_path}-cache") / "features"
-
-
-def best(result):
-    return load_file(result.path / "best/model.safetensors")
-
-
-def assert_close(one, two, *, to):
-    first, second = best(one), best(two)
-    assert first.keys() == second.keys()
-    for name in first:
-        assert torch.allclose(first[name].float(), second[name].float(), rtol=0, atol=to), name
-
-
-def assert_same(one, two):
-    assert_close(one, two, to=0)
-    values = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "best")
-    for a, b in zip(one.rows, two.rows, strict=True):
-        assert all(getattr(a, value) == getattr(b, value) for value in values)
-    assert (one.test_loss, one.test_accuracy) == (two.test_loss, two.test_accuracy)
-
 
 PLANS = {
     "the head": {"phases": "head:epochs=3"},
@@ -94,6 +35,12 @@ PLANS = {
     "a soup of frozen epochs": {"phases": "head:epochs=4", "soup": 2, "ema": 0.5, "swa": 2},
     "several parts of a batch": {"phases": "last-2:epochs=2", "accumulate": 3},
 }  # fmt: skip
+
+
+@pytest.fixture
+def data(shapes_folder, tmp_path):
+    """A copy of the images that a test may change."""
+    return Path(shutil.copytree(shapes_folder, tmp_path / "data"))
 
 
 @pytest.mark.parametrize("plan", PLANS)
@@ -338,58 +285,6 @@ def test_files_are_plain_safetensors(kept, cache):
     assert json.loads(about.read_text())["what"].startswith("lenet at 24 px, 500 before head")
 
 
-def test_a_budget_of_nothing_maps_them_from_the_disk(train, cache, passes):
-    options = {"phases": "head:epochs=1+last-2:epochs=2", "aug": "none", "epochs": None}
-    held = train(**options)
-    mapped = train(ram=0, **options)
-    assert_same(held, mapped)
-    shutil.rmtree(cache)
-    passes.clear()
-    scratch = train(ram=0, keep_features=False, **options)
-    assert sum(passes) == 2 * 32 + 8
-    assert_same(held, scratch)
-    assert not list(cache.glob("*/*")), "nothing stays"
-
-
-def test_nothing_is_kept_when_that_is_asked_for(train, cache, passes):
-    first = train(keep_features=False, **FROZEN)
-    assert not cache.exists()
-    assert_same(first, train(keep_features=False, **FROZEN))
-    assert sum(passes) == 2 * 40
-
-
-def test_a_full_disk_costs_the_features_but_not_the_run(train, cache, monkeypatch):
-    watch = Watch()
-    kept = train(**FROZEN)
-    shutil.rmtree(cache)
-    usage = shutil.disk_usage(cache.parent)
-    monkeypatch.setattr(
-        "zoo.engine.features.shelf.shutil.disk_usage", lambda path: usage._replace(free=2**20)
-    )
-    assert_same(kept, train(observer=watch, **FROZEN))
-    (note, *_) = [note for note in watch.notes if "not enough space" in note]
-    assert "257 MiB needed, 1 MiB free" in note
-    assert "\n" not in note
-    mapped = train(observer=watch, ram=0, **FROZEN)
-    assert watch.cached == [True, False]
-    assert any("runs in every epoch" in note for note in watch.notes)
-    assert_close(kept, mapped, to=1e-4)
-
-
-def test_a_disk_that_fills_up_while_they_are_written(train, cache, monkeypatch):
-    kept = train(**FROZEN)
-    shutil.rmtree(cache)
-
-    def full(self, data):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("zoo.engine.features.shelf.Writing._put", full)
-    watch = Watch()
-    assert_same(kept, train(observer=watch, **FROZEN))
-    assert any("No space left on device" in note for note in watch.notes)
-    assert not list(cache.glob("*/*"))
-
-
 def test_views_are_those_of_the_first_epochs_in_turn(train, passes):
     options = {"phases": "head:epochs=4+last-2:epochs=3", "aug": "flip+shift", "freeze_views": 2,
                "lr": 0.01, "epochs": None}  # fmt: skip
@@ -405,37 +300,6 @@ def test_views_are_those_of_the_first_epochs_in_turn(train, passes):
     assert passes[computed:][:2] == [24, 24], "another seed augments otherwise"
     plain = train(**{**options, "freeze_views": 1, "aug": "none"})
     assert abs(first.rows[0].train_loss - plain.rows[0].train_loss) > 1e-6
-
-
-def test_bf16_takes_half_the_room(train, cache):
-    full = train(**FROZEN)
-    sizes = sum(f.stat().st_size for f in cache.glob("*/*.safetensors"))
-    shutil.rmtree(cache)
-    half = train(feature_dtype="bf16", **FROZEN)
-    assert sum(f.stat().st_size for f in cache.glob("*/*.safetensors")) < 0.6 * sizes
-    assert half.rows[-1].val_loss == pytest.approx(full.rows[-1].val_loss, abs=0.02)
-
-
-def test_the_least_recently_used_go_when_the_limit_is_reached(train, cache, monkeypatch):
-    # Features of a run take 83 kB. One phase may add an eighth of the limit: 100 kB.
-    monkeypatch.setenv("ZOO_CACHE_GB", "0.0008")
-    keys = []
-    for number, size in enumerate(range(16, 28)):
-        train(img_size=size, freeze_epochs=1, epochs=0)
-        (new,) = {path.name for path in cache.iterdir()} - set(keys)
-        keys.append(new)
-        for path in cache.glob(f"{new}/*"):
-            os.utime(path, (number, number))  # every one used a second later
-        if number == 5:
-            train(img_size=16, freeze_epochs=1, epochs=0)  # uses the first again
-    left = {path.name for path in cache.iterdir()}
-    assert keys[0] in left
-    assert keys[1] not in left
-    assert keys[-1] in left
-    assert sum(f.stat().st_size for f in cache.glob("*/*")) < 800_000
-    monkeypatch.setenv("ZOO_CACHE_GB", "0.0001")
-    train(img_size=28, freeze_epochs=1, epochs=0)
-    assert {path.name for path in cache.iterdir()} == left, "what is too large is not kept"
 
 
 def test_a_teacher_answers_for_kept_features(train, passes):

@@ -18,7 +18,6 @@ from zoo.config import RunConfig
 from zoo.engine.assembly.groups import parameter_groups
 from zoo.engine.assembly.job import assemble
 from zoo.engine.events import Observer
-from zoo.engine.features import collect
 from zoo.errors import PluginError, UsageError, ZooError
 from zoo.evaluation.sameness import compare_runs
 from zoo.plugin import Component
@@ -57,20 +56,6 @@ class Stopping(Observer):
         self.left -= 1
         if not self.left:
             raise Stop
-
-
-@pytest.fixture
-def passes(monkeypatch):
-    """How many images the frozen part was computed for, a number for each pass."""
-    found = []
-    real = collect.computed
-
-    def computed(forward, feed, samples, **rest):
-        found.append(len(samples))
-        return real(forward, feed, samples, **rest)
-
-    monkeypatch.setattr(collect, "computed", computed)
-    return found
 
 
 def best(result):

@@ -13,7 +13,6 @@ import pytest
 
 import zoo
 from zoo.engine.events import Observer
-from zoo.engine.features import collect
 from zoo.engine.features.turns import in_turn
 
 OPTIONS = {
@@ -48,20 +47,6 @@ class Waiting(Observer):
         if "another process computes them" in what:
             self.heard.append(what)
             self._do()
-
-
-@pytest.fixture
-def passes(monkeypatch):
-    """Of how many images the frozen part was computed here, a number for each pass."""
-    found = []
-    real = collect.computed
-
-    def computed(forward, feed, samples, **rest):
-        found.append(len(samples))
-        return real(forward, feed, samples, **rest)
-
-    monkeypatch.setattr(collect, "computed", computed)
-    return found
 
 
 @pytest.fixture

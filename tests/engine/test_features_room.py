@@ -1,0 +1,93 @@
+"""Where frozen features have no room: a small budget, a full disk, a limit; half of it in bf16."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+from tests.engine.feature_runs import FROZEN, Watch, assert_close, assert_same
+
+
+def test_a_budget_of_nothing_maps_them_from_the_disk(train, cache, passes):
+    options = {"phases": "head:epochs=1+last-2:epochs=2", "aug": "none", "epochs": None}
+    held = train(**options)
+    mapped = train(ram=0, **options)
+    assert_same(held, mapped)
+    shutil.rmtree(cache)
+    passes.clear()
+    scratch = train(ram=0, keep_features=False, **options)
+    assert sum(passes) == 2 * 32 + 8
+    assert_same(held, scratch)
+    assert not list(cache.glob("*/*")), "nothing stays"
+
+
+def test_nothing_is_kept_when_that_is_asked_for(train, cache, passes):
+    first = train(keep_features=False, **FROZEN)
+    assert not cache.exists()
+    assert_same(first, train(keep_features=False, **FROZEN))
+    assert sum(passes) == 2 * 40
+
+
+def test_a_full_disk_costs_the_features_but_not_the_run(train, cache, monkeypatch):
+    watch = Watch()
+    kept = train(**FROZEN)
+    shutil.rmtree(cache)
+    usage = shutil.disk_usage(cache.parent)
+    monkeypatch.setattr(
+        "zoo.engine.features.shelf.shutil.disk_usage", lambda path: usage._replace(free=2**20)
+    )
+    assert_same(kept, train(observer=watch, **FROZEN))
+    (note, *_) = [note for note in watch.notes if "not enough space" in note]
+    assert "257 MiB needed, 1 MiB free" in note
+    assert "\n" not in note
+    mapped = train(observer=watch, ram=0, **FROZEN)
+    assert watch.cached == [True, False]
+    assert any("runs in every epoch" in note for note in watch.notes)
+    assert_close(kept, mapped, to=1e-4)
+
+
+def test_a_disk_that_fills_up_while_they_are_written(train, cache, monkeypatch):
+    kept = train(**FROZEN)
+    shutil.rmtree(cache)
+
+    def full(self, data):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("zoo.engine.features.shelf.Writing._put", full)
+    watch = Watch()
+    assert_same(kept, train(observer=watch, **FROZEN))
+    assert any("No space left on device" in note for note in watch.notes)
+    assert not list(cache.glob("*/*"))
+
+
+def test_bf16_takes_half_the_room(train, cache):
+    full = train(**FROZEN)
+    sizes = sum(f.stat().st_size for f in cache.glob("*/*.safetensors"))
+    shutil.rmtree(cache)
+    half = train(feature_dtype="bf16", **FROZEN)
+    assert sum(f.stat().st_size for f in cache.glob("*/*.safetensors")) < 0.6 * sizes
+    assert half.rows[-1].val_loss == pytest.approx(full.rows[-1].val_loss, abs=0.02)
+
+
+def test_the_least_recently_used_go_when_the_limit_is_reached(train, cache, monkeypatch):
+    # Features of a run take 83 kB. One phase may add an eighth of the limit: 100 kB.
+    monkeypatch.setenv("ZOO_CACHE_GB", "0.0008")
+    keys = []
+    for number, size in enumerate(range(16, 28)):
+        train(img_size=size, freeze_epochs=1, epochs=0)
+        (new,) = {path.name for path in cache.iterdir()} - set(keys)
+        keys.append(new)
+        for path in cache.glob(f"{new}/*"):
+            os.utime(path, (number, number))  # every one used a second later
+        if number == 5:
+            train(img_size=16, freeze_epochs=1, epochs=0)  # uses the first again
+    left = {path.name for path in cache.iterdir()}
+    assert keys[0] in left
+    assert keys[1] not in left
+    assert keys[-1] in left
+    assert sum(f.stat().st_size for f in cache.glob("*/*")) < 800_000
+    monkeypatch.setenv("ZOO_CACHE_GB", "0.0001")
+    train(img_size=28, freeze_epochs=1, epochs=0)
+    assert {path.name for path in cache.iterdir()} == left, "what is too large is not kept"
