@@ -117,7 +117,7 @@ class _Run:
         self.device, self.teach = device, None if teacher is None else teacher.logits
         self.spare = spare
         layout = torch.channels_last if job.config.channels_last else torch.contiguous_format
-        job.model.to(device.torch_device, memory_format=layout)  # type: ignore[call-overload]  # both
+        job.model.to(device.torch_device).to(memory_format=layout)
         self.saved: Mapping[str, Any] | None = None if resume is None else resume.state
         self.state = (
             RunState.fresh(job) if resume is None else RunState.restored(job, resume, force=force)
