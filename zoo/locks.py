@@ -16,6 +16,9 @@ def take_lock(descriptor: int) -> bool:
 
     Args:
         descriptor: Of a file that is open for writing.
+
+    Raises:
+        OSError: It cannot be told whether another process has it.
     """
     try:
         if sys.platform == "win32":
@@ -27,5 +30,8 @@ def take_lock(descriptor: int) -> bool:
 
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        return error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+        if error.errno in (errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES):  # EACCES on Windows
+            return False
+        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
     return True

@@ -35,6 +35,7 @@ def filled(cache):
     entry(cache, "features", "aaaa2222", size=300, age=7200, what="\x1b[31mred\n")
     entry(cache, "decoded", "64px-3ch-bbbb", size=42_000, age=0)
     (cache / "features" / ".tmp-77-cccc").mkdir()
+    (cache / "features" / ".tmp-turn-dddd").touch()  # of a process that was killed
     return cache
 
 

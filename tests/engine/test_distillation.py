@@ -1,19 +1,24 @@
-"""Distillation against torch and numpy; teachers of another order, size and normalisation."""
+"""Distillation against torch and numpy; teachers of another order, size and normalisation; runs."""
 
 from __future__ import annotations
+
+import shutil
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from safetensors.torch import load_file
 from torch import nn
 
+import zoo
 from zoo.engine.step.distillation import (
     Teacher,
     class_columns,
     distillation_loss,
     multi_label_distillation_loss,
 )
-from zoo.errors import UsageError
+from zoo.errors import UsageError, ZooError
 from zoo.protocols import Preprocessing
 
 
@@ -153,3 +158,66 @@ def test_a_teacher_stands_still_and_draws_no_random_number():
     student = logits(0, (4, 3)).requires_grad_()
     distillation_loss(student, first, temperature=2.0).backward()  # it may be used in autograd
     assert student.grad.isfinite().all()
+
+
+# ---- runs with a teacher ----------------------------------------------------------------------
+
+
+def test_a_teacher_is_learnt_from(train, registry, shapes_folder):
+    teacher = train(epochs=8, lr=5e-3)
+    alone = train(epochs=20, lr=5e-3, seed=1)
+    taught = train(epochs=20, distill=str(teacher.path), distill_weight=1.0, lr=5e-3, seed=1)
+    trained = zoo.load(teacher.path, registry=registry)
+    images = [Image.open(p) for p in sorted((shapes_folder / "train").glob("*/*.png"))]
+
+    def distance(run):
+        other = zoo.load(run.path, registry=registry)
+        mine, theirs = (x.probabilities(images).log() for x in (other, trained))
+        return float((theirs.exp() * (theirs - mine)).sum(1).mean())
+
+    assert distance(taught) < distance(alone)
+
+
+def test_distillation_equals_its_formula_on_the_frozen_features_too(train, registry):
+    """With weight 0 the teacher changes nothing, to the bit."""
+    teacher = train(epochs=2)
+    common = {"freeze_epochs": 1, "epochs": 1}
+    plain = train(**common)
+    weightless = train(distill=str(teacher.path), distill_weight=0.0, **common)
+    first, second = (zoo.load(r.path, registry=registry).model.state_dict()
+                     for r in (plain, weightless))  # fmt: skip
+    for name in first:
+        assert torch.equal(first[name], second[name]), name
+    taught = train(distill=str(teacher.path), **common)
+    third = zoo.load(taught.path, registry=registry).model.state_dict()
+    assert any(not torch.equal(first[name], third[name]) for name in first)
+
+
+def test_a_teacher_can_be_a_model_with_its_weights_file(train):
+    teacher = train(epochs=2)
+    weights = teacher.path / "best/model.safetensors"
+    from_run = train(epochs=2, distill=str(teacher.path))
+    from_file = train(epochs=2, distill=f"lenet@{weights}")
+    first, second = (load_file(r.path / "best/model.safetensors") for r in (from_run, from_file))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    before = sorted(teacher.path.parent.iterdir())
+    with pytest.raises(ZooError, match="no head for the 2 classes") as caught:
+        train(distill="lenet@none")
+    assert caught.value.exit_code == 2
+    with pytest.raises(ZooError, match="nowhere"):
+        train(distill="lenet@nowhere.safetensors")
+    assert sorted(teacher.path.parent.iterdir()) == before, "nothing was begun"
+
+
+def test_a_teacher_of_other_classes_is_refused(train, tmp_path, shapes_folder):
+    teacher = train(epochs=1)
+    renamed = tmp_path / "renamed"
+    shutil.copytree(shapes_folder, renamed)
+    for split in ("train", "val", "test"):
+        (renamed / split / "dot").rename(renamed / split / "spot")
+    with pytest.raises(UsageError, match=r"spot|dot"):
+        train(data=str(renamed), distill=str(teacher.path))
+    before = sorted(teacher.path.parent.iterdir())
+    with pytest.raises(UsageError, match="is not a run folder"):
+        train(distill=str(tmp_path / "nowhere"))
+    assert sorted(teacher.path.parent.iterdir()) == before, "nothing was begun"

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import tomllib
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file
 
 import zoo
@@ -162,72 +159,6 @@ def test_clipping_by_value_and_by_unit(train, monkeypatch, options, largest):
                 assert (gradient.flatten(1).norm(dim=1) <= 0.001 * unit * 1.001).all()
 
 
-def test_a_teacher_is_learnt_from(train, registry):
-    teacher = train(epochs=8, lr=5e-3)
-    alone = train(epochs=20, lr=5e-3, seed=1)
-    taught = train(epochs=20, distill=str(teacher.path), distill_weight=1.0, lr=5e-3, seed=1)
-    trained = zoo.load(teacher.path, registry=registry)
-    images = [Image.open(p) for p in sorted((_folder(taught) / "train").glob("*/*.png"))]
-
-    def distance(run):
-        other = zoo.load(run.path, registry=registry)
-        mine, theirs = (x.probabilities(images).log() for x in (other, trained))
-        return float((theirs.exp() * (theirs - mine)).sum(1).mean())
-
-    assert distance(taught) < distance(alone)
-
-
-def _folder(result):
-    return Path(tomllib.loads((result.path / "config.toml").read_text())["data"])
-
-
-def test_distillation_equals_its_formula_on_the_frozen_features_too(train, registry):
-    """With weight 0 the teacher changes nothing, to the bit."""
-    teacher = train(epochs=2)
-    common = {"freeze_epochs": 1, "epochs": 1}
-    plain = train(**common)
-    weightless = train(distill=str(teacher.path), distill_weight=0.0, **common)
-    first, second = (zoo.load(r.path, registry=registry).model.state_dict()
-                     for r in (plain, weightless))  # fmt: skip
-    for name in first:
-        assert torch.equal(first[name], second[name]), name
-    taught = train(distill=str(teacher.path), **common)
-    third = zoo.load(taught.path, registry=registry).model.state_dict()
-    assert any(not torch.equal(first[name], third[name]) for name in first)
-
-
-def test_a_teacher_can_be_a_model_with_its_weights_file(train):
-    teacher = train(epochs=2)
-    weights = teacher.path / "best/model.safetensors"
-    from_run = train(epochs=2, distill=str(teacher.path))
-    from_file = train(epochs=2, distill=f"lenet@{weights}")
-    first, second = (load_file(r.path / "best/model.safetensors") for r in (from_run, from_file))
-    assert all(torch.equal(first[name], second[name]) for name in first)
-    before = sorted(teacher.path.parent.iterdir())
-    with pytest.raises(ZooError, match="no head for the 2 classes") as caught:
-        train(distill="lenet@none")
-    assert caught.value.exit_code == 2
-    with pytest.raises(ZooError, match="nowhere"):
-        train(distill="lenet@nowhere.safetensors")
-    assert sorted(teacher.path.parent.iterdir()) == before, "nothing was begun"
-
-
-def test_a_teacher_of_other_classes_is_refused(train, tmp_path, shapes_folder):
-    import shutil
-
-    teacher = train(epochs=1)
-    renamed = tmp_path / "renamed"
-    shutil.copytree(shapes_folder, renamed)
-    for split in ("train", "val", "test"):
-        (renamed / split / "dot").rename(renamed / split / "spot")
-    with pytest.raises(UsageError, match=r"spot|dot"):
-        train(data=str(renamed), distill=str(teacher.path))
-    before = sorted(teacher.path.parent.iterdir())
-    with pytest.raises(UsageError, match="is not a run folder"):
-        train(distill=str(tmp_path / "nowhere"))
-    assert sorted(teacher.path.parent.iterdir()) == before, "nothing was begun"
-
-
 def test_dropout_and_drop_path_are_set(train, registry, shapes_folder):
     options = {"data": str(shapes_folder), "weights": "none", "registry": registry}
     job = zoo.prepare(model="mlp-cifar", img_size=32, dropout=0.45, **options)
@@ -263,7 +194,7 @@ def build(num_classes):
 
 
 def test_memory_that_runs_out_cuts_the_batch_finer_with_the_same_result(
-    train, make_plugin, registry
+    train, make_plugin, registry, shapes_folder
 ):
     features = "return self.head(self.body(x).mean((2, 3)))"
     make_plugin("small", MODEL.format(name="small", forward=(
@@ -280,7 +211,7 @@ def test_memory_that_runs_out_cuts_the_batch_finer_with_the_same_result(
         return zoo.run({**base, "model": model, **options}, registry=found, observer=watch)
 
     job = train(epochs=1)
-    train_data, runs = str(_folder(job)), str(job.path.parent)
+    train_data, runs = str(shapes_folder), str(job.path.parent)
     cut_finer, whole = run("small"), run("large")
     assert any("memory ran out" in note and "4 parts" in note for note in watch.notes)
     first, second = (load_file(r.path / "best/model.safetensors") for r in (cut_finer, whole))
@@ -296,14 +227,14 @@ def test_memory_that_runs_out_cuts_the_batch_finer_with_the_same_result(
         run("small", auto_batch=False)
 
 
-def test_a_loss_that_is_not_finite_names_the_layer(train, make_plugin):
+def test_a_loss_that_is_not_finite_names_the_layer(train, make_plugin, shapes_folder):
     make_plugin("bad", MODEL.format(name="bad", forward=(
         "self.calls += self.training\n"
         "        x = self.body(x) * (float('nan') if self.calls > 2 else 1.0)\n"
         "        return self.head(torch.relu(x).mean((2, 3)))")))  # fmt: skip
     job = train(epochs=1)
     with pytest.raises(NonFiniteError) as caught:
-        zoo.run(model="bad", data=str(_folder(job)), img_size=16, batch_size=8, threads=1,
+        zoo.run(model="bad", data=str(shapes_folder), img_size=16, batch_size=8, threads=1,
                 runs=str(job.path.parent), epochs=2, lr=0.1,
                 registry=Registry.installed())  # fmt: skip
     text = str(caught.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -14,6 +15,8 @@ import pytest
 import zoo
 from zoo.engine.events import Observer
 from zoo.engine.features.turns import in_turn
+from zoo.errors import MachineError
+from zoo.runs.folder import RunFolder
 
 OPTIONS = {
     "model": "mlp-mnist", "img_size": 16, "freeze_epochs": 1, "epochs": 0, "workers": 0,
@@ -135,6 +138,18 @@ def test_blocks_of_one_path_follow_each_other_and_those_of_two_do_not(tmp_path):
 def test_where_nothing_can_be_written_nobody_waits(tmp_path):
     (tmp_path / "file").touch()
     with in_turn(tmp_path / "file" / "turn", waiting=pytest.fail):
+        pass
+
+
+def test_where_a_lock_fails_nobody_waits(tmp_path, monkeypatch):
+    def fails(descriptor, kind):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("fcntl.flock", fails)
+    with in_turn(tmp_path / "turn", waiting=pytest.fail):
+        pass
+    folder = RunFolder.create(tmp_path, name="run", stem="run")
+    with pytest.raises(MachineError, match="reports an input/output error"), folder.owned():
         pass
 
 

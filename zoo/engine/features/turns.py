@@ -46,7 +46,7 @@ def _locked(path: Path, waiting: Callable[[], None]) -> int | None:
         except OSError:  # whoever keeps the features there says so
             return None
         try:
-            while not take_lock(descriptor):
+            while not _may_begin(descriptor):
                 waiting()
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
             if _is(path, descriptor):  # and not removed by whoever had it
@@ -55,6 +55,14 @@ def _locked(path: Path, waiting: Callable[[], None]) -> int | None:
             os.close(descriptor)
             raise
         os.close(descriptor)
+
+
+def _may_begin(descriptor: int) -> bool:
+    """Takes the lock, and returns whether no other process is known to have it."""
+    try:
+        return take_lock(descriptor)
+    except OSError:  # who waited might wait for ever
+        return True
 
 
 def _is(path: Path, descriptor: int) -> bool:
