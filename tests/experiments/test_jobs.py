@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -92,7 +93,7 @@ EPOCHS, RATES = 20, [1e-2, 2e-2, 3e-2, 4e-2, 5e-2, 6e-2]
 class Sweep:
     """``zoo sweep --jobs 2`` over six runs, as a terminal starts it."""
 
-    def __init__(self, data, runs, *, epochs=EPOCHS):
+    def __init__(self, data, runs, *, epochs=EPOCHS, **environment):
         flags = {**OPTIONS, "epochs": epochs, "data": data, "runs": runs, "name": "s", "grid":
                  f"lr={','.join(map(str, RATES))}", "jobs": 2}  # fmt: skip
         search = os.pathsep.join([str(ROOT), str(ROOT / "plugins"), *sys.path])
@@ -101,7 +102,8 @@ class Sweep:
         self.folder = runs / "s"
         self.process = subprocess.Popen(
             [sys.executable, "-m", "zoo.cli.main", "sweep", *words], stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": search},
+            stderr=subprocess.PIPE, encoding="utf-8",
+            env={**os.environ, "PYTHONPATH": search, **environment},
         )  # fmt: skip
 
     def other(self):
@@ -165,6 +167,20 @@ def test_a_copy_of_the_command_trains_what_one_process_does(shapes_folder, tmp_p
         made = command.folder / outcome.trial.name
         told = compare_runs(one.path / outcome.trial.name, made)
         assert told.verdict.startswith("bit-identical"), told
+
+
+def test_the_bar_is_the_first_runs_until_another_trains(shapes_folder, tmp_path):
+    command = Sweep(shapes_folder, tmp_path, epochs=2, FORCE_COLOR="1", TERM="xterm")
+    out, err = command.process.communicate(timeout=120)
+    assert (command.process.returncode, err) == (0, "")
+    moved = re.findall(r"images, train|train \d/2|runs that have ended|\d/6  val_accuracy", out)
+    of_all = moved.index("runs that have ended")
+    assert moved[0] == "images, train"
+    assert "train 1/2" not in moved[of_all:]
+    assert moved[of_all:].count("images, train") == 0
+    ended = [text for text in moved if text.endswith("val_accuracy")]
+    assert ended == [f"{number}/6  val_accuracy" for number in range(1, 7)]
+    assert moved.index(ended[0]) > of_all
 
 
 # ---- what each run is given -----------------------------------------------------------------

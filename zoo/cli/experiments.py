@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -102,15 +104,17 @@ def _numbers(text: str) -> tuple[int, ...]:
 class _Display:
     """A line for each run that has ended, and the bar: of the run that trains, or of all runs.
 
-    With several jobs it is told in any thread, so the runs of this one do not move the bar.
+    With several jobs the bar is the first run's while the others wait for what it computes, and all
+    runs' from then on. They are told of in any thread.
     """
 
     def __init__(self, silent: bool) -> None:
         from zoo.cli.progress import LogFile, RunDisplay
 
         self._bar = None if silent else RunDisplay()
-        self._of_all, self._num_ended, self._total = False, 0, 0
-        bars = [] if self._bar is None else [_Moving(self._bar, moves=lambda: not self._of_all)]
+        self._several, self._of_all, self._num_ended, self._total = False, False, 0, 0
+        self._lock = threading.RLock()  # for the bar, and whose it is
+        bars = [] if self._bar is None else [_Moving(self._own_bar)]
         self._observer = Observers([LogFile(), *bars])
 
     @property
@@ -129,23 +133,35 @@ class _Display:
             self._bar.close()
 
     def _at_once(self, jobs: int) -> None:
-        self._of_all = jobs > 1
+        self._several = jobs > 1
 
     def _started(self, number: int, total: int, trial: Trial) -> None:
-        self._total = total
-        self._move()
+        with self._lock:
+            self._total = total
+            self._of_all = self._several and number > 1
+            self._move()
 
     def _move(self) -> None:
         if self._bar is not None and self._of_all:
             self._bar.preparing("runs that have ended", self._num_ended, self._total)
 
+    @contextmanager
+    def _own_bar(self) -> Iterator[Observer | None]:
+        """Lends the bar to the run that trains here; None when it is all runs'."""
+        with self._lock:
+            yield None if self._of_all else self._bar
+
     def _ended(self, outcome: Outcome) -> None:
+        with self._lock:
+            self._num_ended += 1
+            if self._bar is not None:
+                self._bar.close()
+                self._tell(outcome)
+                self._move()
+
+    def _tell(self, outcome: Outcome) -> None:
         from zoo.cli.console import echo
 
-        self._num_ended += 1
-        if self._bar is None:
-            return
-        self._bar.close()
         count = f"{self._num_ended:>{len(str(self._total))}}/{self._total}"
         result = outcome.result
         if result is None:
@@ -156,26 +172,27 @@ class _Display:
                 f"{count}  {result.monitor} {result.best_score:.4f}{test}  "
                 f"{result.seconds:.0f} s  {printable(outcome.trial.title)}"
             )
-        self._move()
 
 
 class _Moving(Observer):
     """Moves a display's bar, while it is this run's to move, and prints nothing."""
 
-    def __init__(self, bar: Observer, *, moves: Callable[[], bool]) -> None:
-        self._bar, self._moves = bar, moves
+    def __init__(self, bar: Callable[[], AbstractContextManager[Observer | None]]) -> None:
+        self._bar = bar
 
     def preparing(self, what: str, done: int, total: int) -> None:
         """Moves the bar."""
-        if self._moves():
-            self._bar.preparing(what, done, total)
+        with self._bar() as bar:
+            if bar is not None:
+                bar.preparing(what, done, total)
 
     def step_ended(
         self, phase: Phase, *, epoch: int, step: int, num_steps: int, loss: float | None
     ) -> None:
         """Moves the bar."""
-        if self._moves():
-            self._bar.step_ended(phase, epoch=epoch, step=step, num_steps=num_steps, loss=loss)
+        with self._bar() as bar:
+            if bar is not None:
+                bar.step_ended(phase, epoch=epoch, step=step, num_steps=num_steps, loss=loss)
 
 
 def _show(found: Experiment, *, as_json: bool) -> None:
