@@ -188,9 +188,12 @@ def compute_threads(config: RunConfig) -> Iterator[None]:
 def torch_settings(config: RunConfig) -> Iterator[None]:
     """Computes with the run's threads, determinism and memory kept inside the block."""
     strict = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(strict or config.deterministic)
+    changed = config.deterministic and not strict
+    if changed:  # only then: to say it imports torch's compiler, which has to know
+        torch.use_deterministic_algorithms(True)
     try:
         with compute_threads(config), freed_memory_kept():
             yield
     finally:
-        torch.use_deterministic_algorithms(strict)
+        if changed:
+            torch.use_deterministic_algorithms(False)

@@ -15,7 +15,7 @@ from zoo.garbage import collected_rarely
 from zoo.plugin import fold
 from zoo.registry.names import Entry
 from zoo.registry.specs import Choice
-from zoo.without_gpu import spare_triton
+from zoo.without_compiler import compiler_spared
 
 __all__ = ["build", "call", "failure", "load_target"]
 
@@ -35,8 +35,7 @@ def load_target(entry: Entry) -> Any:
         )
     module_name, _, path = component.target.partition(":")
     try:
-        spare_triton()
-        with collected_rarely():
+        with collected_rarely(), compiler_spared():
             found: Any = importlib.import_module(module_name)
         for attribute in path.split("."):
             found = getattr(found, attribute)

@@ -49,6 +49,18 @@ def bare_step(optimizer: torch.optim.Optimizer) -> None:
     ):
         optimizer.step()
     elif not (type(optimizer) in _ADAMS and _fused_step(optimizer)):
+        _whole_step(optimizer, step.__wrapped__)
+
+
+def _whole_step(optimizer: torch.optim.Optimizer, step: Any) -> None:
+    """Makes a step by the method of the optimizer's class, without its wrapper for hooks.
+
+    Most of torch's have another one, which imports the compiler to tell it where to stop.
+    """
+    if getattr(getattr(step, "__code__", None), "co_name", "") != "_use_grad":
+        step(optimizer)
+        return
+    with torch.set_grad_enabled(optimizer.defaults["differentiable"]):
         step.__wrapped__(optimizer)
 
 
