@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import subprocess
 import sys
 import textwrap
@@ -38,6 +39,27 @@ def test_a_run_does_not_import_it(shapes_folder, tmp_path, optim):
         """
     )
     assert told == ["True", "True", "False", "False", "False"]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="needs openvino")
+def test_a_network_is_recorded_without_it_and_after_it():
+    told = in_a_process(
+        """
+        with compiler_spared():
+            pass
+        from zoo.network.inference import fast_forward
+        net = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3), torch.nn.ReLU())
+        x = torch.rand(9, 3, 8, 8)
+        def made():
+            forward = fast_forward(net, example=x, num_images=9, engine="openvino")
+            assert torch.allclose(forward(x), net(x), atol=1e-5)
+            return forward.name
+        first, imported = made(), COMPILER in sys.modules
+        import torch._dynamo
+        print(first, imported, made())
+        """
+    )
+    assert told == ["openvino", "False", "openvino"]
 
 
 def test_what_is_compiled_afterwards_is_the_same():

@@ -18,7 +18,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from types import FunctionType, ModuleType
 from typing import Any
 
-__all__ = ["compiler_spared"]
+__all__ = ["compiler_spared", "spare_methods"]
 
 _COMPILER, _UTILITIES = "torch._dynamo", "torch._dynamo.utils"
 _MENTIONING = "torchvision.ops.roi_align"
@@ -36,13 +36,12 @@ def compiler_spared() -> Iterator[None]:
     if _COMPILER in sys.modules:
         yield
         return
-    if _watch not in sys.meta_path:
-        sys.meta_path.insert(0, _watch)
+    _watch.begin()
     torch = sys.modules.get("torch")
     if torch is None:
         yield
         return
-    _spare_optimizers()
+    spare_methods(torch.optim.Optimizer)
     disable = torch.compiler.disable
     torch.compiler.disable = functools.partial(_disabled_later, disable)
     try:
@@ -55,7 +54,14 @@ class _Watch(MetaPathFinder):
     """Sees the compiler imported, and the module that mentions it, which has a stand-in for it."""
 
     def __init__(self) -> None:
-        self.to_put_back: list[Callable[[], None]] = []
+        self._to_put_back: list[Callable[[], None]] = []
+
+    def begin(self, *, put_back: Callable[[], None] | None = None) -> None:
+        """Watches what is imported from here on, and is told what to do then."""
+        if self not in sys.meta_path:
+            sys.meta_path.insert(0, self)
+        if put_back is not None:
+            self._to_put_back.append(put_back)
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -74,9 +80,9 @@ class _Watch(MetaPathFinder):
 
     def _put_back(self, execute: Callable[[ModuleType], None], module: ModuleType) -> None:
         execute(module)
-        for put_back in self.to_put_back:
+        for put_back in self._to_put_back:
             put_back()
-        self.to_put_back.clear()
+        self._to_put_back.clear()
 
 
 _watch = _Watch()
@@ -132,23 +138,26 @@ def _disabled_later(
         nonlocal called
         called = disable(fn, recursive, reason=reason)
 
-    _watch.to_put_back.append(put_back)
+    _watch.begin(put_back=put_back)
     return spared
 
 
-def _spare_optimizers() -> None:
-    """Has methods of optimizers that are not to be compiled called as they are.
+def spare_methods(owner: type) -> None:
+    """Has methods of a class that are not to be compiled called as they are.
 
     torch wraps them in a function that imports the compiler, to have them left out. Without it
     there is nothing to leave them out of.
-    """
-    from torch.optim import Optimizer
 
-    for method in vars(Optimizer).values():
+    Args:
+        owner: A class whose methods torch has wrapped: an optimizer, or what sees operators.
+    """
+    if _COMPILER in sys.modules:
+        return
+    for method in vars(owner).values():
         if isinstance(method, FunctionType) and (
             method.__globals__.get("__name__") == "torch._compile"
         ):
             plain = getattr(method, "__wrapped__", None)
             if plain is not None and not hasattr(plain, _CACHED):
                 setattr(plain, _CACHED, plain)
-                _watch.to_put_back.append(functools.partial(delattr, plain, _CACHED))
+                _watch.begin(put_back=functools.partial(delattr, plain, _CACHED))

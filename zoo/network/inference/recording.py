@@ -26,6 +26,7 @@ from zoo.network.inference.nodes import NotRecorded, constant
 from zoo.network.inference.openvino_package import opset, package
 from zoo.network.inference.operators import OPERATORS
 from zoo.network.modes import evaluation_mode
+from zoo.without_compiler import spare_methods
 
 if TYPE_CHECKING:
     import openvino
@@ -137,6 +138,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if isinstance(value, list | tuple):
             return [self.told(part) for part in value]
         return value
+
+
+spare_methods(_Recorder)
 
 
 def _flat(values: Sequence[Any]) -> list[Any]:
