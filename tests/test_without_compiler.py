@@ -106,7 +106,7 @@ def test_optimizers_are_torchs_own_once_it_is_there():
 def test_what_is_not_to_be_compiled_is_not():
     told = in_a_process(
         """
-        with compiler_spared():
+        with compiler_spared(), compiler_spared():  # as in two threads
             @torch.compiler.disable
             def plainly(x):
                 "Doubles."
@@ -121,7 +121,7 @@ def test_what_is_not_to_be_compiled_is_not():
         compiled = torch.compile(lambda x: at_all(plainly(x + 1)), backend="eager")
         for _ in range(3):
             assert torch.equal(compiled(torch.arange(3.0)), torch.tensor([3.0, 5.0, 7.0]))
-        print(torch.compiler.disable.__module__)
+        print(torch.compiler.disable.__module__)  # torch's own again
         """
     )
     assert told == ["torch.compiler"]

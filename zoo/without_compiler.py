@@ -30,24 +30,17 @@ _CACHED = "__dynamo_disable"
 def compiler_spared() -> Iterator[None]:
     """Lets torchvision and timm be imported without torch's compiler inside the block.
 
-    Optimizers of torch ask for it no more afterwards. Where torch is not imported before the block,
-    or the compiler is, nothing is changed for timm, and for optimizers, or for anything.
+    Optimizers of torch ask for it no more afterwards. Where torch is not imported before the block
+    that holds for torchvision alone; where the compiler is, nothing is changed.
     """
     if _COMPILER in sys.modules:
         yield
         return
     _watch.begin()
-    torch = sys.modules.get("torch")
-    if torch is None:
+    if (optim := sys.modules.get("torch.optim")) is not None:
+        spare_methods(optim.Optimizer)
+    with _disabling_later():
         yield
-        return
-    spare_methods(torch.optim.Optimizer)
-    disable = torch.compiler.disable
-    torch.compiler.disable = functools.partial(_disabled_later, disable)
-    try:
-        yield
-    finally:
-        torch.compiler.disable = disable
 
 
 class _Watch(MetaPathFinder):
@@ -111,6 +104,22 @@ def _with_stand_in(execute: Callable[[ModuleType], None], module: ModuleType) ->
         execute(module)
     finally:
         leave()
+
+
+@contextmanager
+def _disabling_later() -> Iterator[None]:
+    """Has ``torch.compiler.disable`` wait for the compiler inside the block, if torch is loaded."""
+    torch = sys.modules.get("torch")
+    # Where it is replaced already, another thread is in such a block.
+    if torch is None or isinstance(torch.compiler.disable, functools.partial):
+        yield
+        return
+    disable = torch.compiler.disable
+    torch.compiler.disable = functools.partial(_disabled_later, disable)
+    try:
+        yield
+    finally:
+        torch.compiler.disable = disable
 
 
 def _disabled_later(
