@@ -57,12 +57,13 @@ def _problems(registry: Registry) -> list[str]:
         if record.status in ("broken", "incompatible"):
             where = f" at {record.origin}" if record.origin else ""
             problems.append(f"{who} is {record.status}: {record.cause}{where}; {_cure(record)}")
-        if not record.builtin and record.heavy_imports:
+        # A busy machine makes any plugin slow, and zoo's own are not the user's to mend.
+        if record.heavy_imports and not record.builtin:
             problems.append(
                 f"{who} imports {', '.join(record.heavy_imports)} to declare its components "
                 f"({record.load_milliseconds:.0f} ms when it was read): tell its authors"
             )
-        elif record.load_milliseconds > _SLOW_MILLISECONDS:
+        elif record.load_milliseconds > _SLOW_MILLISECONDS and not record.builtin:
             problems.append(
                 f"{who} takes {record.load_milliseconds:.0f} ms to declare its components"
             )
