@@ -69,7 +69,7 @@ def test_what_is_compiled_afterwards_is_the_same():
             import timm
         assert COMPILER not in sys.modules
         net, x = torch.nn.Linear(3, 2), torch.rand(4, 3)
-        assert torch.allclose(torch.compile(net)(x), net(x), atol=1e-6)
+        assert torch.allclose(torch.compile(net, backend="eager")(x), net(x), atol=1e-6)
         print(COMPILER in sys.modules)
         """
     )
@@ -127,21 +127,21 @@ def test_what_is_not_to_be_compiled_is_not():
     assert told == ["torch.compiler"]
 
 
-def test_torchvision_pools_boxes_with_and_without_its_own_kernel():
+def test_torchvision_has_its_boxes_and_the_function_it_asked_for():
     told = in_a_process(
         """
         with compiler_spared():
             from torchvision.ops import roi_align
         assert COMPILER not in sys.modules
         images, boxes = torch.rand(1, 2, 8, 8), [torch.tensor([[1.0, 1.0, 6.0, 5.0]])]
-        own = roi_align(images, boxes, 3, sampling_ratio=2)
-        module = sys.modules["torchvision.ops.roi_align"]
-        module._has_ops = lambda: False
-        assert torch.allclose(roi_align(images, boxes, 3, sampling_ratio=2), own, atol=1e-5)
-        print(COMPILER in sys.modules, sys.modules["torch._dynamo.utils"].__file__ is not None)
+        assert roi_align(images, boxes, 3, sampling_ratio=2).shape == (1, 2, 3, 3)
+        assert COMPILER not in sys.modules
+        supported = sys.modules["torchvision.ops.roi_align"].is_compile_supported("cpu")
+        from torch._dynamo.utils import is_compile_supported
+        print(COMPILER in sys.modules, supported == is_compile_supported("cpu"))
         """
     )
-    assert told[1:] == ["True"] or told == ["False"]
+    assert told == ["True", "True"]
 
 
 @pytest.mark.parametrize("asked", ["is_compile_supported", "counters"])

@@ -1,10 +1,10 @@
 """torch's compiler is not imported by what only mentions it.
 
-To import it takes nearly as long as torch, 150 MiB and 900 modules (torch 2.14.1: 2.6 s of the
+To import it takes nearly as long as torch, 150 MiB and 900 modules (torch 2.14.1: 2.7 s of the
 processor beside torch's 3.0, AMD EPYC), and a run that compiles nothing asks it for nothing. Some
 mention it all the same: torchvision, for a function that it calls where it has no kernel of its
-own; timm and torch's optimizers, for functions that are not to be compiled. Whoever uses it has it
-as ever: when it is imported, all is put back (ADR 32).
+own; timm, torch's optimizers and its dispatch modes, for functions that are not to be compiled.
+Whoever uses it has it as ever: when it is imported, all is put back (ADR 32).
 """
 
 from __future__ import annotations
@@ -66,6 +66,7 @@ class _Watch(MetaPathFinder):
         spec = PathFinder.find_spec(fullname, path, target)
         if spec is not None and spec.loader is not None:
             execute = spec.loader.exec_module
+            # The loader stays Python's own: the module's source is found through it.
             spec.loader.exec_module = (  # type: ignore[method-assign]
                 lambda module: around(execute, module)
             )
@@ -95,7 +96,7 @@ def _with_stand_in(execute: Callable[[ModuleType], None], module: ModuleType) ->
             del sys.modules[_UTILITIES]
 
     stand_in = ModuleType(_UTILITIES)
-    stand_in.is_compile_supported = is_compile_supported  # type: ignore[attr-defined]
+    vars(stand_in)["is_compile_supported"] = is_compile_supported
     sys.modules[_UTILITIES] = stand_in
     try:
         execute(module)
