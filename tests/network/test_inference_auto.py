@@ -31,7 +31,7 @@ def rates_of(note: str) -> tuple[str, dict[str, int]]:
         r"inference engine (\w+) \(([\d,]+) images/s(?:; (\w+ .+))?; made in [\d.]+ s\)", note
     )
     assert told, note
-    others = dict(other.split() for other in (told[3] or "").split(", ") if other)
+    others = dict(other.split()[:2] for other in (told[3] or "").split(", ") if other)
     rates = {told[1]: told[2], **others}
     return told[1], {name: int(rate.replace(",", "")) for name, rate in rates.items()}
 

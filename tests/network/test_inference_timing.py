@@ -11,7 +11,7 @@ IMAGES = torch.zeros(10, 3, 2, 2)
 
 
 def timed(monkeypatch, told: dict[str, list[float]], *, seconds: float = 60.0):
-    """Returns the rates, and how often each engine ran, when its runs take what ``told`` says."""
+    """Returns what was found, and how often each ran, when runs take what ``told`` says."""
     runs = dict.fromkeys(told, 0)
 
     def seconds_of(name: str, images: torch.Tensor) -> float:
@@ -20,8 +20,9 @@ def timed(monkeypatch, told: dict[str, list[float]], *, seconds: float = 60.0):
         return told[name][min(runs[name], len(told[name])) - 1]
 
     monkeypatch.setattr(timing, "seconds_of", seconds_of)
-    rates = timing.images_per_second({name: name for name in told}, IMAGES, seconds=seconds)
-    return rates, runs
+    found = timing.timed({name: name for name in told}, IMAGES, seconds=seconds)
+    assert {name: one.runs for name, one in found.items()} == runs
+    return found, runs
 
 
 @pytest.mark.parametrize(
@@ -42,10 +43,16 @@ def timed(monkeypatch, told: dict[str, list[float]], *, seconds: float = 60.0):
     ],
 )  # fmt: skip
 def test_who_is_far_behind_is_not_timed_again(monkeypatch, told, runs):
-    rates, counted = timed(monkeypatch, told)
+    found, counted = timed(monkeypatch, told)
     assert counted == runs
     best = {name: min(times[: runs[name]]) for name, times in told.items()}
+    rates = {name: one.rate for name, one in found.items()}
     assert rates == pytest.approx({name: 10 / least for name, least in best.items()})
+
+
+def test_the_figure_of_a_first_run_is_told_as_that():
+    assert timing.Timed(0.5, 1000).told("folded") == "folded 2,000 in its first run"
+    assert timing.Timed(0.5, 1000, runs=2).told("folded") == "folded 2,000"
 
 
 def test_when_the_time_is_over_two_rounds_were_run_and_no_other_begins(monkeypatch):

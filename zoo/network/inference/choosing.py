@@ -16,7 +16,7 @@ from zoo.network.inference.candidates import HAS_GRAPH, RUNTIMES, WAYS, Candidat
 from zoo.network.inference.exporting import engine_missing
 from zoo.network.inference.forwards import Forward, TorchForward
 from zoo.network.inference.openvino_forward import OpenvinoForward
-from zoo.network.inference.timing import images_per_second
+from zoo.network.inference.timing import Timed, timed
 
 __all__ = ["ENGINES", "fast_forward"]
 
@@ -127,7 +127,7 @@ def _fastest(candidates: Candidates, example: Tensor, num_images: int) -> tuple[
             del contenders["torch"]
         contenders["folded"] = folded
     remarks: list[str] = []
-    rates: dict[str, float] = {}
+    rates: dict[str, Timed] = {}
     runtimes = _runtimes(candidates, work_seconds, remarked=remarks.append)
     budget = min(_MEASURED_SHARE * work_seconds, _MEASURED_SECONDS)
     while True:
@@ -136,15 +136,15 @@ def _fastest(candidates: Candidates, example: Tensor, num_images: int) -> tuple[
         if runtime is not None or not rates:
             number = int(budget / candidates.image_seconds / (len(contenders) * _LIKELY_ROUNDS))
             batch = example[: _whole(number, runtime)]
-            rates |= images_per_second(contenders, batch, seconds=budget)
-        best = max(contenders, key=rates.__getitem__)
+            rates |= timed(contenders, batch, seconds=budget)
+        best = max(contenders, key=lambda name: rates[name].rate)
         for name in contenders.keys() - {best}:
             contenders.pop(name).close()
         if runtime is None or best == runtime.name:
             break
-    told = [f"{rates[best]:,.0f} images/s"]
+    told = [f"{rates[best].rate:,.0f} images/s"]
     if len(rates) > 1:
-        told.append(", ".join(f"{name} {rates[name]:,.0f}" for name in rates if name != best))
+        told.append(", ".join(rates[name].told(name) for name in rates if name != best))
     return contenders[best], f" ({'; '.join(told + remarks)})"
 
 

@@ -7,22 +7,47 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from zoo.network.inference.forwards import Forward
 
-__all__ = ["ROUNDS", "images_per_second", "seconds_of"]
+__all__ = ["ROUNDS", "Timed", "seconds_of", "timed"]
 
 ROUNDS = 6
 """How often each engine is timed at most after its first run."""
 
 
-def images_per_second(
+@dataclass(slots=True)
+class Timed:
+    """How fast an engine was.
+
+    Args:
+        seconds: What the fastest of its runs took.
+        num_images: In each run.
+        runs: How many there were. The first one chooses kernels.
+    """
+
+    seconds: float
+    num_images: int
+    runs: int = 1
+
+    @property
+    def rate(self) -> float:
+        """Images a second."""
+        return self.num_images / max(self.seconds, 1e-9)
+
+    def told(self, name: str) -> str:
+        """Returns it in words: of an engine that was left out after its first run, that too."""
+        return f"{name} {self.rate:,.0f}" + " in its first run" * (self.runs == 1)
+
+
+def timed(
     forwards: Mapping[str, Forward], images_BCSS: Tensor, *, seconds: float
-) -> dict[str, float]:
-    """Returns how many images a second each engine computes, at its best of some runs.
+) -> dict[str, Timed]:
+    """Returns how fast each engine computes some images, at its best of some runs.
 
     The engines run in turns, A B A B, so that other work on the machine meets all of them; a run
     that it met is slower, never faster, so the fastest one counts. A first run, which chooses
@@ -36,21 +61,26 @@ def images_per_second(
         seconds: After this time no further round begins; two are run in any case.
     """
     begin = time.perf_counter()
-    best = {name: seconds_of(forward, images_BCSS) for name, forward in forwards.items()}
+    best = {
+        name: Timed(seconds_of(forward, images_BCSS), len(images_BCSS))
+        for name, forward in forwards.items()
+    }
+
+    def in_reach(name: str) -> bool:
+        least = min(one.seconds for one in best.values())
+        return best[name].seconds <= (1 + 1 / best[name].runs) * least
+
     running = list(forwards)
     for done in range(1, ROUNDS + 1):
-        for name in sorted(running, key=best.__getitem__):
-            if _in_reach(name, best, runs=done):
-                best[name] = min(best[name], seconds_of(forwards[name], images_BCSS))
-        running = [name for name in running if _in_reach(name, best, runs=done + 1)]
+        for name in sorted(running, key=lambda name: best[name].seconds):
+            if in_reach(name):
+                found = seconds_of(forwards[name], images_BCSS)
+                best[name].seconds = min(best[name].seconds, found)
+                best[name].runs += 1
+        running = [name for name in running if in_reach(name)]
         if len(running) < 2 or (done > 1 and time.perf_counter() - begin > seconds):
             break
-    return {name: len(images_BCSS) / max(least, 1e-9) for name, least in best.items()}
-
-
-def _in_reach(name: str, best: Mapping[str, float], *, runs: int) -> bool:
-    """Whether an engine may still turn out to be the fastest, after so many runs of each."""
-    return best[name] <= (1 + 1 / runs) * min(best.values())
+    return best
 
 
 def seconds_of(forward: Forward, images_BCSS: Tensor) -> float:
