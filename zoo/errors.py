@@ -148,6 +148,10 @@ class CheckFailed(ZooError):
     exit_code = 10
 
 
+_LONGEST = 600
+"""Characters of a foreign error's text that are shown."""
+
+
 def as_zoo_error(error: Exception) -> ZooError:
     """Returns an error as it is told to the user: itself, a full machine, or a bug in zoo."""
     if isinstance(error, ZooError):
@@ -162,8 +166,11 @@ def as_zoo_error(error: Exception) -> ZooError:
     import traceback
 
     where = traceback.extract_tb(error.__traceback__)[-1]
+    text = str(error)
+    if len(text) > _LONGEST:  # a compiler's has been seen to bring 200 kB of warnings along
+        text = f"{text[:_LONGEST]} ... ({len(text):,} characters)"
     return ZooError(
-        f"this is a bug in zoo: {type(error).__name__}: {printable(error)}",
+        f"this is a bug in zoo: {type(error).__name__}: {printable(text)}",
         found=f"{where.filename}:{where.lineno}",
         hint="the same command with --debug, and report what it prints",
     )

@@ -120,6 +120,22 @@ def test_bugs_are_told_apart_from_errors(zoo_command, monkeypatch):
     assert "Traceback" in zoo_command("doctor", "--debug").err
 
 
+def test_a_strangers_error_of_many_pages_is_cut(zoo_command, monkeypatch):
+    import zoo.cli.doctor
+
+    def broken(registry):
+        raise RuntimeError("g++ failed\n" + "warning: unused\n" * 10_000)
+
+    monkeypatch.setattr(zoo.cli.doctor, "_problems", broken)
+    outcome = zoo_command("doctor")
+    assert outcome.code == 1
+    assert "RuntimeError: g++ failed" in outcome.err
+    assert " ... (160,011 characters)\n" in outcome.err
+    assert len(outcome.err) < 1500
+    assert outcome.err.count("\n") <= 4
+    assert len(zoo_command("doctor", "--debug").err) > 160_000
+
+
 def test_every_public_module_lists_what_it_offers():
     import importlib
     import pkgutil

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 import zoo
+from zoo.engine import loop
 from zoo.engine.events import Observer
 from zoo.engine.interrupts import Interrupted
 from zoo.errors import CheckpointError, MachineError, NonFiniteError, UsageError, ZooError
@@ -91,6 +92,39 @@ def test_stopped_at_every_step_in_one_run(train, registry):
         assert caught.value.exit_code == 143
     zoo.resume(path, registry=registry)
     assert_same(straight.path, path)
+
+
+@pytest.mark.parametrize("at", [2, 8])  # before anything is saved, and after two epochs
+def test_what_a_signal_breaks_is_told_as_the_signal(train, registry, at, monkeypatch):
+    """Ctrl-C ends the processes of a compiler, too: its error comes before the loop looks."""
+    straight = train(name="straight", epochs=3)
+    with monkeypatch.context() as patched:
+        calls, gradient = iter(range(1, 10)), loop._gradient
+
+        def ended(*args, **keywords):
+            if next(calls) == at:
+                os.kill(os.getpid(), signal.SIGTERM)
+                raise RuntimeError("g++: Terminated")
+            return gradient(*args, **keywords)
+
+        patched.setattr(loop, "_gradient", ended)
+        with pytest.raises(Interrupted, match="stopped by SIGTERM") as caught:
+            train(name="ended", epochs=3)
+    assert caught.value.exit_code == 143
+    path = straight.path.parent / "ended"
+    assert caught.value.kept == f"{path}, as it was last saved"
+    assert isinstance(caught.value.__cause__, RuntimeError)
+    zoo.resume(path, registry=registry)
+    assert_same(straight.path, path)
+
+
+def test_an_error_without_a_signal_is_told_as_what_it_is(train, monkeypatch):
+    def broken(*args, **keywords):
+        raise RuntimeError("of its own")
+
+    monkeypatch.setattr(loop, "_gradient", broken)
+    with pytest.raises(RuntimeError, match="of its own"):
+        train(epochs=1)
 
 
 def test_resuming_a_finished_run_changes_nothing(train, registry):

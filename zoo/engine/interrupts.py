@@ -11,19 +11,25 @@ from types import FrameType
 
 from zoo.errors import ZooError, printable
 
-__all__ = ["Interrupted", "Interrupts", "interrupts"]
+__all__ = ["Interrupted", "Interrupts", "ended_by", "interrupts"]
 
 
 class Interrupted(ZooError):
     """A run was stopped by a signal, and its state is saved.
 
     Its exit code is 130 for SIGINT and 143 for SIGTERM, as shells have it.
+
+    Args:
+        number: Of the signal.
+        folder: The run's.
+        steps_done: Up to which it is saved; None for what was saved last, if anything.
     """
 
-    def __init__(self, number: int, *, folder: Path, steps_done: int) -> None:
+    def __init__(self, number: int, *, folder: Path, steps_done: int | None) -> None:
+        saved = "as it was last saved" if steps_done is None else f"after step {steps_done}"
         super().__init__(
             f"stopped by {signal.Signals(number).name}",
-            kept=f"{printable(folder)}, after step {steps_done}",
+            kept=f"{printable(folder)}, {saved}",
             hint=f"zoo resume {printable(folder)}",
         )
         self.exit_code = 128 + number
@@ -55,3 +61,23 @@ def interrupts() -> Iterator[Interrupts]:
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def ended_by(signals: Interrupts, *, folder: Path) -> Iterator[None]:
+    """Has an error that comes after a signal be told as the signal.
+
+    A terminal sends Ctrl-C to every process of the command. So does what stops a job. A compiler
+    at work for ``--compile`` ends of it in the middle, and what it leaves looks like a bug.
+
+    Raises:
+        Interrupted: Instead of any error but zoo's own.
+    """
+    try:
+        yield
+    except ZooError:
+        raise
+    except Exception as error:
+        if signals.received is None:
+            raise
+        raise Interrupted(signals.received, folder=folder, steps_done=None) from error

@@ -19,7 +19,7 @@ from zoo.engine.features.spare import Spare
 from zoo.engine.features.views import frozen_views
 from zoo.engine.feeds import ImageFeed
 from zoo.engine.finish import settle_weights
-from zoo.engine.interrupts import Interrupted, Interrupts, interrupts
+from zoo.engine.interrupts import Interrupted, Interrupts, ended_by, interrupts
 from zoo.engine.loop import train_epoch
 from zoo.engine.meters import Meter
 from zoo.engine.records.best import BestWeights
@@ -75,7 +75,7 @@ def run_job(
         MachineError: The disk is full or not writable; earlier checkpoints are intact.
     """
     listener = observer if device.is_main else Observer()
-    with interrupts() as signals:
+    with interrupts() as signals, ended_by(signals, folder=folder.path):
         if job.config.tune:
             with torch_settings(job.config):
                 job = tuned_run(
