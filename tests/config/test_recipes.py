@@ -363,6 +363,22 @@ def test_the_python_function_takes_a_recipe_too(shapes_folder, registry):
         zoo.prepare(recipe="nothing-like-it", registry=registry)
 
 
+@pytest.mark.parametrize(
+    ("first", "hint"),
+    [
+        ("photos", 'data="photos"'),
+        (Path("photos"), 'data="photos"'),
+        (7, "options by their names"),
+    ],
+)
+def test_what_is_no_configuration_is_refused_with_what_may_have_been_meant(first, hint):
+    for function in (zoo.run, zoo.prepare):
+        with pytest.raises(UsageError, match="a configuration comes first") as refused:
+            function(first, epochs=1)
+        assert refused.value.found == f"{type(first).__name__}: {first}"
+        assert refused.value.hint == hint
+
+
 @pytest.mark.parametrize("args", [["list", "recipes"], ["show", "recipe", "strong-finetune"]])
 def test_looking_at_recipes_imports_no_torch(args):
     code = (
