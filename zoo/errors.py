@@ -37,6 +37,7 @@ __all__ = [
     "UsageError",
     "ZooError",
     "as_zoo_error",
+    "in_words",
     "printable",
 ]
 
@@ -148,10 +149,6 @@ class CheckFailed(ZooError):
     exit_code = 10
 
 
-_LONGEST = 600
-"""Characters of a foreign error's text that are shown."""
-
-
 def as_zoo_error(error: Exception) -> ZooError:
     """Returns an error as it is told to the user: itself, a full machine, or a bug in zoo."""
     if isinstance(error, ZooError):
@@ -166,14 +163,27 @@ def as_zoo_error(error: Exception) -> ZooError:
     import traceback
 
     where = traceback.extract_tb(error.__traceback__)[-1]
-    text = str(error)
-    if len(text) > _LONGEST:  # a compiler's has been seen to bring 200 kB of warnings along
-        text = f"{text[:_LONGEST]} ... ({len(text):,} characters)"
     return ZooError(
-        f"this is a bug in zoo: {type(error).__name__}: {printable(text)}",
+        f"this is a bug in zoo: {in_words(error)}",
         found=f"{where.filename}:{where.lineno}",
         hint="the same command with --debug, and report what it prints",
     )
+
+
+_LONGEST = 600
+# Characters of a foreign error's text that are shown: a compiler brought 200 kB of warnings along.
+
+
+def in_words(error: Exception) -> str:
+    r"""Returns a foreign error's kind and text in one line, without the later pages of a long one.
+
+    >>> in_words(OSError("no\nroom"))
+    'OSError: no room'
+    """
+    text = " ".join(str(error).split())
+    if len(text) > _LONGEST:
+        text = f"{text[:_LONGEST]} ... ({len(text):,} characters)"
+    return printable(f"{type(error).__name__}: {text}")
 
 
 def printable(text: object) -> str:

@@ -113,6 +113,7 @@ def test_what_a_signal_breaks_is_told_as_the_signal(train, registry, at, monkeyp
     assert caught.value.exit_code == 143
     path = straight.path.parent / "ended"
     assert caught.value.kept == f"{path}, as it was last saved"
+    assert caught.value.found == "RuntimeError: g++: Terminated"
     assert isinstance(caught.value.__cause__, RuntimeError)
     zoo.resume(path, registry=registry)
     assert_same(straight.path, path)

@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from zoo.errors import ZooError, printable
+from zoo.errors import ZooError, in_words, printable
 
 __all__ = ["Interrupted", "Interrupts", "ended_by", "interrupts"]
 
 
 class Interrupted(ZooError):
-    """A run was stopped by a signal, and its state is saved.
+    """A run was stopped by a signal, and can go on from what is saved.
 
     Its exit code is 130 for SIGINT and 143 for SIGTERM, as shells have it.
 
@@ -23,12 +23,16 @@ class Interrupted(ZooError):
         number: Of the signal.
         folder: The run's.
         steps_done: Up to which it is saved; None for what was saved last, if anything.
+        found: What the signal broke, if anything.
     """
 
-    def __init__(self, number: int, *, folder: Path, steps_done: int | None) -> None:
+    def __init__(
+        self, number: int, *, folder: Path, steps_done: int | None, found: str = ""
+    ) -> None:
         saved = "as it was last saved" if steps_done is None else f"after step {steps_done}"
         super().__init__(
             f"stopped by {signal.Signals(number).name}",
+            found=found,
             kept=f"{printable(folder)}, {saved}",
             hint=f"zoo resume {printable(folder)}",
         )
@@ -65,19 +69,22 @@ def interrupts() -> Iterator[Interrupts]:
 
 @contextmanager
 def ended_by(signals: Interrupts, *, folder: Path) -> Iterator[None]:
-    """Has an error that comes after a signal be told as the signal.
+    """Has an error inside the block that comes after a signal be told as the signal, and by it.
 
-    A terminal sends Ctrl-C to every process of the command. So does what stops a job. A compiler
-    at work for ``--compile`` ends of it in the middle, and what it leaves looks like a bug.
+    A terminal sends Ctrl-C to every process of the command, and so do schedulers of jobs with what
+    ends one. A compiler at work for ``--compile`` then stops in the middle, and its error reaches
+    the loop before the loop has looked for signals.
 
     Raises:
-        Interrupted: Instead of any error but zoo's own.
+        Interrupted: Instead of any error but zoo's own, which it names.
     """
     try:
         yield
     except ZooError:
         raise
-    except Exception as error:
+    except Exception as error:  # whatever a library makes of the processes that it has lost
         if signals.received is None:
             raise
-        raise Interrupted(signals.received, folder=folder, steps_done=None) from error
+        raise Interrupted(
+            signals.received, folder=folder, steps_done=None, found=in_words(error)
+        ) from error

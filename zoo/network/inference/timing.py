@@ -49,11 +49,12 @@ def timed(
 ) -> dict[str, Timed]:
     """Returns how fast each engine computes some images, at its best of some runs.
 
-    The engines run in turns, A B A B, so that other work on the machine meets all of them; a run
-    that it met is slower, never faster, so the fastest one counts. A first run, which chooses
-    kernels, counts where it is the fastest all the same. An engine that is far behind is not timed
-    again: one that took twice as long as the fastest in its first run, 1.5 times as long in the
-    best of two, 1.33 times in the best of three. There are no more rounds when one is left.
+    The engines run in turns, in each round the fastest first, so that other work on the machine
+    meets all of them; a run that it met is slower, never faster, so the fastest one counts. A first
+    run, which chooses kernels, counts where it is the fastest all the same. An engine that is far
+    behind is not timed again: one that took twice as long as the fastest in its first run, 1.5
+    times as long in the best of two, 1.33 times in the best of three. There are no more rounds when
+    one is left.
 
     Args:
         forwards: The engines by name.
