@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import re
+import tomllib
+from collections.abc import Mapping
 from importlib.metadata import version
+from pathlib import Path
 
-from zoo.plugin import KINDS, Component, plural
+from zoo.plugin import KINDS, Component, fold, plural
 from zoo.registry import Entry, Registry, discover
 from zoo.registry.settings import Settings
 from zoo.registry.specs import format_value
@@ -23,8 +28,12 @@ by `python -m docs.build_pages`.
 
 Where two plugins have a name, it means the first one's here; `plugin/name` is always exact.
 Parameters have their defaults; those in bold are the ones that the short form sets, in its order.
-**needs** is what has to be installed besides zoo: the packages of an extra.
+**needs** is the extra to install besides zoo, as in `pip install 'classifier-zoo[interpret]'`, or a
+package where no extra has it.
 """
+
+_IMPORTED_AS = {"pytorch_grad_cam": "grad-cam", "sklearn": "scikit-learn"}
+"""Packages of extras whose modules have other names."""
 
 _WHAT = {
     "model": "networks with random or pretrained weights",
@@ -80,7 +89,7 @@ def _table(entries: list[Entry]) -> str:
         "what": lambda entry: _cell(entry.component.summary),
         "parameters": lambda entry: _parameters(entry.component),
         "also": lambda entry: _also(entry.component),
-        "needs": lambda entry: ", ".join(entry.component.requires),
+        "needs": lambda entry: _needs(entry.component),
     }
     parts = []
     for plugin in dict.fromkeys(entry.plugin.namespace for entry in entries):
@@ -110,8 +119,41 @@ def _families(entries: list[Entry]) -> str:
             shown = _spread([member.name for member in members])
             also = [alias for member in members for alias in member.aliases]
             lines.append(f"| {family} | {len(members):,} | {_codes(shown)} | {_codes(also)} |")
-        parts.append(f"### {plugin}, {_counted(own)}\n\n" + "\n".join(lines))
+        parts.append(f"### {plugin}, {_counted(own)}\n\n{_extra_of(own)}" + "\n".join(lines))
     return "\n\n".join(parts)
+
+
+def _extra_of(entries: list[Entry]) -> str:
+    """Returns a sentence where all of a plugin's networks need the same."""
+    first, *others = {_needs(entry.component) for entry in entries}
+    return f"All of them need the extra `{first}`.\n\n" if first and not others else ""
+
+
+def _needs(component: Component) -> str:
+    """Returns the extra that brings what a component requires besides zoo's own dependencies.
+
+    Where no extra does: the packages.
+    """
+    extras = _packages()
+    names = [_IMPORTED_AS.get(name, name) for name in component.requires]
+    missing = {fold(name) for name in names} - extras[""]
+    for extra, packages in extras.items():
+        if missing and (missing <= packages or fold(extra) in missing):
+            return extra
+    return ", ".join(name for name in names if fold(name) in missing)
+
+
+@functools.cache
+def _packages() -> Mapping[str, frozenset[str]]:
+    """Returns the packages of each extra in pyproject.toml, and under "" those of zoo itself."""
+    text = (Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
+    project = tomllib.loads(text)["project"]
+    listed = {"": project["dependencies"], **project["optional-dependencies"]}
+    return {
+        extra: frozenset(fold(re.split(r"[\[<>=!~ ;]", line)[0]) for line in lines)
+        for extra, lines in listed.items()
+        if extra != "test"
+    }
 
 
 def _spread(names: list[str], most: int = 3) -> list[str]:

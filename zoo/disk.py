@@ -38,6 +38,11 @@ _CAUSES = {
     errno.EIO: "the disk reports an input/output error",
 }
 
+_NO_FOLDER_SYNC = frozenset({
+    errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EISDIR,
+})  # fmt: skip
+"""What network and FUSE file systems answer that cannot sync a folder."""
+
 
 @contextmanager
 def machine_errors(what: str, path: Path, *, kept: str = "") -> Iterator[None]:
@@ -61,14 +66,21 @@ def _free(path: Path) -> str:
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes renames in a folder durable. Does nothing where folders cannot be opened (Windows)."""
+    """Makes renames in a folder durable, as far as the file system can do that.
+
+    Windows cannot, and some network and FUSE file systems cannot either.
+    """
     if os.name == "nt":
         return
-    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC:
+            raise
 
 
 def make_folder(folder: Path) -> None:

@@ -170,20 +170,28 @@ def as_zoo_error(error: Exception) -> ZooError:
     )
 
 
-_LONGEST = 600
+_LONGEST = 300
 # Characters of a foreign error's text that are shown: a compiler brought 200 kB of warnings along.
 
 
-def in_words(error: Exception) -> str:
+def in_words(error: BaseException, *, kind: bool = True) -> str:
     r"""Returns a foreign error's kind and text in one line, without the later pages of a long one.
 
-    >>> in_words(OSError("no\nroom"))
-    'OSError: no room'
+    Args:
+        error: Of a library, a plugin or the system.
+        kind: Whether its class is named where it has a text.
+
+    >>> in_words(OSError("no\nroom")), in_words(OSError("no room"), kind=False)
+    ('OSError: no room', 'no room')
     """
-    text = " ".join(str(error).split())
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # a __str__ of a plugin's own
+        text = "its message cannot be shown"
     if len(text) > _LONGEST:
         text = f"{text[:_LONGEST]} ... ({len(text):,} characters)"
-    return printable(f"{type(error).__name__}: {text}")
+    shown = [type(error).__name__] * (kind or not text) + [text] * bool(text)
+    return printable(": ".join(shown))
 
 
 def printable(text: object) -> str:

@@ -19,6 +19,7 @@ HUBS: tuple[Component, ...] = (
         summary="Hugging Face datasets: a name on the hub, a saved folder, Parquet (extra: hf)",
         aliases=("huggingface", "hugging-face"),
         tags=("files", "download"),
+        requires=("datasets",),
         params=(
             Param(name="name", type="str", summary="name on the hub, folder or Parquet file"),
             _text("config", "configuration, where the data set has several"),
@@ -38,6 +39,7 @@ HUBS: tuple[Component, ...] = (
         "(extra: webdataset)",
         aliases=("wds", "shards"),
         tags=("files", "download"),
+        requires=("braceexpand", "webdataset"),
         params=(
             Param(name="train", type="str", summary="shards, as train-{000..003}.tar or *.tar"),
             _text("val", "shards to validate on"),

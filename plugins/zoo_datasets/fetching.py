@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from zoo.errors import (
     RefusedError,
     UsageError,
     ZooError,
+    in_words,
     printable,
 )
 from zoo.network.weight_files import offline
@@ -123,10 +125,12 @@ def _unreachable(datasets: Any, name: str) -> str:
     request = urllib.request.Request(address, method="HEAD", headers={"User-Agent": "zoo"})
     try:
         urllib.request.urlopen(request, timeout=_SECONDS).close()  # the hub's own address
-    except urllib.error.HTTPError:
+    except urllib.error.HTTPError as error:
+        error.close()
         return ""  # it answers: its client says better what it wants
-    except (OSError, ValueError) as error:
-        return f"no network ({getattr(error, 'reason', error)})"
+    except (OSError, ValueError, HTTPException) as error:  # the last from a portal's login page
+        why = getattr(error, "reason", error)
+        return f"no network ({in_words(why) if isinstance(why, BaseException) else printable(why)})"
     return ""
 
 
@@ -139,9 +143,9 @@ def _reported(name: str, *, hub: bool) -> Iterator[None]:
         raise
     except Exception as error:  # of its own classes, of Arrow's, of the hub's client and of fsspec
         text = " ".join(str(error).split())
-        cause = " ".join(str(error.__cause__).split()) if error.__cause__ else ""
         kind = type(error).__name__
-        shown = printable(f"{kind}: {text[:300]}" + (f" ({cause[:200]})" if cause else ""))
+        cause = f" ({in_words(error.__cause__, kind=False)})" if error.__cause__ else ""
+        shown = in_words(error) + cause
         if "scripts are no longer supported" in text or "trust_remote_code" in text:
             raise RefusedError(
                 f"{printable(name)} is refused: reading it would run code that is in it",

@@ -8,7 +8,7 @@ import hashlib
 import lzma
 import re
 import stat
-import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from io import BytesIO
@@ -18,6 +18,7 @@ from typing import IO, Any, cast
 
 from zoo.errors import DataError, MachineError, printable
 from zoo.network.weight_files import offline
+from zoo.unfinished import part_file, remove_abandoned
 from zoo_datasets.patterns import not_installed, scheme_of
 
 __all__ = ["Fetcher"]
@@ -87,7 +88,6 @@ class Fetcher:
         if target.is_file():
             self.notes.append(f"{printable(name)} was read from the cache: {printable(target)}")
             return target
-        part: Path | None = None
         try:
             with _stream(source) as stream:
                 held = BytesIO()
@@ -100,14 +100,14 @@ class Fetcher:
                     self._free -= held.tell()
                     return held.getvalue()
                 folder.mkdir(parents=True, exist_ok=True)
-                with tempfile.NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as file:
-                    part = Path(file.name)
-                    file.write(held.getvalue())
+                remove_abandoned(folder, "*.part")
+                with part_file(folder, mode=0o600) as part:
+                    part.file.write(held.getvalue())
                     del held
                     for block in blocks:
-                        file.write(block)
-            part.replace(target)
-        except (EOFError, lzma.LZMAError, gzip.BadGzipFile) as error:
+                        part.file.write(block)
+                    part.become(target)
+        except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
             raise _unreadable(source, f"truncated or damaged: {error}") from error
         except OSError as error:
             if packed is None:
@@ -121,19 +121,24 @@ class Fetcher:
                 found=error.strerror or str(error), kept="nothing half-written stays",
                 hint=f"make room below {printable(folder)}, or unpack the shards yourself",
             ) from error  # fmt: skip
-        finally:
-            if part is not None:
-                part.unlink(missing_ok=True)
         return target
 
 
 def _blocks(stream: IO[bytes], source: str, packed: int | None) -> Iterator[bytes]:
-    """Yields the unpacked content of a stream, at most so much more than ``packed`` bytes."""
-    plain = _unpacking(stream)
+    """Yields the unpacked content of a stream, up to so much more than its packed size.
+
+    Args:
+        stream: It, at its beginning.
+        source: Where it is from.
+        packed: Its size. None if that is not known: then what was read so far counts.
+    """
+    counted = _Rejoined(stream)
+    plain = _unpacking(counted)
     total = 0
     while block := plain.read(_BLOCK):
         total += len(block)
-        if packed is not None and total > max(_LARGEST_RATIO * packed, 64 * _BLOCK):
+        size = counted.num_bytes if packed is None else packed
+        if total > max(_LARGEST_RATIO * size, 64 * _BLOCK):
             raise _unreadable(source, f"more than {_LARGEST_RATIO} times as large once unpacked")
         yield block
 
@@ -146,11 +151,10 @@ def _packing(head: bytes) -> str | None:
     return None
 
 
-def _unpacking(stream: IO[bytes]) -> IO[bytes]:
+def _unpacking(stream: _Rejoined) -> IO[bytes]:
     """Returns the stream, unpacked if it is compressed."""
-    head = stream.read(6)
-    whole = cast("IO[bytes]", _Rejoined(head, stream))
-    kind = _packing(head)
+    whole = cast("IO[bytes]", stream)
+    kind = _packing(stream.head)
     if kind == "gzip":
         return cast("IO[bytes]", gzip.GzipFile(fileobj=whole))
     if kind == "bzip2":
@@ -161,19 +165,30 @@ def _unpacking(stream: IO[bytes]) -> IO[bytes]:
 
 
 class _Rejoined:
-    """A stream whose first bytes were read already. Only ``read``, as a pipe has it."""
+    """A stream whose beginning is known before it is read. Only ``read``, as a pipe has it.
 
-    def __init__(self, head: bytes, rest: IO[bytes]) -> None:
-        self._head, self._rest = head, rest
+    Attributes:
+        head: What is left of its first six bytes.
+        num_bytes: How much of it was read.
+    """
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._rest = stream
+        self.head = stream.read(6)
+        self.num_bytes = len(self.head)
 
     def read(self, size: int = -1) -> bytes:
         if size is None or size < 0:
-            head, self._head = self._head, b""
-            return head + self._rest.read()
-        if self._head:
-            head, self._head = self._head[:size], self._head[size:]
+            head, self.head = self.head, b""
+            return head + self._counted(self._rest.read())
+        if self.head:
+            head, self.head = self.head[:size], self.head[size:]
             return head
-        return self._rest.read(size)
+        return self._counted(self._rest.read(size))
+
+    def _counted(self, content: bytes) -> bytes:
+        self.num_bytes += len(content)
+        return content
 
     def readable(self) -> bool:
         return True

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from zoo.errors import PluginError, RefusedError, printable
+from zoo.errors import PluginError, RefusedError, in_words, printable
 from zoo.network.modes import evaluation_mode
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Pt2Exporter:
             except Exception as error:
                 raise PluginError(
                     f"{printable(type(network).__name__)} cannot be exported by torch.export",
-                    found=printable(" ".join(str(error).split())[:160] or type(error).__name__),
+                    found=in_words(error, kind=False),
                 ) from error
             program._example_inputs = None  # the public setter takes no "none"
             torch.export.save(program, target)

@@ -43,6 +43,7 @@ def zoo_components() -> Iterable[Component]:
         yield Component(
             kind="explainer", name=name, target="zoo_interpretation.cams:cam", summary=summary,
             aliases=aliases, tags=tags, params=(_LAYER,), preset={"method": method},
+            requires=("pytorch_grad_cam",),
         )  # fmt: skip
     yield Component(
         kind="projector", name="pca", target="zoo_interpretation.projectors:pca",
@@ -52,7 +53,7 @@ def zoo_components() -> Iterable[Component]:
     yield Component(
         kind="projector", name="tsne", target="zoo_interpretation.projectors:tsne",
         summary="t-SNE: keeps neighbours together (van der Maaten & Hinton 2008)",
-        aliases=("t-sne",), tags=("neighbours",), shorthand=("perplexity",),
+        aliases=("t-sne",), tags=("neighbours",), shorthand=("perplexity",), requires=("sklearn",),
         params=(
             Param(name="perplexity", default=30.0, minimum=1,
                   summary="about how many neighbours each image has"),

@@ -14,7 +14,7 @@ import torch
 from pytorch_optimizer.optimizer import OPTIMIZERS
 from torch.optim import Optimizer
 
-from zoo.errors import UsageError
+from zoo.errors import UsageError, in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -61,8 +61,9 @@ def build(
     try:
         optimizer = factory(groups, **{key: v for key, v in given.items() if key in accepted})
     except (AssertionError, NotImplementedError, TypeError, ValueError) as error:
-        text = " ".join(str(error).split())
-        raise UsageError(f"the optimizer {name} cannot be built", found=text) from error
+        raise UsageError(
+            f"the optimizer {name} cannot be built", found=in_words(error, kind=False)
+        ) from error
     assert isinstance(optimizer, Optimizer)
     optimizer.register_state_dict_post_hook(_to_plain)
     optimizer.register_load_state_dict_pre_hook(_from_plain)

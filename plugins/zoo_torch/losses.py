@@ -70,8 +70,9 @@ def weighted_mean(
     if sample_weight_B is not None:
         sample_weight_B = sample_weight_B.to(loss_B)
         loss_B, counted_B = loss_B * sample_weight_B, counted_B * sample_weight_B
-    # 0 / tiny is 0: a batch in which nothing counts must not become NaN.
-    return (loss_B.sum() / counted_B.sum().clamp_min(torch.finfo(loss_B.dtype).tiny)).float()
+    total = counted_B.sum()
+    # A batch in which nothing counts must become 0 and not NaN, and so must its gradient.
+    return (loss_B.sum() / torch.where(total > 0, total, 1)).float()
 
 
 def cross_entropy_per_sample(
@@ -211,7 +212,10 @@ class MeanLoss:
 
     def mass(self, target: Tensor, sample_weight_B: Tensor | None = None) -> Tensor:
         """Returns the divisor of the mean."""
-        counted_B = torch.ones(len(target)) if self.counted is None else self.counted(target)
+        if self.counted is None:
+            counted_B = torch.ones(len(target), device=target.device)
+        else:
+            counted_B = self.counted(target)
         if sample_weight_B is not None:
             counted_B = counted_B.to(sample_weight_B) * sample_weight_B
         return counted_B.sum()

@@ -12,7 +12,6 @@ import os
 import shutil
 import sys
 import tarfile
-import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -21,11 +20,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from zoo.data.reading.scan import listed
-from zoo.errors import MachineError, ZooError, printable
+from zoo.errors import MachineError, ZooError, in_words, printable
 from zoo.network.weight_files import offline
+from zoo.unfinished import part_folder, remove_abandoned
 from zoo_torchvision._datasets import Known
 
 __all__ = ["open_or_download"]
+
+_PREFIX = ".download-"
+"""How the folders begin in which a download is made."""
 
 _SECONDS = 30.0
 """Longest wait for a server to answer or to send the next bytes."""
@@ -75,30 +78,47 @@ def open_or_download(
     if offline() and not archives:
         raise _not_there(known, folder, name, "ZOO_OFFLINE or HF_HUB_OFFLINE is set")
     tried: list[str] = []
-    part: Path | None = None
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=".download-", dir=folder))
-        for archive in archives:
-            (part / archive).parent.mkdir(parents=True, exist_ok=True)
-            if known.fetches:  # a copy, since a download writes over a file that is not the one
-                shutil.copyfile(folder / archive, part / archive)
-            else:
-                (part / archive).symlink_to((folder / archive).resolve())
-        with _guarded(tried, refuse=offline() or not download):
-            open_in(part, known.fetches)
-        for archive in () if known.fetches else archives:
-            (part / archive).unlink()
-        _move(part, folder)
+        remove_abandoned(folder, f"{_PREFIX}????????")
+        with part_folder(folder, prefix=_PREFIX) as part:
+            _make(known, folder, part / "data", archives, open_in, tried, download=download)
     except (ZooError, MemoryError):
         raise
     except Exception as error:  # from the network, the disk, and of every kind of archive
         raise _not_there(known, folder, name, _words(error), tried) from error
     finally:
-        if part is not None:
-            shutil.rmtree(part, ignore_errors=True)
         _remove_empty(folder)
     return open_in(folder, False)
+
+
+def _make(
+    known: Known, folder: Path, part: Path, archives: list[str],
+    open_in: Callable[[Path, bool], object], tried: list[str], *, download: bool,
+) -> None:  # fmt: skip
+    """Downloads and unpacks in a folder of its own, and moves what that made to where it belongs.
+
+    Args:
+        known: The data set.
+        folder: Where it belongs.
+        part: The folder, which is made.
+        archives: Those that are there already.
+        open_in: Opens the data set below a folder, downloading if its second argument is true.
+        tried: Takes the addresses that are asked.
+        download: Whether any may be.
+    """
+    part.mkdir()
+    for archive in archives:
+        (part / archive).parent.mkdir(parents=True, exist_ok=True)
+        if known.fetches:  # a copy, since a download writes over a file that is not the one
+            shutil.copyfile(folder / archive, part / archive)
+        else:
+            (part / archive).symlink_to((folder / archive).resolve())
+    with _guarded(tried, refuse=offline() or not download):
+        open_in(part, known.fetches)
+    for archive in () if known.fetches else archives:
+        (part / archive).unlink()
+    _move(part, folder)
 
 
 def _not_there(
@@ -119,8 +139,7 @@ def _not_there(
 
 def _words(error: BaseException) -> str:
     inner = getattr(error, "reason", None) if isinstance(error, urllib.error.URLError) else None
-    text = " ".join(str(inner or error).split())[:300]
-    return printable(text) or type(error).__name__
+    return in_words(inner if isinstance(inner, Exception) else error, kind=False)
 
 
 @contextmanager
@@ -204,10 +223,18 @@ def _move(source: Path, target: Path) -> None:
     entries = sorted(source.iterdir(), key=lambda entry: (entry.is_dir(), entry.name))
     for entry in entries:
         place = target / entry.name
-        if entry.is_dir() and place.is_dir() and not place.is_symlink():
-            _move(entry, place)
-        else:
-            os.replace(entry, place)
+        if not _both_folders(entry, place):
+            try:
+                os.replace(entry, place)
+                continue
+            except OSError:
+                if not _both_folders(entry, place):  # unless another process was faster
+                    raise
+        _move(entry, place)
+
+
+def _both_folders(entry: Path, place: Path) -> bool:
+    return entry.is_dir() and place.is_dir() and not place.is_symlink()
 
 
 def _remove_empty(folder: Path) -> None:

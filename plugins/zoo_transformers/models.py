@@ -19,7 +19,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from zoo.errors import CheckpointError, UsageError, printable
+from zoo.errors import CheckpointError, UsageError, in_words, printable
 from zoo.network.probe import build_for_size
 from zoo.protocols import Preprocessing, Weights
 from zoo_transformers._catalogue import FAMILIES, Family
@@ -206,7 +206,7 @@ def _config(family: Family, table: Mapping[str, Any]) -> Any:
         raise CheckpointError(
             f"transformers {transformers.__version__} refuses this configuration of "
             f"{family.model_type}",
-            found=f"{type(error).__name__}: {' '.join(str(error).split())[:200]}",
+            found=in_words(error),
         ) from error
 
 
@@ -260,7 +260,7 @@ def _network(family: Family, table: Config) -> Any:
         except (AttributeError, ImportError, KeyError, TypeError) as error:
             raise CheckpointError(
                 f"transformers cannot build this configuration of {family.model_type}",
-                found=f"{type(error).__name__}: {' '.join(str(error).split())[:200]}",
+                found=in_words(error),
             ) from error
     for module in network.modules():
         if hasattr(module, "attention_bias_cache"):

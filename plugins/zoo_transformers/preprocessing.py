@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from zoo.errors import CheckpointError
+from zoo.errors import CheckpointError, in_words
 from zoo.protocols import Preprocessing
 from zoo.protocols.training import Fit, Interpolation
 
@@ -47,7 +47,7 @@ def read_preprocessing(table: Mapping[str, Any], *, image_size: int) -> Preproce
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             "the image processor of the source cannot be understood",
-            found=f"{type(error).__name__}: {' '.join(str(error).split())[:160]}",
+            found=in_words(error),
             hint="correct its preprocessor_config.json",
         ) from error
     return Preprocessing(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoo.errors import CheckpointError, MachineError, UsageError, printable
+from zoo.errors import CheckpointError, MachineError, UsageError, in_words, printable
 from zoo.network.weights import fetch
 from zoo.protocols import Preprocessing, Weights
 
@@ -140,7 +140,7 @@ class Source:
         except (OSError, RecursionError, ValueError) as error:
             raise CheckpointError(
                 f"{name} of {printable(self.text)!r} cannot be read",
-                found=" ".join(str(error).split())[:160],
+                found=in_words(error, kind=False),
             ) from error
         return table
 

@@ -10,6 +10,9 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import load_file
+from scipy.special import logsumexp
+from scipy.stats import permutation_test
 
 EVIL = "<img src=x onerror=alert(1)>\"'&"
 
@@ -151,6 +154,95 @@ def test_on_the_same_data_all_are_tested(zoo_command, runs, trained):
     assert outcome.code == 0, outcome.err
     assert "12 images, the same for all runs" in outcome.out
     assert "the numbers are optimistic" in outcome.out
+
+
+def test_other_data_is_not_said_to_have_been_trained_on(zoo_command, runs, trained, tmp_path):
+    other = shutil.copytree(trained.parent / "data", tmp_path / "other")
+    for file in other.glob("*/*/0-=cmd.png"):
+        file.unlink()
+    unsplit = shutil.copytree(other / "test", tmp_path / "unsplit")
+    for data in (["--data", other, "--split", "val"], ["--data", unsplit]):
+        outcome = zoo_command("compare", runs["good"], runs["poor"], *data)
+        assert outcome.code == 0, outcome.err
+        assert "optimistic" not in outcome.out
+    own = zoo_command("compare", runs["good"], runs["poor"], "--split", "val")
+    assert "note  the weights were chosen on these images: the numbers are opt" in own.out
+    both = zoo_command("compare", runs["good"], runs["few"], "--split", "train")
+    assert "note  these images were trained on: the numbers are optimistic" in both.out
+
+
+def losses_of(path):
+    """The loss of each test image, from what the run keeps of its answers."""
+    kept = load_file(path / "predictions" / "test.safetensors")
+    logits_NK = kept["logits_NK"].astype(np.float64)
+    return logsumexp(logits_NK, axis=1) - logits_NK[np.arange(len(logits_NK)), kept["labels_N"]]
+
+
+def test_a_small_level_and_many_runs_have_the_resamples_that_they_need(zoo_command, runs):
+    first, *others = (runs["good"], *[runs["poor"]] * 6)
+    plain = json.loads(zoo_command("compare", first, others[0], "--json").out)
+    gaps_N = losses_of(first) - losses_of(others[0])
+    reference = permutation_test(
+        (gaps_N,), np.mean, permutation_type="samples", n_resamples=20_000, rng=0
+    )
+    assert reference.pvalue < 0.001
+    strict = ("--alpha", 0.001, "--assert-better", "loss", "--json")
+    outcome = zoo_command("compare", first, others[0], *strict)
+    assert outcome.code == 0, outcome.err
+    found = json.loads(outcome.out)
+    (verdict,) = [v for v in found["verdicts"] if v["metric"] == "loss"]
+    assert verdict["resamples"] == 10_000
+    assert verdict["p_value"] == 2 / 10_001
+    many = zoo_command("compare", first, *others, "--alpha", 0.01, *strict[2:])
+    assert many.code == 0, many.err
+    for table in (found, json.loads(many.out)):  # intervals of runs are what they were
+        assert table["runs"][0]["metrics"] == plain["runs"][0]["metrics"]
+        assert table["runs"][1]["metrics"] == plain["runs"][1]["metrics"]
+
+
+def test_what_no_number_of_resamples_can_tell_is_not_called_noise(zoo_command, runs, tmp_path):
+    level = ("--alpha", 1e-6)
+    outcome = zoo_command("compare", runs["good"], runs["poor"], runs["again"], *level,
+                          "--assert-better", "loss", "-o", tmp_path / "page.html")  # fmt: skip
+    assert outcome.code == 10
+    reason = "not tested: too few resamples (1,000) for this alpha and so many runs"
+    assert len(re.findall(rf"^  (?:loss|f1) .*{re.escape(reason)}", outcome.out, re.MULTILINE)) == 2
+    assert "good and poor were not tested: too few resamples" in outcome.err
+    assert reason in (tmp_path / "page.html").read_text()
+    after = outcome.out[outcome.out.index("good against again") :]
+    assert re.search(r"^  loss .* noise$", after, re.MULTILINE)  # there is no difference at all
+
+
+def test_a_metric_that_takes_no_weights_is_resampled_more_often_for_many_runs(runs, make_plugin):
+    import zoo
+    from zoo.registry import Registry, discover
+    from zoo.registry.settings import Settings
+
+    make_plugin("acme", PLAIN_METRIC)
+    registry = Registry(discover(Settings(only=frozenset({"acme"}))))
+    others = [runs["poor"]] * 6
+    comparison = zoo.compare([runs["good"], *others], metrics="share", registry=registry)
+    found = [v for v in comparison.verdicts if v.metric == "share"]
+    assert {v.outcome for v in found} == {"better"}
+    assert {v.resamples for v in found} == {1000}
+    assert all(v.corrected < 0.05 for v in found)
+    alone = zoo.compare([runs["good"], runs["poor"]], metrics="share", registry=registry)
+    assert [v.resamples for v in alone.verdicts if v.metric == "share"] == [200]
+    assert comparison.runs[0].values == alone.runs[0].values
+
+
+PLAIN_METRIC = """
+from zoo.plugin import Component, hookimpl
+class Share:
+    greater_is_better = True
+    def __call__(self, probabilities_NK, target):
+        return (probabilities_NK.argmax(1) == target).float().mean()
+def build():
+    return Share()
+@hookimpl
+def zoo_components():
+    yield Component(kind="metric", name="share", target=f"{__name__}:build")
+"""
 
 
 WRONG = {

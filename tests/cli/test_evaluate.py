@@ -77,6 +77,56 @@ def test_other_data(here, zoo_command, shapes_folder):
     assert "zoo predict run more" in unlabelled.err
 
 
+OPTIMISTIC = {
+    "test": "",
+    "val": "note: the weights were chosen on these images: the numbers are optimistic",
+    "train": "note: these images were trained on: the numbers are optimistic",
+    "all": "note: some of these images were trained on, or the weights were chosen on them: "
+    "the numbers are optimistic",
+}
+
+
+@pytest.mark.parametrize("split", OPTIMISTIC)
+def test_images_that_the_run_has_seen_are_said_to_be(here, zoo_command, shapes_folder, split):
+    shutil.copytree(shapes_folder, "moved")
+    places = {"its own": (), "the same": ("--data", shapes_folder), "a copy": ("--data", "moved")}
+    for where, data in places.items():
+        outcome = zoo_command("evaluate", "run", "--split", split, "--resamples", 0, *data)
+        assert outcome.code == 0, outcome.err
+        notes = [line for line in outcome.err.splitlines() if "optimistic" in line]
+        assert notes == [OPTIMISTIC[split]] * (split != "test"), where
+        fitted = {
+            "val": "the temperature was fitted on the images that it is tried on",
+            "all": "the temperature was fitted on some of the images that it is tried on",
+        }
+        assert ("the temperature was" in outcome.err) == (split in fitted)
+        assert fitted.get(split, "") in outcome.err
+
+
+def test_other_images_are_not_said_to_be_seen(here, zoo_command, shapes_folder):
+    shutil.copytree(shapes_folder, "other")
+    for file in Path("other").glob("*/*/*-0.png"):
+        file.unlink()
+    for args in (("--split", "val"), ("--split", "train"), ("--split", "all")):
+        outcome = zoo_command("evaluate", "run", "--data", "other", "--resamples", 0, *args)
+        assert outcome.code == 0, outcome.err
+        assert "optimistic" not in outcome.err
+        assert "the temperature was" not in outcome.err
+
+
+def test_the_place_of_the_data_tells_where_its_fingerprint_does_not(
+    here, zoo_command, shapes_folder
+):
+    """A run on some of the images recorded a fingerprint of these."""
+    made = zoo_command("run", "--data", shapes_folder, "--fraction", 0.5, "--epochs", 1, "--runs",
+                       ".", "--name", "some", "--model", "lenet", "--img-size", 16)  # fmt: skip
+    assert made.code == 0, made.err
+    for split, number in (("test", 0), ("val", 1)):
+        outcome = zoo_command("evaluate", "some", "--data", shapes_folder, "--split", split,
+                              "--resamples", 0)  # fmt: skip
+        assert outcome.err.count("some of these images were trained on") == number
+
+
 def test_runs_that_are_not_whole(here, zoo_command):
     shutil.copytree("run", "new")
     body = json.loads(Path("new/best/model.json").read_text())

@@ -192,6 +192,26 @@ def test_a_grid_marks_what_is_wrong(here, zoo_command):
     assert zoo_command("predict", "run", "photos", "--grid", "grid.jpg").code == 2
 
 
+def test_a_grid_counts_the_images_that_were_read(here, zoo_command, monkeypatch):
+    from zoo.evaluation.predict import grid
+
+    titles, sheet = [], grid.contact_sheet
+
+    def spied(cells, **options):
+        titles.append(options["title"])
+        return sheet(cells, **options)
+
+    monkeypatch.setattr(grid, "contact_sheet", spied)
+    for name in ("bar-1", "bar-2"):
+        Path(f"photos/bar/{name}.png").write_bytes(b"no picture")
+    outcome = zoo_command("predict", "run", "photos", "-o", "out.csv", "--grid", "grid.png")
+    assert outcome.code == 3, outcome.err
+    read = [row for row in rows_of("out.csv") if row["label"]]
+    wrong = sum(Path(row["image_id"]).parent.name != row["label"] for row in read)
+    known = f"{wrong} of 6 wrong" if wrong else "6 right"
+    assert titles == [f"8 of 8 images, {known}, 2 not read"]
+
+
 WRONG = {
     "nothing at all": ([], 2, ["no run is given"]),
     "no run": (["photos"], 2, ["photos is not a run folder", "zoo predict runs/NAME"]),

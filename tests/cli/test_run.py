@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from zoo.data.reading.packed import content_digest
 
 ROOT = Path(__file__).parents[2]
 TINY = ("--model", "lenet", "--img-size", "16", "--batch-size", "8", "--threads", "1")
@@ -133,6 +137,77 @@ def test_data_that_cannot_be_used_is_exit_3(zoo_command, tmp_path):
     for name in ("empty", "one", "file.png"):
         outcome = zoo_command("run", "--model", "lenet", "--data", tmp_path / name)
         assert outcome.code == 3, (name, outcome.err)
+
+
+def _bytes_that_are_no_utf8(place: Path, shapes_folder: Path, name: bytes) -> str:
+    """Copies a folder of images to a name as an old archive unpacks it; skips where none can be."""
+    target = os.fsencode(place) + b"/" + name
+    try:
+        shutil.copytree(os.fsencode(shapes_folder), target)
+    except OSError:
+        pytest.skip("the file system takes UTF-8 names only")
+    return os.fsdecode(target)
+
+
+def test_a_class_of_bytes_that_are_no_utf8(zoo_command, shapes_folder, tmp_path):
+    data = tmp_path / "data"
+    for label, name in (("bar", b"caf\xe9"), ("dot", b"th\xc3\xa9")):
+        for split in ("train", "val", "test"):
+            (data / split).mkdir(parents=True, exist_ok=True)
+            _bytes_that_are_no_utf8(data / split, shapes_folder / split / label, name)
+    run = tmp_path / "r"
+    trained = zoo_command("run", *TINY, "--data", data, "--epochs", 1, "--runs", tmp_path,
+                          "--name", "r")  # fmt: skip
+    assert trained.code == 0, trained.err
+    written = (run / "environment.json").read_text(encoding="utf-8")
+    assert json.loads(written)["data"]["classes"] == ["caf\udce9", "th\u00e9"]
+    assert '"th\u00e9"' in written
+    (run / "summary.json").unlink()
+    for words in (
+        ["resume", run], ["evaluate", run], ["report", run], ["compare", run, run],
+        ["export", run, "--to", "safetensors"], ["export", run, "--to", "pt2"], ["review", run],
+        ["heatmap", run, data, "--output", tmp_path / "heat.png"],
+        ["predict", run, data, "--output", tmp_path / "out.csv"],
+        ["predict", run, data, "--output", tmp_path / "out.jsonl"],
+    ):  # fmt: skip
+        outcome = zoo_command(*words)
+        assert outcome.code == 0, (words, outcome.err)
+        outcome.out.encode()  # what it prints is UTF-8
+    answers = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert {answer["label"] for answer in answers} <= {"caf\udce9", "th\u00e9"}
+    assert len((tmp_path / "out.csv").read_text(encoding="utf-8").splitlines()) == 41
+
+
+def test_data_whose_path_no_configuration_can_hold(zoo_command, shapes_folder, tmp_path, registry):
+    data = _bytes_that_are_no_utf8(tmp_path, shapes_folder, b"im\xe9ges")
+    asked = ("--data", data, *TINY, "--epochs", 1, "--runs", tmp_path / "runs")
+    for words in (("run", *asked), ("run", *asked, "--dry-run"), ("kfold", *asked)):
+        outcome = zoo_command(*words)
+        assert outcome.code == 2, outcome.err
+        assert "im\\udce9ges cannot be kept in the run's config.toml" in outcome.err
+        assert "ln -s PATH LINK" in outcome.err
+        assert not (tmp_path / "runs").exists()
+    (tmp_path / "link").symlink_to(data)
+    assert zoo_command("run", *asked, "--name", "r", "--data", tmp_path / "link").code == 0
+    assert zoo_command("evaluate", tmp_path / "runs" / "r", "--data", data).code == 0
+
+
+def test_a_name_in_a_strangers_file_writes_nothing_to_the_terminal(zoo_command, tmp_path):
+    members = {
+        "train.pixels": np.zeros((1, 16, 16), np.uint8), "train.labels": np.zeros(1, np.uint8),
+        "train.names": np.frombuffer(b"a", np.uint8),
+    }  # fmt: skip
+    about = {
+        "format": 1, "name": "\x1b]0;owned\x07\u202e", "classes": ["\x1b[31mred"],
+        "splits": ["train"], "sha256": content_digest(members),
+    }  # fmt: skip
+    written = np.frombuffer(json.dumps(about).encode(), np.uint8)
+    np.savez(tmp_path / "x.npz", about=written, **members)
+    outcome = zoo_command("run", *TINY, "--data", tmp_path / "x.npz", "--runs", tmp_path)
+    assert outcome.code == 3, outcome.err
+    assert "\\x1b]0;owned\\x07\\u202e has 1 class" in outcome.err
+    assert "has no images to val on" in outcome.err
+    assert "\x1b" not in outcome.out + outcome.err
 
 
 def _command(*args: object, cwd: Path) -> subprocess.Popen[str]:

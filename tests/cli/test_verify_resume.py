@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -60,6 +64,46 @@ def test_what_computes_a_step_is_not_cut_down():
     given = RunConfig(phases="head:epochs=1+all:epochs=2", callback="csv", max_minutes=5.0)
     assert (shortened(given).callback, shortened(given).max_minutes) == (None, 0.0)
     assert (shortened(given).phases, shortened(given).epochs) == (given.phases, None)
+
+
+def children_of(pid):
+    """Returns the processes whose parent it is, with the parent of each."""
+    parents = {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            after_name = status.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        parents[int(status.parent.name)] = (int(after_name[1]), after_name[0])
+    return [child for child, (parent, state) in parents.items() if parent == pid and state != "Z"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
+def test_a_signal_to_the_parent_alone_leaves_no_process_and_no_folder(
+    config_file, tmp_path, number
+):
+    root = Path(__file__).parents[2]
+    text = config_file.read_text().replace("freeze_epochs = 9\nepochs = 90\n", "")
+    config_file.write_text(f'{text}phases = "head:epochs=3000"\n')
+    (tmp_path / "place").mkdir()
+    search = os.pathsep.join([str(root), str(root / "plugins")])
+    parent = subprocess.Popen(
+        [sys.executable, "-m", "zoo.cli.main", "verify-resume", "--config", config_file],
+        stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": search, "TMPDIR": str(tmp_path / "place")},
+    )  # fmt: skip
+    deadline = time.monotonic() + 100
+    while not list((tmp_path / "place").rglob("metrics.jsonl")) and time.monotonic() < deadline:
+        assert parent.poll() is None, parent.communicate()
+        time.sleep(0.02)
+    (child,) = children_of(parent.pid)
+    parent.send_signal(number)
+    _, err = parent.communicate(timeout=60)
+    assert parent.returncode == 128 + number
+    assert "Traceback" not in err
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, signal.SIGKILL)
+    assert list((tmp_path / "place").iterdir()) == []
 
 
 # ---- the proof itself must be able to fail ---------------------------------------------------
@@ -178,6 +222,28 @@ def test_a_process_without_a_word_counts_as_stuck(tmp_path, monkeypatch):
     proof = prove(launch, tmp_path, kills=1, seed=0, max_seconds=0.4)
     assert [trial.outcome for trial in proof.trials] == ["stuck"]
     assert "stage step" in proof.trials[0].verdict
+
+
+def test_a_process_is_followed_to_its_end_or_ended(monkeypatch):
+    process = Forked(lambda channel: signal.pause())
+    real = process.marks
+
+    class Interrupting:
+        """Sends a signal to this process when it is first read."""
+
+        def read(self, size):
+            os.kill(os.getpid(), signal.SIGINT)
+            return real.read(size)
+
+        def close(self):
+            real.close()
+
+    process.marks = Interrupting()
+    with pytest.raises(KeyboardInterrupt):
+        kills.live(process, kill=None, patience=60.0)
+    with pytest.raises(ProcessLookupError):
+        process.kill()
+    assert real.closed
 
 
 def test_a_run_that_fails_when_left_alone_is_no_proof(tmp_path):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import shutil
+import tracemalloc
 import zipfile
 from importlib.resources import files
 
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from zoo.data.reading.arrays import read_arrays, to_pixels
+from zoo.data.reading.packed import read_packed
 from zoo.data.reading.sources import read_path
 from zoo.errors import DataError
 
@@ -237,6 +240,39 @@ def test_members_that_claim_more_than_they_hold(tmp_path, content):
         archive.writestr("y.npy", member((20,), bytes(20)))
     with pytest.raises(DataError):
         read_arrays(tmp_path / "x.npz", seed=0)
+
+
+def test_members_that_are_no_arrays_are_not_read(tmp_path):
+    np.savez(tmp_path / "x.npz", x=PIXELS, y=LABELS)
+    shutil.copy(files("zoo_datasets") / "files" / "fashion-mini.npz", tmp_path / "packed.npz")
+    for name in ("x.npz", "packed.npz"):
+        with zipfile.ZipFile(tmp_path / name, "a", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("x", b"no array")  # numpy.load takes it for x.npy
+            archive.writestr("bomb", bytes(300_000_000))
+    assert len(by_row(read_path(tmp_path / "x.npz", seed=0))) == 20
+    tracemalloc.start()
+    try:
+        data = read_path(tmp_path / "packed.npz", seed=0)
+        assert tracemalloc.get_traced_memory()[1] < 100_000_000
+    finally:
+        tracemalloc.stop()
+    assert sizes(data) == {"train": 6000, "val": 1000, "test": 1000}
+
+
+@pytest.mark.parametrize("extra", [member((2**40, 8, 8)), member((20, 5, 6), b"short")])
+def test_members_of_the_packed_format_that_claim_more_than_they_hold(tmp_path, extra):
+    shutil.copy(files("zoo_datasets") / "files" / "fashion-mini.npz", tmp_path / "x.npz")
+    with zipfile.ZipFile(tmp_path / "x.npz", "a") as archive:
+        archive.writestr("more.npy", extra)
+    with pytest.raises(DataError, match="more claims"):
+        read_packed(tmp_path / "x.npz")
+
+
+def test_all_members_together_are_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr("zoo.data.reading.members.MAX_ARRAY_BYTES", 700)
+    for name in ("x", "about"):  # 600 bytes of images and 160 of labels
+        with pytest.raises(DataError, match="more than 700 bytes"):
+            read(tmp_path, **{name: PIXELS, "y": LABELS})
 
 
 def test_every_flipped_byte_is_read_or_told(tmp_path):

@@ -306,6 +306,18 @@ def test_archives_have_limits(tmp_path, monkeypatch):
         read_cifar(tmp_path / "bomb.tar.gz", seed=0)
 
 
+def test_an_archive_whose_headers_only_announce_headers(zoo_command, tmp_path):
+    announced = tarfile.TarInfo("././@LongLink")
+    announced.type, announced.size = tarfile.GNUTYPE_LONGNAME, 4
+    header = announced.tobuf(tarfile.GNU_FORMAT) + b"name" + bytes(508)
+    path = tmp_path / "cifar-10-python.tar.gz"
+    path.write_bytes(gzip.compress(header * 3000))
+    assert path.stat().st_size < 20_000
+    outcome = zoo_command("data", "stats", path)
+    assert outcome.code == 3, outcome.err
+    assert "a header announces a header" in outcome.err
+
+
 @pytest.mark.parametrize("cut", [0, 1, 10, 500, -3])
 def test_a_truncated_archive(tmp_path, cut):
     path = pack(tmp_path / "x.tar.gz", ten_python())

@@ -7,7 +7,9 @@ import pickle
 import random
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -339,6 +341,29 @@ def test_no_network_is_told_at_once(monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_ENDPOINT", "http://127.0.0.1:9")  # nobody listens
     with pytest.raises(MachineError, match="no network"):
         hugging_face(name="beans")
+
+
+def test_a_portals_page_in_the_place_of_the_hub_is_told(monkeypatch):
+    class Portal(BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            self.wfile.write(b"<html>\x1b[31mlog in first</html>\r\n")
+
+        def log_message(self, *_):
+            pass
+
+    monkeypatch.setenv("ZOO_OFFLINE", "0")
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Portal) as server:
+        thread = Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setattr(datasets.config, "HF_ENDPOINT", address)
+        try:
+            with pytest.raises(MachineError, match=r"no network \(BadStatusLine: <html>\\x1b"):
+                hugging_face(name="beans")
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_without_the_package(monkeypatch):

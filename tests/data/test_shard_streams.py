@@ -6,7 +6,10 @@ import bz2
 import gzip
 import lzma
 import os
+import subprocess
 import sys
+import textwrap
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -67,6 +70,50 @@ def test_damaged_and_bomb_archives_leave_nothing(shards):
         with pytest.raises(DataError, match=r"x\.tgz"):
             Fetcher(folder=folder, memory_bytes=100).fetch("x.tgz")
         assert not folder.exists() or os.listdir(folder) == []
+
+
+def test_a_damaged_middle_is_told(shards):
+    packed = bytearray(gzip.compress(os.urandom(100_000), 9))
+    packed[40_000:40_200] = bytes(200)
+    (shards / "x.tgz").write_bytes(bytes(packed))
+    with pytest.raises(DataError, match=r"x\.tgz"):
+        Fetcher(folder=shards / "folder", memory_bytes=100).fetch("x.tgz")
+    (shards / "x.tgz").write_bytes(gzip.compress(bytes(1000))[:10] + b"\xff" * 50)
+    with pytest.raises(DataError, match="truncated or damaged"):
+        Fetcher(folder=shards / "folder", memory_bytes=100).fetch("x.tgz")
+
+
+UNPACKING = """
+    import sys, time
+    from pathlib import Path
+    from zoo_datasets import streams
+
+    def blocks(*_):
+        yield b"x" * 1000
+        print("begun", flush=True)
+        time.sleep(600)  # until it is killed
+
+    streams._blocks = blocks
+    streams.Fetcher(folder=Path(sys.argv[1]), memory_bytes=10).fetch("p.tgz")
+"""
+
+
+def test_what_a_killed_process_left_goes_and_what_another_works_on_stays(shards):
+    folder = shards / "folder"
+    (shards / "p.tgz").write_bytes(gzip.compress((shards / "train-000.tar").read_bytes()))
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(UNPACKING), folder], stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(root / "plugins")])},
+    ) as other:  # fmt: skip
+        assert other.stdout.readline() == b"begun\n"
+        (part,) = folder.iterdir()
+        path, _ = Fetcher(folder=folder, memory_bytes=10).fetch("p.tgz")
+        assert sorted(folder.iterdir()) == sorted([path, part])
+        other.kill()
+    path.unlink()
+    Fetcher(folder=folder, memory_bytes=10).fetch("p.tgz")
+    assert list(folder.iterdir()) == [path]
 
 
 def test_a_broken_shard_does_not_stay_in_the_cache(shards, monkeypatch):
@@ -134,6 +181,16 @@ def test_addresses_are_fetched_by_the_library(shards, server):
     with pytest.raises(MachineError, match=r"a-2\.tar") as caught:
         webdataset(train=address.replace("{0..1}", "2"))
     assert caught.value.found == "curl ended with exit code 22: the server refused it"
+
+
+def test_a_bomb_from_an_address_is_refused_while_it_comes(shards, server):
+    server.files = {"/bomb.tgz": gzip.compress(bytes(200 << 20), 1)}
+    folder = shards / "folder"
+    for memory_bytes in (100, 1 << 30):
+        with pytest.raises(DataError, match=r"bomb\.tgz") as caught:
+            Fetcher(folder=folder, memory_bytes=memory_bytes).fetch(server.address + "bomb.tgz")
+        assert "100 times as large" in caught.value.found
+        assert not folder.exists() or os.listdir(folder) == []
 
 
 def test_offline_never_tries(shards, server, monkeypatch):

@@ -5,8 +5,13 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import subprocess
+import sys
 import tarfile
+import textwrap
+import time
 from io import BytesIO
+from pathlib import Path
 
 import pytest
 import torch
@@ -128,6 +133,67 @@ def test_an_interrupt_leaves_nothing(tmp_path, monkeypatch):
         )
     assert len(begun) == 1
     assert not (tmp_path / "data").exists()
+
+
+DOWNLOADING = """
+    import sys, time
+    from pathlib import Path
+    from zoo_torchvision._datasets import KNOWN
+    from zoo_torchvision._downloads import open_or_download
+
+    def open_in(place, fetch):
+        if not fetch:
+            raise FileNotFoundError
+        (place / "half").write_text("of it")
+        print("begun", flush=True)
+        time.sleep(600)  # until it is killed
+
+    open_or_download(KNOWN["mnist"], Path(sys.argv[1]), open_in, name="mnist", download=True)
+"""
+
+
+def test_what_a_killed_download_left_goes_and_that_of_another_process_stays(mnist_server, tmp_path):
+    root = tmp_path / "data"
+    (root / ".download-abcdefgh" / "MNIST").mkdir(parents=True)  # of a zoo that had no locks
+    search = [str(Path(__file__).parents[2] / name) for name in (".", "plugins")]
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(DOWNLOADING), root], stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(search)},
+    ) as other:  # fmt: skip
+        assert other.stdout.readline() == b"begun\n"
+        before = sorted(os.listdir(root))
+        assert len(before) == 2
+        read("mnist", root)
+        assert sorted(os.listdir(root)) == [*before, "MNIST"], "it is in use, or may be"
+        other.kill()
+    (root / "MNIST").rename(tmp_path / "away")
+    for path in (root / ".download-abcdefgh", *(root / ".download-abcdefgh").iterdir()):
+        os.utime(path, (time.time() - 2 * 86400,) * 2)
+    read("mnist", root)
+    assert os.listdir(root) == ["MNIST"]
+
+
+def test_two_that_download_at_once_both_end_well(tmp_path, monkeypatch):
+    monkeypatch.setenv("ZOO_OFFLINE", "0")
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    real = os.replace
+
+    def slow_replace(source, target):
+        if not Path(target).exists() and Path(source).is_dir():
+            (Path(target) / "images").mkdir(parents=True)  # another process was faster
+            (Path(target) / "images" / "0.png").write_text("theirs")
+        real(source, target)
+
+    def open_in(place, fetch):
+        if fetch:
+            (place / "food-101" / "images").mkdir(parents=True)
+            (place / "food-101" / "images" / "0.png").write_text("ours")
+        return (place / "food-101" / "images" / "0.png").read_text()
+
+    monkeypatch.setattr(os, "replace", slow_replace)
+    root = tmp_path / "data"
+    assert open_or_download(KNOWN["food101"], root, open_in, name="f", download=True) == "ours"
+    assert everything_in(root) == ["food-101", "food-101/images", "food-101/images/0.png"]
 
 
 def test_no_server_at_all(mnist_server, tmp_path, monkeypatch):

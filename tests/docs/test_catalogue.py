@@ -79,6 +79,29 @@ def test_what_others_have_installed_is_not_in_it(make_plugin):
     assert section(builtin_registry(), "loss").strip() == _section("loss").strip()
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "needs"),
+    [("explainer", "gradcam", "interpret"), ("projector", "tsne", "interpret"),
+     ("projector", "pca", ""), ("dataset", "hf", "hf"), ("dataset", "webdataset", "webdataset"),
+     ("dataset", "svhn", "torchvision-data"), ("callback", "mlflow", "mlflow"),
+     ("exporter", "onnx", "onnx"), ("optimizer", "pytorch-optimizer/accsgd", ""),
+     ("optimizer", "bnbadam", "bitsandbytes")],
+)  # fmt: skip
+def test_needs_is_the_extra_that_has_it(ours, kind, name, needs):
+    plugin = ours.find(kind, name).plugin.namespace
+    text = _section(kind)
+    part = text[text.index(f"### {plugin},") :]
+    row = re.search(rf"^\| `{name.rpartition('/')[2]}` \|.*$", part, re.MULTILINE)[0]
+    last = row.removesuffix(" |").rpartition(" | ")[2].strip()
+    assert (last == needs) if needs else (last not in ("interpret", "pytorch_optimizer"))
+
+
+def test_networks_that_need_an_extra_say_so():
+    text = _section("model")
+    assert text.count("All of them need") == 1
+    assert "All of them need the extra `transformers`." in text[text.index("### hf,") :]
+
+
 def test_a_cell_cannot_break_the_table():
     from zoo.plugin import Component, Param
     from zoo.registry import PluginRecord, Registry

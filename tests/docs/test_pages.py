@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import re
+import tomllib
 from pathlib import Path
 
 import click
@@ -10,8 +13,10 @@ import pytest
 
 from zoo.cli.main import cli
 from zoo.config import RunConfig
+from zoo.config.defaults import default_epochs, default_image_size, settle
+from zoo.config.run_config import option_of
 from zoo.engine.assembly.phases import PHASE_PARAMS, parse_phases
-from zoo.registry import parse_choices
+from zoo.registry import parse_choice, parse_choices
 
 ROOT = Path(__file__).parents[2]
 PAGES = (
@@ -37,7 +42,8 @@ def _flags(command: click.Command) -> set[str]:
 
 
 FLAGS = _flags(cli) | {"help"}
-OTHER = {"extra-index-url", "force-reinstall", "lf", "no-deps"}  # pip's and pytest's
+OTHER = {"extra-index-url", "force-reinstall", "lf", "multi", "no-deps", "nproc-per-node", "num"}
+# pip's, pytest's, torchrun's, and how --multi_gpu and --num_processes of accelerate begin
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -57,7 +63,100 @@ def test_every_augmentation_and_plan_parses(page, registry):
         assert parse_phases(plan, RunConfig())
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_every_model_parses(page, registry):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for spec in re.findall(r"--model '?([a-zA-Z][\w/.:=,@-]*)", text):
+        assert parse_choice(registry, "model", spec)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_to_another_page_leads_somewhere(page):
+    text = re.sub(r"```.*?```", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL)
+    for path, anchor in re.findall(r"\]\((?!\w+:)([^)#\s]*)#?([\w-]*)\)", text):
+        target = (ROOT / page).parent / path if path else ROOT / page
+        assert target.exists(), path
+        if anchor:
+            titles = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+            anchors = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+            assert anchor in anchors, (path, anchor)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_configuration_and_settings_file_reads(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for block in re.findall(r"```toml\n(.*?)```", text, flags=re.DOTALL):
+        table = tomllib.loads(block)
+        if "pins" in table:
+            assert set(table) <= {"disabled", "pins"}
+        elif "model" in table:
+            assert RunConfig.from_mapping(table)
+
+
+TRAINING = (ROOT / "docs/training.md").read_text(encoding="utf-8")
+
+
+def _rows(first, last):
+    """The rows of a table of docs/training.md: the options of the first cell, then the others."""
+    table = TRAINING[TRAINING.index(first) : TRAINING.index(last)]
+    cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table.splitlines()]
+    return {row[0]: row[1:] for row in cells[2:] if len(row) > 1}
+
+
 def test_the_table_of_phases_is_that_of_the_code():
-    text = (ROOT / "docs/training.md").read_text(encoding="utf-8")
-    table = text[text.index("| argument of a phase") : text.index("What a phase does not say")]
-    assert set(re.findall(r"`([a-z_]+)`", table)) >= {param.name for param in PHASE_PARAMS}
+    rows = {name.strip("`"): cells for name, cells in _rows("| argument of", "`last-2`").items()}
+    assert list(rows) == [param.name for param in PHASE_PARAMS]
+    assert (rows["epochs"][1], rows["lr"][1]) == ("1", "1")
+    config = RunConfig(
+        warmup=1.5, sched_scope="phase", patience=7, layer_decay=0.7, norm="train", freeze_views=2
+    )
+    for plan in ("head", "last-2", "all"):
+        (phase,) = parse_phases(plan, config)
+        assert (phase.epochs, phase.lr) == (1, 1.0)
+        assert phase.warmup == (0 if plan == "head" else 1.5)
+        assert (phase.restarts, phase.patience, phase.layer_decay) == (True, 7, 0.7)
+        assert phase.hold_statistics == (plan == "head")
+        assert phase.augment
+    assert not parse_phases("head", RunConfig())[0].augment
+
+
+@pytest.mark.parametrize("pretrained", [True, False])
+def test_the_table_of_defaults_is_that_of_the_code(pretrained):
+    rows = {
+        re.match(r"`--([\w-]+)`", name)[1].replace("-", "_"): cells[0 if pretrained else 1]
+        for name, cells in _rows("| option | pretrained", "The size is the images").items()
+    }
+    many, few = (
+        settle(RunConfig(), pretrained=pretrained, num_train=count, image_size=96, sched_ends=True)
+        for count in (10**6, 10)
+    )
+    decided = {
+        field.name
+        for field in dataclasses.fields(RunConfig)
+        if getattr(RunConfig(), field.name) != getattr(many, field.name)
+    }
+    assert set(rows) == {*decided, "workers"}
+    images, least, most = map(int, re.findall(r"\d+", rows.pop("epochs").replace(",", "")))
+    assert (many.epochs, few.epochs) == (least, most)
+    middle = 2 * images // (least + most)
+    assert default_epochs(middle, pretrained=pretrained) == math.ceil(images / middle)
+    for key, cell in rows.items():
+        if key not in ("img_size", "sched_scope", "workers"):
+            assert cell.strip("`") == str(getattr(many, key)), key
+
+
+def test_the_help_of_an_option_has_its_defaults():
+    for pretrained in (True, False):
+        settled = settle(
+            RunConfig(), pretrained=pretrained, num_train=10**6, image_size=96, sched_ends=True
+        )
+        for key in ("lr", "backbone_lr", "warmup", "weight_decay", "freeze_epochs", "epochs"):
+            said = map(float, re.findall(r"\d[\d.e-]*", option_of(key).summary.replace(";", " ")))
+            assert float(getattr(settled, key)) in list(said), key
+        assert settled.aug in option_of("aug").summary
+
+
+def test_the_image_size_is_what_the_page_says():
+    assert "rounded up to a multiple of 32: 64 at least" in TRAINING
+    for side, size in ((28, 64), (64, 64), (65, 96), (96, 96), (500, 224), (None, 224)):
+        assert default_image_size(preferred=224, typical_side=side) == size

@@ -85,11 +85,29 @@ def test_the_rate_of_each_step_is_base_times_schedule_times_ramp(train, monkeypa
         return real(self, closure)
 
     monkeypatch.setattr(torch.optim.SGD, "step", step)
+    watch = Watch()
     train(optim="sgd", lr=0.1, backbone_lr=0.5, sched="step-1-0.5", warmup=1.0, epochs=3,
-          weight_decay=0.0)  # fmt: skip
+          weight_decay=0.0, observer=watch)  # fmt: skip
     expected = [1 / 3, 2 / 3, 1, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25]
     assert [r[0] for r in rates] == pytest.approx([0.1 * e for e in expected])
     assert [r[-1] for r in rates] == pytest.approx([0.05 * e for e in expected])
+    told = [sum(expected[first : first + 3]) / 30 for first in (0, 3, 6)]
+    assert [row.lr for row in watch.rows] == pytest.approx(told)
+
+
+def test_a_row_tells_the_rate_of_its_epoch_and_not_what_the_schedule_made_of_it(train, monkeypatch):
+    rates = []
+    real = torch.optim.SGD.step
+
+    def step(self, closure=None):
+        rates.append(self.param_groups[0]["lr"])
+        return real(self, closure)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", step)
+    watch = Watch()
+    train(optim="sgd", lr=1e-4, sched="default-0.5-0", warmup=0.0, epochs=4, observer=watch)
+    assert len(set(rates)) > 1
+    assert [row.lr for row in watch.rows] == pytest.approx(rates[::3])
 
 
 @pytest.mark.parametrize(("scope", "second"), [("run", 0.5), ("phase", 1.0)])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import multiprocessing
 import os
+import resource
 import signal
 import time
 
@@ -112,6 +115,49 @@ def test_what_killed_processes_left_goes_after_a_day(tmp_path):
         os.utime(shelf.folder / name, (time.time() - age,) * 2)
     write(tmp_path, range(5, 7))
     assert sorted(p.name for p in shelf.folder.glob(".tmp*")) == [".tmp-2-new"]
+
+
+@pytest.mark.parametrize(
+    "number", [errno.EMFILE, errno.EACCES, errno.EIO, errno.ESTALE, errno.ENOMEM, errno.ENOENT]
+)
+def test_a_file_that_cannot_be_read_now_is_not_found_and_stays(tmp_path, monkeypatch, number):
+    shelf = write(tmp_path, range(5))
+    (file,) = shelf.folder.glob("*.safetensors")
+    monkeypatch.setattr("zoo.engine.features.shelf._verified", set())
+    with monkeypatch.context() as patches:
+
+        def fails(*_):
+            raise OSError(number, os.strerror(number))
+
+        patches.setattr(hashlib, "file_digest", fails)
+        assert not Shelf.open(tmp_path, about=ABOUT, layout=LAYOUT).files
+    assert file.exists()
+    assert torch.equal(
+        taken(Shelf.open(tmp_path, about=ABOUT, layout=LAYOUT), [4, 1]), rows_of([4, 1])
+    )
+
+
+def test_too_many_open_files_cost_no_rows(tmp_path):
+    shelf = write(tmp_path, range(5))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.open(os.devnull, os.O_RDONLY)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free + 1, hard))  # to look at a file, not to map it
+    try:
+        assert not Shelf.open(tmp_path, about=ABOUT, layout=LAYOUT).files
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert list(shelf.folder.glob("*.safetensors"))
+    assert len(Shelf.open(tmp_path, about=ABOUT, layout=LAYOUT).files) == 1
+
+
+def test_what_has_the_name_of_a_file_and_is_a_folder_goes(tmp_path):
+    shelf = write(tmp_path, range(5))
+    (file,) = shelf.folder.glob("*.safetensors")
+    file.unlink()
+    (file / "deep").mkdir(parents=True)
+    assert not Shelf.open(tmp_path, about=ABOUT, layout=LAYOUT).files
+    assert not file.exists()
 
 
 def _keep_writing(root, first):

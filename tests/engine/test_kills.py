@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import zoo
+from zoo.engine.interrupts import stopping_signals
 from zoo.evaluation.kills import Kill, Life, Strata
 from zoo.evaluation.sameness import compare_runs
 from zoo.evaluation.stages import Stage
@@ -133,7 +134,9 @@ def test_a_signal_while_modules_are_imported_ends_at_once(shapes_folder, tmp_pat
     assert "bug in zoo" not in err
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda n: n.name
+)
 def test_a_signal_while_training_saves_and_says_how_to_go_on(
     shapes_folder, tmp_path, number, train, registry
 ):
@@ -148,6 +151,16 @@ def test_a_signal_while_training_saves_and_says_how_to_go_on(
     result = zoo.resume(tmp_path / "cut", registry=registry)
     straight = train(epochs=100, runs=str(tmp_path), name="straight")
     assert compare_runs(straight.path, result.path).verdict.startswith("bit-identical")
+
+
+def test_a_hangup_that_is_ignored_stays_so():
+    """As ``nohup`` has it."""
+    assert signal.SIGHUP in stopping_signals()
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert stopping_signals() == [signal.SIGINT, signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_second_sigint_stops_at_once_and_harms_nothing(shapes_folder, tmp_path, registry):

@@ -142,7 +142,7 @@ def test_every_loss_and_schedule_trains_with(parts, optimizer_id):
             moved = [n for n, p in start.named_parameters() if not torch.equal(p, first[n])]
             assert moved or max(rates) == 0, where
             if isinstance(schedule, ReactiveSchedule):
-                schedule.observe(evaluate(start, feed, loss=loss, device=device)[1])
+                schedule.observe(evaluate(start, feed, loss=loss, mass=loss.mass, device=device)[1])
 
 
 def test_names_fold_to_one():

@@ -152,3 +152,27 @@ def test_batch_norms_of_the_frozen_part_hold_still_unless_asked(train, registry)
     held, moved = statistics(), statistics(frozen_norm="train")
     assert all(torch.equal(t, torch.zeros_like(t)) for t in held.values())
     assert all(not torch.equal(t, torch.zeros_like(t)) for t in moved.values())
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"freeze_views": 2, "aug": "none"},
+         "--freeze-views 2 has no effect: --aug none changes no single image"),
+        ({"freeze_views": 2, "aug": "mixup"},
+         "--freeze-views 2 has no effect: --aug mixup changes no single image"),
+        ({"freeze_aug": True, "aug": "none"},
+         "--freeze-aug has no effect: --aug none changes no single image"),
+        ({"freeze_views": 2, "aug": "light", "freeze_epochs": 0},
+         "--freeze-views 2 has no effect: no phase is frozen"),
+        ({"freeze_views": 2, "aug": "light"}, None),
+        ({"freeze_aug": True, "aug": "mixup"}, None),
+        ({"aug": "none"}, None),
+    ],
+)  # fmt: skip
+def test_frozen_views_that_nothing_changes_are_pointed_out(asked, said, registry, shapes_folder):
+    job = zoo.prepare(
+        **{"data": str(shapes_folder), "model": "lenet", "epochs": 3, "freeze_epochs": 1,
+           "registry": registry, **asked}
+    )  # fmt: skip
+    assert [note for note in job.notes if "no effect" in note] == ([said] if said else [])

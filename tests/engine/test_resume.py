@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import signal
+import time
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 import zoo
-from zoo.engine import loop
+from zoo.engine import loop, stage
 from zoo.engine.events import Observer
+from zoo.engine.features import evaluation
 from zoo.engine.interrupts import Interrupted
 from zoo.errors import CheckpointError, MachineError, NonFiniteError, UsageError, ZooError
 from zoo.evaluation.sameness import compare_runs
@@ -119,6 +122,61 @@ def test_what_a_signal_breaks_is_told_as_the_signal(train, registry, at, monkeyp
     assert_same(straight.path, path)
 
 
+@pytest.mark.parametrize("options", [{}, {"ema": 0.9}], ids=["plain", "averaged"])
+def test_a_signal_while_validating_leaves_before_the_end_of_it(
+    train, registry, monkeypatch, options
+):
+    straight = train(name="straight", epochs=2, **options)
+    with monkeypatch.context() as patched:
+        epochs = iter(range(1, 9))
+
+        def stopped(*args, **keywords):
+            if next(epochs) == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return loop.evaluate(*args, **keywords)
+
+        patched.setattr(stage, "evaluate", stopped)
+        with pytest.raises(Interrupted) as caught:
+            train(name="cut", epochs=2, **options)
+    path = straight.path.parent / "cut"
+    assert caught.value.kept == f"{path}, after step 6"
+    assert len((path / "metrics.jsonl").read_text().splitlines()) == 1
+    zoo.resume(path, registry=registry)
+    assert_same(straight.path, path)
+
+
+def test_a_signal_while_testing_leaves_before_the_end_of_it(train, registry, monkeypatch):
+    straight = train(name="straight", epochs=2)
+    with monkeypatch.context() as patched:
+
+        def stopped(*args, **keywords):
+            os.kill(os.getpid(), signal.SIGTERM)
+            return loop.evaluate(*args, **keywords)
+
+        patched.setattr(evaluation, "evaluate", stopped)
+        with pytest.raises(Interrupted):
+            train(name="cut", epochs=2)
+    path = straight.path.parent / "cut"
+    assert not (path / "summary.json").exists()
+    assert zoo.resume(path, registry=registry).test_accuracy == straight.test_accuracy
+    assert_same(straight.path, path)
+
+
+def test_the_times_of_an_epoch_count_from_its_beginning(train, registry):
+    class Slow(StopAt):
+        def step_ended(self, *args, **keywords):
+            time.sleep(0.1)
+            super().step_ended(*args, **keywords)
+
+    with pytest.raises(Interrupted):
+        train(name="slow", epochs=2, observer=Slow(2))
+    rows = zoo.resume(train.runs / "slow", registry=registry, observer=Slow(-1)).rows
+    assert rows[0].seconds > 0.3
+    for row in rows:
+        assert row.images_per_second < 24 / 0.3
+    assert rows[1].seconds < rows[0].seconds + 0.2  # what was before is not counted twice
+
+
 def test_an_error_without_a_signal_is_told_as_what_it_is(train, monkeypatch):
     def broken(*args, **keywords):
         raise RuntimeError("of its own")
@@ -166,8 +224,6 @@ def test_all_checkpoints_broken_is_an_error_not_a_fresh_start(train, registry, t
 
 
 def test_other_data_is_refused(train, registry, shapes_folder, tmp_path):
-    import shutil
-
     data = tmp_path / "data"
     shutil.copytree(shapes_folder, data)
     with pytest.raises(Interrupted):
@@ -189,6 +245,24 @@ def test_a_loss_that_is_not_finite_stops_the_run(train, registry):
         train(name="nan", lr=1e30, optim="sgd", epochs=3, warmup=0.0, patience=0)
     assert caught.value.exit_code == 7
     assert "learning rate" in str(caught.value)
+
+
+def test_weights_that_a_last_step_broke_are_not_kept(train, monkeypatch):
+    """A network of NaN calls every image the first class: half of them are right."""
+    steps, real = iter(range(1, 99)), torch.optim.SGD.step
+
+    def step(self, closure=None):
+        real(self, closure)
+        if next(steps) == 6:  # the last of the second epoch
+            self.param_groups[0]["params"][0].data.fill_(float("nan"))
+
+    monkeypatch.setattr(torch.optim.SGD, "step", step)
+    with pytest.raises(NonFiniteError, match="last step made weights") as caught:
+        train(name="nan", optim="sgd", lr=1e-4, epochs=2)
+    assert caught.value.found.endswith("the parameter head.weight: 1000 NaN of 1000 values")
+    saved, best = final(train.runs / "nan")
+    assert saved.state["position"]["epochs_done"] == 1
+    assert all(tensor.isfinite().all() for tensor in (*saved.model.values(), *best.values()))
 
 
 def test_the_run_folder_is_what_the_design_says(train):

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from zoo.evaluation.comparison.comparing import labels_of
 from zoo.evaluation.comparison.differences import differences_of
+from zoo.evaluation.comparison.judging import enough_resamples, judged
 from zoo.evaluation.comparison.paired import (
     EXACT_BELOW,
     bootstrap_p,
@@ -21,8 +22,10 @@ from zoo.evaluation.comparison.paired import (
     mcnemar,
     replicates_of,
     replicates_of_means,
+    smallest_p,
 )
 from zoo.evaluation.comparison.pairing import in_order_of, why_not_paired
+from zoo.evaluation.comparison.records import Verdict
 from zoo.evaluation.intervals import interval_of, paired_difference
 from zoo.evaluation.metrics import measures_for
 from zoo.evaluation.predictions import Predictions
@@ -126,6 +129,39 @@ def test_the_p_value_of_a_bootstrap_is_below_5_percent_when_the_interval_leaves_
     assert bootstrap_p(np.full(999, 3.0)) == 2 / 1000
     assert math.isnan(bootstrap_p(np.array([math.nan] * 600 + [1.0] * 399)))
     assert bootstrap_p(np.array([math.nan] * 400 + [1.0] * 599)) == 2 / 600
+
+
+@given(st.floats(1e-4, 0.5), st.integers(1, 40))
+def test_enough_resamples_can_pass_holm_with_some_of_them_beyond_zero(alpha, number):
+    resamples = enough_resamples(alpha / number, most=10**9)
+    differences_R = np.concatenate([np.ones(resamples - 4), np.full(4, -1.0)])
+    assert holm([bootstrap_p(differences_R)] * number)[0] <= alpha
+    assert smallest_p(resamples) == bootstrap_p(np.ones(resamples))
+
+
+def verdict(p_value, *, resamples, number, alpha, difference=0.1, method="paired bootstrap"):
+    made = Verdict(
+        metric="loss", first="a", other="b", difference=difference, method=method,
+        resamples=resamples, p_value=p_value, corrected=min(1, number * p_value),
+    )  # fmt: skip
+    return judged(made, upwards=True, alpha=alpha, tests=number)
+
+
+def test_too_few_resamples_leave_open_what_they_cannot_tell():
+    least = 2 / 201
+    assert verdict(least, resamples=200, number=5, alpha=0.05).outcome == "better"
+    few = verdict(least, resamples=200, number=6, alpha=0.05)
+    assert (few.outcome, few.why) == (
+        "untested", "too few resamples (200) for this alpha and so many runs",
+    )  # fmt: skip
+    alone = verdict(least, resamples=200, number=1, alpha=0.001)
+    assert (alone.outcome, alone.why) == ("untested", "too few resamples (200) for this alpha")
+    for p_value in (0.05, 0.4):  # well above the least, and above alpha
+        assert verdict(p_value, resamples=200, number=6, alpha=0.05).outcome == "noise"
+    exact = verdict(0.5, resamples=200, number=6, alpha=0.001, method="exact McNemar")
+    assert exact.outcome == "noise"
+    same = verdict(1.0, resamples=200, number=6, alpha=0.001, difference=0.0)
+    assert same.outcome == "noise"
 
 
 def test_equal_classifiers_are_called_different_about_as_rarely_as_promised():

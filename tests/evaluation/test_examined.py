@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 
@@ -105,6 +106,7 @@ def change_words(run, change):
         lambda run: change_words(run, lambda body: body["facts"].update(weights="0" * 64)),
         lambda run: change_words(run, lambda body: body["facts"].update(torch="1.0")),
         lambda run: change_words(run, lambda body: body["facts"].update(preprocessing="{}")),
+        lambda run: change_words(run, lambda body: body["facts"].pop("stamp")),
     ],
 )
 def test_damaged_and_foreign_predictions_are_computed_again(run, registry, damage):
@@ -136,6 +138,37 @@ def test_other_weights_and_other_data_are_computed_again(run, shapes_folder, reg
     assert fresh
     assert len(found.predictions) == 7
     assert "has changed since the run was trained" in found.notes[0]
+
+
+def test_images_that_are_overwritten_by_as_many_bytes_are_predicted_anew(tmp_path, registry):
+    """The fingerprint knows names and sizes, and stays: it has to survive a copy of the data."""
+    data = tmp_path / "data"
+    for split, count in (("train", 6), ("val", 3)):
+        for label, value in (("dark", 0), ("light", 255)):
+            (data / split / label).mkdir(parents=True)
+            for number in range(count):
+                file = data / split / label / f"{number}.bmp"
+                Image.new("RGB", (16, 16), (value, number, value)).save(file)
+    options = {**TINY, "data": str(data), "runs": str(tmp_path), "registry": registry}
+    run = zoo.run(name="r", epochs=1, **options).path
+    first, _ = computed(run, registry)
+    kept_times = {file: file.stat() for file in data.glob("val/*/*.bmp")}
+    for file, status in kept_times.items():
+        Image.new("RGB", (16, 16), (0, 255, 0)).save(file)
+        assert file.stat().st_size == status.st_size
+        os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))  # as `cp -p` does
+    again, fresh = computed(run, registry)
+    assert fresh
+    assert again.data.fingerprint == first.data.fingerprint
+    assert again.predictions.logits_NK.unique(dim=0).shape[0] == 1  # all are the same green
+    assert not torch.equal(first.predictions.logits_NK, again.predictions.logits_NK)
+    assert not computed(run, registry)[1]
+    shutil.copytree(data, tmp_path / "copy")
+    config = (run / "config.toml").read_text()
+    (run / "config.toml").write_text(config.replace(str(data), str(tmp_path / "copy")))
+    copied, fresh = computed(run, registry)
+    assert fresh
+    assert copied.notes == ()
 
 
 def test_a_run_whose_predictions_cannot_be_written(run, registry):

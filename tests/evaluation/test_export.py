@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import shutil
 import sys
@@ -157,21 +158,47 @@ def test_another_program_says_what_the_run_says(
     assert not torch.allclose(expected[0], expected[-1], atol=1e-3)
 
 
-def test_the_program_that_the_page_shows(run, shapes_folder, registry, monkeypatch, capsys):
-    pytest.importorskip("onnxruntime")
+def _page_says(file, registry, capsys):
+    """What the program of the page prints for cat.jpg and runs/NAME, beside what zoo says."""
     page = (Path(__file__).parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
     (program,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    shutil.copy(file, "cat.jpg")
+    capsys.readouterr()
+    exec(compile(program, "docs/export.md", "exec"), {})
+    name, _, probability = capsys.readouterr().out.partition(" ")
+    expected = zoo.load("runs/NAME", registry=registry).probabilities([file])[0]
+    assert name == ["bar", "dot"][int(expected.argmax())]
+    return float(probability), float(expected.max())
+
+
+def test_the_program_that_the_page_shows(run, shapes_folder, registry, monkeypatch, capsys):
+    pytest.importorskip("onnxruntime")
     zoo.export(run, registry=registry)
     monkeypatch.chdir(run.parent)
     (run.parent / "runs").mkdir()
     run.rename(run.parent / "runs" / "NAME")
     file = sorted((shapes_folder / "test").rglob("*.png"))[0]
-    shutil.copy(file, "cat.jpg")
-    exec(compile(program, "docs/export.md", "exec"), {})
-    name, _, probability = capsys.readouterr().out.partition(" ")
-    expected = zoo.load("runs/NAME", registry=registry).probabilities([file])[0]
-    assert name == ["bar", "dot"][int(expected.argmax())]
-    assert float(probability) == pytest.approx(float(expected.max()), abs=1e-5)
+    said, expected = _page_says(file, registry, capsys)
+    assert said == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize(("size", "fraction"), [(64, 0.875), (57, 0.57), (20, 0.9)])
+def test_the_program_of_the_page_cuts_as_zoo_does(
+    shapes_folder, registry, tmp_path, monkeypatch, capsys, size, fraction
+):
+    pytest.importorskip("onnxruntime")
+    monkeypatch.chdir(tmp_path)
+    zoo.run(
+        model="lenet", data=str(shapes_folder), name="NAME", registry=registry,
+        crop_fraction=fraction, interpolation="nearest", **{**TINY, "img_size": size},
+    )  # fmt: skip
+    zoo.export("runs/NAME", registry=registry)
+    file = tmp_path / "colours.png"  # each pixel as large as one of what is cut out
+    side = math.floor(round(size / fraction, 12))
+    pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(file)
+    said, expected = _page_says(file, registry, capsys)
+    assert said == pytest.approx(expected, abs=1e-6)
 
 
 def test_json_and_the_api(zoo_command, run, tmp_path, registry):

@@ -248,7 +248,7 @@ def test_layers_that_do_not_fit_are_refused(registry):
 
 def test_without_the_package_it_says_what_to_install(registry, monkeypatch):
     monkeypatch.setitem(sys.modules, "pytorch_grad_cam", None)
-    with pytest.raises(PluginError, match="grad-cam") as caught:
+    with pytest.raises(PluginError, match="pytorch_grad_cam") as caught:
         explainer(registry, "gradcam", "head")
     assert "classifier-zoo[interpret]" in caught.value.hint
 

@@ -28,6 +28,7 @@ from zoo.evaluation.report.findings import commonest, find
 from zoo.evaluation.report.making import make_report
 from zoo.evaluation.report.matrix import most_confused_classes, shade, view_of
 from zoo.evaluation.report.page import page_of
+from zoo.evaluation.report.plots import calibration
 from zoo.evaluation.report.svg import inlined
 from zoo.evaluation.report.training import curve_figures
 
@@ -247,6 +248,12 @@ def test_several_labels_an_image(reported_run, registry):
     assert findings.counts_KK is None
     assert 'id="confusion"' not in html
     said = examined.predictions
+    drawn = calibration(findings.before, None, title="Reliability", multi_label=True)
+    below = drawn.axes[1]
+    assert sum(bar.get_height() for bar in below.patches) == said.targets_NK.numel()
+    assert below.get_ylabel() == "answers"
+    assert drawn.axes[0].get_ylabel() == "share that holds"
+    assert below.get_xlabel() == "probability that the network gives each label"
     right = int(((said.logits_NK > 0) == (said.targets_NK > 0.5)).all(1).sum())
     assert f"All labels are right for {right} of 120 test images." in html
     _, counts = np.unique(said.targets_NK.numpy(), axis=0, return_counts=True)

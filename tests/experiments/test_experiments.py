@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
+import shutil
 import statistics
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +17,7 @@ import zoo
 from zoo.config import RunConfig
 from zoo.engine.assembly import reading
 from zoo.errors import UsageError
+from zoo.experiments.tables import ranked, spread_of
 from zoo.experiments.trials import fold_trials, grid_trials
 
 FLAGS = ("--model", "mlp-mnist", "--img-size", "16", "--epochs", "1", "--workers", "0",
@@ -127,6 +132,25 @@ def test_a_sample_of_a_grid_is_some_of_its_combinations(count, seed):
     assert len({trial.name for trial in whole}) == 24
 
 
+def test_names_that_are_cut_or_alike_are_told_apart():
+    """Of 3,000 seeds with five other options before them, two had one folder."""
+    fixed = {"optim": ("adamw",), "sched": ("cosine",), "batch_size": (32,), "img_size": (96,),
+             "freeze_epochs": (2,)}  # fmt: skip
+    names = {trial.name for trial in grid_trials(RunConfig(), {**fixed, "seed": range(3000)})}
+    assert len(names) == 3000
+    assert {len(name) for name in names} == {60 + 1 + 16}
+    rates = [0.1 + step * 1e-9 for step in range(20)]  # 0.1, as a person is shown each of them
+    alike = grid_trials(RunConfig(), {"lr": rates})
+    assert len({trial.name for trial in alike}) == 20
+    assert {trial.name.rpartition("-")[0] for trial in alike} == {"lr-0.1"}
+
+
+def test_a_name_that_says_all_is_what_it_was():
+    """So an experiment that was begun before finds its runs."""
+    first, second = grid_trials(RunConfig(), {"lr": (0.1, 0.01)})
+    assert (len(first.name), len(second.name)) == (len("lr-0.1-") + 6, len("lr-0.01-") + 6)
+
+
 def test_names_tell_trials_of_other_options_apart():
     (first,) = grid_trials(RunConfig(), {"lr": (0.1,)})
     (same,) = grid_trials(RunConfig(runs="elsewhere"), {"lr": (0.1,)})
@@ -140,3 +164,45 @@ def test_names_tell_trials_of_other_options_apart():
     ]  # fmt: skip
     with pytest.raises(UsageError, match="2,000,000 combinations"):
         grid_trials(RunConfig(), {"seed": range(2_000_000)})
+
+
+def test_scores_that_are_not_defined_end_nothing(zoo_command, shapes_folder, tmp_path):
+    """A validation split of one class has no ROC."""
+    data = tmp_path / "data"
+    shutil.copytree(shapes_folder, data)
+    shutil.rmtree(data / "val" / "dot")
+    (data / "val" / "dot").mkdir()
+    outcome = zoo_command(
+        "sweep", *FLAGS, "--data", data, "--runs", tmp_path, "--name", "s", "--monitor", "auroc",
+        "--seeds", "0,1",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    text = (tmp_path / "s" / "experiment.json").read_text(encoding="utf-8")
+    written = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert [trial["best_score"] for trial in written["trials"]] == [None, None]
+    assert written["settings"][0]["score"] is None
+    assert written["settings"][0]["test"]["count"] == 2
+
+
+@given(st.lists(st.floats(-1e6, 1e6) | st.sampled_from([math.nan, math.inf, -math.inf])))
+def test_a_spread_is_of_the_finite_values_and_tells_of_the_others(values):
+    finite = [value for value in values if math.isfinite(value)]
+    spread = spread_of(values)
+    if not finite:
+        assert spread is None
+        return
+    assert (spread.count, spread.undefined) == (len(finite), len(values) - len(finite))
+    assert spread.mean == pytest.approx(np.mean(finite), abs=1e-6)
+    assert (spread.low, spread.high) == (min(finite), max(finite))
+    if len(finite) > 1:
+        assert spread.deviation == pytest.approx(np.std(finite, ddof=1), rel=1e-6, abs=1e-6)
+
+
+def test_a_setting_with_an_undefined_score_comes_after_those_without():
+    def outcome(lr, score):
+        result = SimpleNamespace(best_score=score, test_accuracy=None, seconds=1.0)
+        return SimpleNamespace(trial=SimpleNamespace(setting={"lr": lr}), result=result, failure="")
+
+    scores = [(1, 0.9), (1, math.nan), (2, 0.7), (2, 0.8), (3, math.nan), (4, 0.1)]
+    lines = ranked([outcome(*one) for one in scores], greater_is_better=True)
+    assert [line.setting["lr"] for line in lines] == [2, 4, 1, 3]

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
+import os
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 import torch
+from answering import answering
 
 from zoo.errors import CheckpointError, MachineError
 from zoo.network.weight_files import fetch, locate, offline
@@ -31,22 +38,26 @@ def caches(tmp_path, monkeypatch):
 
 
 class Server:
-    """Serves CONTENT at /model.pth, cut or failing as told."""
+    """Serves CONTENT at /model.pth, cut, slow or failing as told."""
 
     def __init__(self):
         server = self
         self.send, self.status, self.requests, self.stall = len(CONTENT), 200, 0, 0.0
+        self.rest = False
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
                 server.requests += 1
+                send, rest = server.send, server.rest
                 self.send_response(server.status)
                 self.send_header("Content-Length", str(len(CONTENT)))
                 self.end_headers()
                 with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                    self.wfile.write(CONTENT[: server.send])
-                if server.stall:
-                    server.release.wait(server.stall)
+                    self.wfile.write(CONTENT[:send])
+                    if server.stall:
+                        server.release.wait(server.stall)
+                    if rest:
+                        self.wfile.write(CONTENT[send:])
 
             do_HEAD = do_GET
 
@@ -131,6 +142,34 @@ def test_a_server_that_stalls_does_not_hold_us(server, caches, monkeypatch):
     assert files(caches) == []
 
 
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (CHUNKED + b"400\r\n" + b"x" * 100, "IncompleteRead"),
+        (CHUNKED + b"no number\r\n", "IncompleteRead"),
+        (b"<html>\x1b[31mlog in</html>\r\n", r"<html>\\x1b\[31mlog in"),
+        (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n", "got more than 100 headers"),
+        (b"HTTP/1.1 403 \x1b[31mno\r\nContent-Length: 0\r\n\r\n", r"answers 403 \\x1b\[31mno"),
+    ],
+)
+def test_an_answer_that_is_no_whole_http_is_said(caches, monkeypatch, answer, said):
+    """Such as a portal's page before anybody has logged in."""
+    with answering(answer) as address:
+        with pytest.raises(MachineError, match=said) as caught:
+            fetch(Weights(name="w", url=f"{address}/model.pth"))
+        assert caught.value.exit_code == 6
+        assert files(caches) == []
+        if not answer.startswith(b"HTTP"):  # else the hub answers, and its client is asked
+            template = f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+            monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
+            monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+            with pytest.raises(MachineError, match=said):
+                fetch(Weights(name="w", hub=("nobody/nothing", "model.safetensors", None)))
+
+
 def test_no_network_is_said_quickly(caches):
     nobody = Weights(name="w", url="http://127.0.0.1:9/model.pth")
     with pytest.raises(MachineError, match="no network") as error:
@@ -176,6 +215,88 @@ def test_a_disk_that_refuses_is_the_machines_error(server, caches):
     caches.write_text("a file where the folder should be")
     with pytest.raises(MachineError):
         fetch(weights(server))
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
+def test_who_may_read_a_download_is_what_the_umask_says(server, caches, umask, mode):
+    before = os.umask(umask)
+    try:
+        assert fetch(weights(server)).stat().st_mode & 0o777 == mode
+    finally:
+        os.umask(before)
+
+
+def test_a_download_is_on_the_disk_before_it_has_its_name(server, caches, monkeypatch):
+    synced = []
+    real = os.fsync
+
+    def fsync(descriptor):
+        synced.append((os.fstat(descriptor).st_size, files(caches)))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    fetch(weights(server))
+    size, names = synced[0]
+    assert size == len(CONTENT)
+    assert [name.endswith(".part") for name in names] == [True]
+    assert synced[-1][1] == ["model.pth"]
+
+
+def test_a_disk_that_fails_at_the_sync_leaves_nothing(server, caches, monkeypatch):
+    def fsync(descriptor):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patches:
+        patches.setattr(os, "fsync", fsync)
+        with pytest.raises(MachineError, match="cannot be downloaded"):
+            fetch(weights(server))
+    assert files(caches) == []
+
+
+FETCHING = """
+    import sys
+    from zoo.network.weight_files import fetch
+    from zoo.protocols import Weights
+
+    fetch(Weights(name="w", url=sys.argv[1], sha256=sys.argv[2]))
+"""
+
+
+def fetching(server, caches):
+    """Starts a process that fetches the file, and waits until it has begun to."""
+    server.send, server.stall, server.rest = 70_000, 60.0, True
+    before = set(files(caches))
+    root = Path(__file__).parents[2]
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(FETCHING), weights(server).url, DIGEST],
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )
+    deadline = time.monotonic() + 60
+    while set(files(caches)) == before and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    server.send, server.stall = len(CONTENT), 0.0
+    return process
+
+
+def test_two_that_fetch_one_file_at_once_both_end_well(server, caches):
+    with fetching(server, caches) as other:
+        (part,) = files(caches)
+        assert part.endswith(".part")
+        assert fetch(weights(server)).read_bytes() == CONTENT
+        assert files(caches) == sorted(["model.pth", part])
+        server.release.set()
+        assert other.wait(60) == 0
+    assert files(caches) == ["model.pth"]
+    assert (caches / "model.pth").read_bytes() == CONTENT
+
+
+def test_what_a_killed_download_left_is_removed_by_the_next(server, caches):
+    with fetching(server, caches) as other:
+        other.kill()
+    assert len(files(caches)) == 1
+    (caches / "mine.part").write_text("of another program")
+    fetch(Weights(name="v", url=f"{server.address}/other.pth"))
+    assert files(caches) == ["mine.part", "other.pth"]
 
 
 # ---- resolve ----------------------------------------------------------------------------------

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
 import resource
 import shutil
+import stat
 import subprocess
 import sys
 
@@ -121,6 +123,32 @@ def test_a_full_disk_keeps_the_earlier_checkpoint(tmp_path):
     assert not list(tmp_path.glob(".tmp-*"))
 
 
+@pytest.mark.parametrize(
+    ("number", "passed_over"),
+    [
+        *((number, True) for number in (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EISDIR)),
+        *((number, False) for number in (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS)),
+    ],
+)
+@pytest.mark.parametrize("call", ["open", "fsync"])
+def test_a_file_system_that_cannot_sync_a_folder(tmp_path, monkeypatch, call, number, passed_over):
+    real = getattr(os, call)
+
+    def failing(what, *args, **options):
+        if stat.S_ISDIR(os.stat(what).st_mode):
+            raise OSError(number, os.strerror(number))
+        return real(what, *args, **options)
+
+    monkeypatch.setattr(os, call, failing)
+    if passed_over:
+        checkpoint.save(tmp_path / "new", step=1, model=TensorFile.of(model()), state=STATE)
+        assert checkpoint.latest(tmp_path / "new")[0].name == "step-00000001"
+    else:
+        with pytest.raises(MachineError) as caught:
+            checkpoint.save(tmp_path / "new", step=1, model=TensorFile.of(model()), state=STATE)
+        assert caught.value.__cause__.errno == number
+
+
 plain = st.none() | st.booleans() | st.integers(-(2**62), 2**62) | st.floats() | st.text(max_size=8)
 trees = st.recursive(
     plain | st.just(0).map(lambda _: torch.arange(3)),
@@ -164,6 +192,49 @@ def test_two_processes_cannot_own_one_run(tmp_path):
         assert f"process {os.getpid()}" in refused.stderr
     assert other().stdout == "owned\n"
     assert BusyError.exit_code == 8
+
+
+@pytest.mark.parametrize(
+    ("content", "owner"),
+    [
+        (b"4711\n", "process 4711"),
+        (b"", "process unknown"),
+        (b"\x1b]0;owned\x07", r"process \x1b]0;owned\x07"),
+        (b"\xff" + b"7" * 10**6, "process \ufffd" + "7" * 19),
+    ],
+)
+def test_who_holds_a_run_is_told_without_what_acts_on_a_terminal(tmp_path, content, owner):
+    folder = RunFolder.create(tmp_path, name="x", stem="x")
+    with folder.owned():
+        (folder.path / ".lock").write_bytes(content)
+        with pytest.raises(BusyError) as caught, folder.owned():
+            pass
+    assert caught.value.found == owner
+
+
+def test_names_in_a_manifest_write_nothing_to_the_terminal(tmp_path):
+    path = checkpoint.save(tmp_path, step=1, model=TensorFile.of(model()), state={})
+    manifest = json.loads((path / "MANIFEST.json").read_text())
+    manifest["files"] = {"\x1b[31m.json": {"bytes": 1, "sha256": ""}, **manifest["files"]}
+    manifest["digest"] = checkpoint.digest_of(manifest)
+    (path / "MANIFEST.json").write_text(json.dumps(manifest))
+    assert checkpoint.latest(tmp_path)[1] == [r"step-00000001: \x1b[31m.json is missing"]
+    (path / "\x1b[31m.json").write_text("longer")
+    with pytest.raises(CheckpointError, match="cannot be used") as caught:
+        checkpoint.load(path)
+    assert caught.value.found == r"\x1b[31m.json was changed or cut"
+
+
+def test_json_of_a_run_holds_any_name(tmp_path):
+    folder = RunFolder.create(tmp_path, name="x", stem="x")
+    names = ["caf\udce9", "caf\u00e9", "\\\udcff", "\x1b", '"\n', "\U0001f600"]
+    folder.write_json("a.json", {"names": names})
+    assert folder.read_json("a.json") == {"names": names}
+    assert "caf\u00e9" in (folder.path / "a.json").read_text(encoding="utf-8")
+    for content in ("{", "[" * 100_000, "\x1b[31m"):
+        (folder.path / "a.json").write_text(content)
+        with pytest.raises(CheckpointError, match="cannot be read"):
+            folder.read_json("a.json")
 
 
 def test_run_names_count_up_and_a_taken_name_is_refused(tmp_path):

@@ -180,7 +180,8 @@ def resume(
         )  # fmt: skip
         # Where the weights came from stays said; best/model.json must not depend on a resume.
         job = replace(job, taken=replace(job.taken, reason=saved["weights"]))
-        refuse_changes(job, saved, observer=observer, force=force)
+        began_ns = (folder.path / "environment.json").stat().st_mtime_ns
+        refuse_changes(job, saved, observer=observer, began_ns=began_ns, force=force)
         return _train(
             job, folder, device=device, observer=observer, state=state, force=force,
             teacher=teacher_for(job, device=device, registry=registry),

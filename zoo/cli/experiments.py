@@ -226,7 +226,9 @@ def _show(found: Experiment, *, as_json: bool) -> None:
 def _spread(spread: Spread | None) -> str:
     if spread is None:
         return "-"
-    return f"{spread.mean:.4f}" + ("" if spread.deviation is None else f" ± {spread.deviation:.4f}")
+    deviation = "" if spread.deviation is None else f" ± {spread.deviation:.4f}"
+    undefined = f", {spread.undefined} undefined" if spread.undefined else ""
+    return f"{spread.mean:.4f}{deviation}{undefined}"
 
 
 def _setting(setting: Mapping[str, object]) -> str:
@@ -262,7 +264,9 @@ sweep = Grouped(
     help=_sweep.__doc__,
     params=_flags(
         click.Option(["--grid", "axes"], multiple=True, metavar="OPTION=VALUES",
-                     help="Values to try: lr=1e-3,1e-2. Repeat it for more options."),
+                     help="Values to try: lr=1e-3,1e-2. Values that contain commas are separated "
+                     "by ;, in quotes: 'sched=multi-30,80-0.1;cosine'. Repeat it for more "
+                     "options."),
         click.Option(["--sample"], type=click.IntRange(min=1),
                      help="Try only so many of the combinations."),
     ),

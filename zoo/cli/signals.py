@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM wherever a command does not catch them itself: an exit code, no traceback."""
+"""Signals wherever a command does not catch them itself: an exit code, no traceback."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from zoo.engine.interrupts import stopping_signals
+
 __all__ = ["Stopped", "signals_stop"]
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal came. Its exit code is 130 for SIGINT and 143 for SIGTERM, as shells have it."""
+    """A signal came. Its exit code is 130 for SIGINT, 143 for SIGTERM, 129 for SIGHUP."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -31,7 +33,7 @@ def signals_stop() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    old = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    old = {number: signal.signal(number, _stop) for number in stopping_signals()}
     try:
         yield
     finally:

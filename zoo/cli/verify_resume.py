@@ -68,7 +68,7 @@ def _verify_resume(
     from zoo.evaluation.resume_proof import prove, shortened
 
     config = shortened(prepare(table_of(config_file, settings, flags)).config)
-    with tempfile.TemporaryDirectory(prefix="zoo-verify-") as folder:
+    with tempfile.TemporaryDirectory(prefix="zoo-verify-", ignore_cleanup_errors=True) as folder:
         runs = Path(folder) / "runs"
         options = {**config.as_mapping(), "runs": str(runs), "resume": "never"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from zoo.errors import DataError, UsageError, ZooError
+from zoo.errors import DataError, UsageError, ZooError, printable
 
 if TYPE_CHECKING:
     from zoo.config.run_config import RunConfig
@@ -29,7 +29,7 @@ class _Phase(Protocol):
 
 def check_options(config: RunConfig) -> list[ZooError]:
     """Returns what contradicts itself in the options alone."""
-    problems: list[ZooError] = []
+    problems: list[ZooError] = _unwritable(config)
     if config.phases is None and config.epochs == 0 and not config.freeze_epochs:
         problems.append(UsageError(
             "there is nothing to train: --epochs and --freeze-epochs are both 0",
@@ -83,6 +83,19 @@ def check_options(config: RunConfig) -> list[ZooError]:
     return problems
 
 
+def _unwritable(config: RunConfig) -> list[ZooError]:
+    """Returns what config.toml, which is UTF-8, cannot hold: a path of other bytes."""
+    return [
+        UsageError(
+            f"--{key.replace('_', '-')} {printable(value)} cannot be kept in the run's config.toml",
+            found="its name is of bytes that are no UTF-8",
+            hint="rename it, or give a link to it: ln -s PATH LINK",
+        )
+        for key, value in config.as_mapping().items()
+        if isinstance(value, str) and value.encode("utf-8", "replace").decode() != value
+    ]
+
+
 def check_data(config: RunConfig, data: DataSet, *, sigmoid: bool) -> list[ZooError]:
     """Returns what the data does not allow.
 
@@ -92,28 +105,27 @@ def check_data(config: RunConfig, data: DataSet, *, sigmoid: bool) -> list[ZooEr
         sigmoid: Whether the loss treats each class as a question of its own.
     """
     problems: list[ZooError] = []
+    name = printable(data.name)
     if len(data.classes) < 2:
         problems.append(DataError(
-            f"{data.name} has {len(data.classes)} class, a classifier needs two or more",
+            f"{name} has {len(data.classes)} class, a classifier needs two or more",
             hint="one folder for each class",
         ))  # fmt: skip
     for split in ("train", "val"):
         if split not in data.splits or not len(data.splits[split].images):
-            problems.append(DataError(f"{data.name} has no images to {split} on"))
+            problems.append(DataError(f"{name} has no images to {split} on"))
     if data.multi_label and not sigmoid:
         problems.append(UsageError(
-            f"images of {data.name} have several labels, and --loss {config.loss} expects one",
+            f"images of {name} have several labels, and --loss {config.loss} expects one",
             hint="--loss bce or asymmetric",
         ))  # fmt: skip
     if data.multi_label and config.balance != "none":
         problems.append(UsageError(
-            f"--balance {config.balance} needs one label an image, and {data.name} has several",
+            f"--balance {config.balance} needs one label an image, and {name} has several",
             hint="--balance none",
         ))  # fmt: skip
     if not problems and len(data.splits["train"].images) < 2:
-        problems.append(
-            DataError(f"{data.name} has one training image, training needs two or more")
-        )
+        problems.append(DataError(f"{name} has one training image, training needs two or more"))
     return problems
 
 
@@ -122,6 +134,7 @@ def check_combination(
     *,
     phases: Sequence[_Phase],
     schedules: Sequence[Schedule],
+    changes: bool,
     mixes: bool,
     hard_labels: bool,
     multi_label: bool,
@@ -134,7 +147,8 @@ def check_combination(
         config: The settled options.
         phases: The plan.
         schedules: The schedule of each phase.
-        mixes: Whether the augmentation mixes images.
+        changes: Whether the augmentation changes single images.
+        mixes: Whether it mixes images.
         hard_labels: Whether the loss takes class indices only.
         multi_label: Whether images have several labels.
         num_train: Training images.
@@ -161,8 +175,26 @@ def check_combination(
         notes.append("classes are weighed in the shares in which images are mixed")
     if multi_label and config.monitor.replace("-", "_").lower() in ("val_accuracy", "accuracy"):
         notes.append("accuracy is the share of images whose labels are all right")
+    notes += _idle_views(config, phases, changes=changes, mixes=mixes)
     notes += _idle_schedule(config, phases, schedules)
     return problems, notes
+
+
+def _idle_views(
+    config: RunConfig, phases: Sequence[_Phase], *, changes: bool, mixes: bool
+) -> list[str]:
+    """Says so when frozen phases are asked to augment, and there is nothing that could."""
+    if config.freeze_aug:
+        asked, idle = "--freeze-aug", not (changes or mixes)
+    elif config.freeze_views > 1:
+        asked, idle = f"--freeze-views {config.freeze_views}", not changes
+    else:
+        return []
+    if all(phase.trainable == "all" for phase in phases):
+        return [f"{asked} has no effect: no phase is frozen"]
+    if idle:
+        return [f"{asked} has no effect: --aug {config.aug} changes no single image"]
+    return []
 
 
 def _smallest_part(config: RunConfig, num_train: int) -> int:

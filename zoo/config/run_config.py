@@ -71,16 +71,14 @@ class RunConfig:
     optim: str = _option("adamw", "optimizer: zoo list optimizers", GROUPS[0])
     sched: str = _option("cosine", "learning-rate schedule: zoo list schedulers", GROUPS[0])
     aug: str | None = _option(
-        None, "augmentation and mixing, joined by +: zoo list transforms", GROUPS[0], type="str"
-    )
+        None, "augmentation and mixing, joined by +: zoo list transforms; none with pretrained "
+        "weights, else light", GROUPS[0], type="str",
+    )  # fmt: skip
 
     epochs: int | None = _option(
-        None,
-        "epochs that train the whole network; 3 or more with pretrained weights, else 10 or more",
-        GROUPS[1],
-        type="int",
-        minimum=0,
-    )
+        None, "epochs that train the whole network; 3 with pretrained weights, else 10; of few "
+        "images up to 20 and 30", GROUPS[1], type="int", minimum=0,
+    )  # fmt: skip
     freeze_epochs: int | None = _option(
         None, "epochs before that train the head alone; 1 with pretrained weights, else 0",
         GROUPS[1], type="int", minimum=0,
@@ -107,27 +105,34 @@ class RunConfig:
     min_delta: float = _option(0.0, "smallest change that counts as better", GROUPS[1], minimum=0)
     restore_best: bool = _option(True, "end with the weights of the best epoch", GROUPS[1])
 
-    lr: float | None = _option(None, "learning rate of the head", GROUPS[2], type="float", above=0)
+    lr: float | None = _option(
+        None, "learning rate of the head; 3e-3 with pretrained weights, else 2e-3", GROUPS[2],
+        type="float", above=0,
+    )  # fmt: skip
     backbone_lr: float | None = _option(
-        None, "learning rate of the rest, as a share of lr", GROUPS[2], type="float", minimum=0
-    )
+        None, "learning rate of the rest, as a share of lr; 0.1 with pretrained weights, else 1",
+        GROUPS[2], type="float", minimum=0,
+    )  # fmt: skip
     layer_decay: float = _option(
         1.0, "each block's rate as a share of the next one's", GROUPS[2], above=0, maximum=1
     )
     warmup: float | None = _option(
-        None, "epochs of rising rate at the start of each phase", GROUPS[2], type="float", minimum=0
-    )
+        None, "epochs of rising rate at the start of each phase that trains more than the head; "
+        "0.5 if not said", GROUPS[2], type="float", minimum=0,
+    )  # fmt: skip
     sched_scope: str = _option(
         "auto", "the schedule spans the run, or starts again in each phase", GROUPS[2],
         choices=("auto", "run", "phase"),
     )  # fmt: skip
     weight_decay: float | None = _option(
-        None, "weight decay, none on biases and norms", GROUPS[2], type="float", minimum=0
-    )
+        None, "weight decay, none on biases and norms; 0.01 with pretrained weights, else 0.05",
+        GROUPS[2], type="float", minimum=0,
+    )  # fmt: skip
 
     img_size: int | None = _option(
-        None, "side of the input, pixels", GROUPS[3], type="int", minimum=1, maximum=4096
-    )
+        None, "side of the input, pixels; that of the weights, smaller (64 or more) for small "
+        "images", GROUPS[3], type="int", minimum=1, maximum=4096,
+    )  # fmt: skip
     channels: int = _option(3, "3 for colour, 1 for grey", GROUPS[3], choices=(1, 3))
     fit: str | None = _option(
         None, "how an image that is not square becomes one; crop unless the weights say otherwise",
@@ -146,8 +151,8 @@ class RunConfig:
         choices=("weights", "data"),
     )  # fmt: skip
     mean: tuple[float, ...] | None = _option(
-        None, "per channel, of pixels in 0..1; overrides --normalize", GROUPS[3],
-        type="float list", minimum=0, maximum=1,
+        None, "per channel, of pixels in 0..1, as 0.485,0.456,0.406; overrides --normalize",
+        GROUPS[3], type="float list", minimum=0, maximum=1,
     )  # fmt: skip
     std: tuple[float, ...] | None = _option(None, "likewise", GROUPS[3], type="float list", above=0)
     split: tuple[float, ...] = _option(
@@ -255,7 +260,9 @@ class RunConfig:
     threads: int | None = _option(
         None, "compute threads; as many as torch takes", GROUPS[5], type="int", minimum=1
     )
-    workers: int | None = _option(None, "decoding threads", GROUPS[5], type="int", minimum=0)
+    workers: int | None = _option(
+        None, "decoding threads; as many as there are cores", GROUPS[5], type="int", minimum=0
+    )
     deterministic: bool = _option(
         False, "refuse operations that do not repeat to the bit (matters on GPUs)", GROUPS[5]
     )

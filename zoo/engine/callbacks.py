@@ -11,7 +11,7 @@ from pathlib import Path
 
 from zoo.engine.events import EVENTS, Observer, Observers
 from zoo.engine.interrupts import Interrupted
-from zoo.errors import PluginError, printable
+from zoo.errors import PluginError, in_words
 from zoo.registry import Choice, build
 
 __all__ = ["guarded", "listening"]
@@ -114,8 +114,7 @@ class _Guard(Observer):
 
     def _fail(self, event: str, error: BaseException) -> None:
         self._off = True  # first: a note may come back as an event
-        cause = " ".join(str(error).split())[:300]
-        told = printable(f"{type(error).__name__}: {cause}" if cause else type(error).__name__)
+        told = in_words(error)
         if self._essential:
             self._failure = PluginError(
                 f"the callback {self._name} failed at {event}, and it is essential", found=told,

@@ -30,14 +30,15 @@ class EpochRow:
     Args:
         phase: Name of the phase.
         epoch: 1 for the first epoch of the run.
-        lr: The head's learning rate at the epoch's first step.
+        lr: The head's learning rate, mean over the epoch's steps.
         train_loss: Mean over the epoch's samples while training.
         train_accuracy: Share of the epoch's samples that were right while training, 0..1.
         val_loss: Mean over the validation split.
         val_accuracy: Share of the validation split that is right, 0..1.
         seconds: Wall time of training and validation; for a phase's first epoch also of
             computing the frozen features.
-        images_per_second: Training images over that time without validation.
+        images_per_second: Training images over that time without validation. Both times go on
+            where an epoch that was interrupted had stopped.
         best: Whether it is the best epoch so far.
         metrics: What else was asked for, of the validation split, by label: ``{"f1": 0.9}``; NaN
             where a metric is not defined.

@@ -36,6 +36,7 @@ __all__ = [
     "OpenStore",
     "Teach",
     "in_order",
+    "total_weight",
 ]
 
 _SLICE_BYTES = 4 * 2**20
@@ -65,6 +66,13 @@ class Batch:
     target: Tensor
     weights_B: Tensor | None = None
     teacher_BK: Tensor | None = None
+
+
+def total_weight(target: Tensor, weights_B: Tensor | None) -> Tensor:
+    """Returns the sum of a batch's sample weights, a scalar: the number of samples without any."""
+    if weights_B is not None:
+        return weights_B.sum()
+    return torch.full((), float(len(target)), device=target.device)
 
 
 class Labels:
@@ -115,12 +123,6 @@ class Feed(Protocol):
         ...
 
     def __len__(self) -> int: ...
-
-    def answers(
-        self, draws: NDArray[np.int64], *, epoch: int | None
-    ) -> tuple[Tensor, Tensor | None]:
-        """Returns target and weights of draws before any mixing, in the form that batches have."""
-        ...
 
     def batches(self, plan: Sequence[Part], *, epoch: int | None) -> Iterator[Batch]:
         """Yields a batch for each part, augmented and mixed as of ``epoch`` unless None."""
@@ -321,12 +323,6 @@ class CyclingFeed:
 
     def __len__(self) -> int:
         return len(self._images)
-
-    def answers(
-        self, draws: NDArray[np.int64], *, epoch: int | None
-    ) -> tuple[Tensor, Tensor | None]:
-        """Returns target and weights of draws."""
-        return self._images.answers(draws, epoch=None)
 
     def batches(self, plan: Sequence[Part], *, epoch: int | None) -> Iterator[Batch]:
         """Yields a batch for each part, of the epoch's view."""

@@ -1,8 +1,9 @@
-"""SIGINT and SIGTERM while training: finish the step, save, leave. A second SIGINT stops now."""
+"""A signal while training: finish the step, save, leave. A second SIGINT stops now."""
 
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,13 +12,13 @@ from types import FrameType
 
 from zoo.errors import ZooError, in_words, printable
 
-__all__ = ["Interrupted", "Interrupts", "ended_by", "interrupts"]
+__all__ = ["Interrupted", "Interrupts", "ended_by", "interrupts", "stopping_signals"]
 
 
 class Interrupted(ZooError):
     """A run was stopped by a signal, and can go on from what is saved.
 
-    Its exit code is 130 for SIGINT and 143 for SIGTERM, as shells have it.
+    Its exit code is 130 for SIGINT, 143 for SIGTERM and 129 for SIGHUP, as shells have it.
 
     Args:
         number: Of the signal.
@@ -52,14 +53,25 @@ class Interrupts:
         self.received = number
 
 
+def stopping_signals() -> list[signal.Signals]:
+    """Returns what stops a command: SIGINT, SIGTERM, and a terminal that is closed, on POSIX.
+
+    That is SIGHUP, which ``nohup`` has ignored: then it stays so.
+    """
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    return numbers
+
+
 @contextmanager
 def interrupts() -> Iterator[Interrupts]:
-    """Catches SIGINT and SIGTERM in the main thread and puts the old handlers back at the end."""
+    """Catches what stops a run in the main thread and puts the old handlers back at the end."""
     noted = Interrupts()
     if threading.current_thread() is not threading.main_thread():
         yield noted
         return
-    old = {n: signal.signal(n, noted.note) for n in (signal.SIGINT, signal.SIGTERM)}
+    old = {number: signal.signal(number, noted.note) for number in stopping_signals()}
     try:
         yield noted
     finally:

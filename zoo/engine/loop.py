@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from zoo.data.batches import Part, cut, split_evenly
 from zoo.data.randomness import Stream, key
 from zoo.engine.device import Device
-from zoo.engine.feeds import Batch, in_order
+from zoo.engine.feeds import Batch, in_order, total_weight
 from zoo.engine.meters import Meter
 from zoo.engine.scores import Collector, Measure, Scores
 from zoo.engine.step.distillation import distillation_loss, multi_label_distillation_loss
@@ -113,10 +113,10 @@ def train_epoch(
             update.start(lr_factor(step, len(plan)))
             answers = None
             try:
-                answers = _gradient(training, batches, plan[step], epoch=epoch, step=step)
+                answers = _gradient(training, batches, epoch=epoch, step=step)
                 if config.sam:
                     with update.climbed():
-                        _gradient(training, batches, plan[step], epoch=epoch, step=step)
+                        _gradient(training, batches, epoch=epoch, step=step)
             except (RuntimeError, MemoryError) as error:
                 if not config.auto_batch or not is_out_of_memory(error):
                     raise
@@ -147,19 +147,11 @@ def _steps(
 
 
 def _gradient(
-    training: Training,
-    batches: Sequence[Batch],
-    draws: NDArray[np.int64],
-    *,
-    epoch: int,
-    step: int,
+    training: Training, batches: Sequence[Batch], *, epoch: int, step: int
 ) -> list[tuple[Tensor, Tensor]]:
     """Adds the gradient of a step's mean loss, and returns (loss, logits_BK) of each part."""
     config, device, update = training.config, training.device, training.update
-    total: Tensor | None = None
-    if len(batches) * device.world > 1:
-        told = training.feed.answers(draws, epoch=epoch if training.augment else None)
-        total = training.mass(*told)
+    shares_P2 = _shares(training, batches) if len(batches) * device.world > 1 else None
     answers, compiled = [], is_compiled(training.module)
     for number, batch in enumerate(batches):
         device.seed(key(Stream.STEP, config.seed, epoch, step, number, device.rank))
@@ -172,6 +164,8 @@ def _gradient(
             loss = training.loss(logits_BK, batch.target, batch.weights_B)
             kept_BK = logits_BK.detach()  # the next part's pass may write to it
             answers.append((loss.detach(), kept_BK.clone() if compiled else kept_BK))
+            if shares_P2 is not None:
+                loss = loss * shares_P2[number, 0]
             if batch.teacher_BK is not None:
                 imitate = (
                     multi_label_distillation_loss if training.multi_label else distillation_loss
@@ -180,16 +174,35 @@ def _gradient(
                     logits_BK, batch.teacher_BK, temperature=config.distill_temperature,
                     sample_weight_B=batch.weights_B,
                 )  # fmt: skip
+                if shares_P2 is not None:
+                    taught = taught * shares_P2[number, 1]
                 loss = (1 - config.distill_weight) * loss + config.distill_weight * taught
-            # Parts and processes add up to the gradient of the whole batch's mean.
-            if total is not None:
-                share = training.mass(batch.target, batch.weights_B) / total * device.world
-                loss = loss * share
             update.backward(loss)
             if compiled and not last:
                 keep_gradients(training.module.parameters())
     update.penalise()
     return answers
+
+
+def _shares(training: Training, batches: Sequence[Batch]) -> Tensor:
+    """Returns shares_P2 of P parts in a step: in the mean of the loss, and in that of a teacher's.
+
+    With them parts and processes add up to the gradient of the whole batch's mean. The loss has a
+    divisor of its own, with the weights of classes in it; a teacher's has those of the samples.
+    """
+    masses_P2 = torch.stack(
+        [
+            torch.stack(
+                (
+                    training.mass(batch.target, batch.weights_B).to(batch.target.device),
+                    total_weight(batch.target, batch.weights_B),
+                )
+            )
+            for batch in batches
+        ]
+    )
+    total_2 = training.device.sum(masses_P2.sum(0))
+    return masses_P2 / torch.where(total_2 > 0, total_2, 1) * training.device.world
 
 
 def _cut_finer(training: Training, batch_size: int) -> None:
@@ -226,13 +239,17 @@ def evaluate(
     feed: Feed,
     *,
     loss: Loss,
+    mass: Callable[[Tensor, Tensor | None], Tensor],
     device: Device,
     multi_label: bool = False,
     measures: Sequence[Measure] = (),
+    between: Callable[[], None] = lambda: None,
 ) -> Scores:
-    """Returns mean loss, accuracy and the metrics that are asked for.
+    """Returns the loss of the whole split, accuracy and the metrics that are asked for.
 
-    Each sample counts once on any number of processes.
+    Each sample is seen once on any number of processes, and how they are batched changes nothing:
+    ``mass``, the divisor of a batch's mean loss, is what the batch counts. ``between`` is called
+    before each batch and may raise to stop.
     """
     module.eval()
     meter = Meter(device.torch_device, multi_label=multi_label)
@@ -242,10 +259,11 @@ def evaluate(
     if compiled:  # observers look at the last gradient after the epoch's validation
         keep_gradients(module.parameters())
     for part, batch in zip(plan, feed.batches(plan, epoch=None), strict=True):
+        between()
         if compiled:
             begin_pass()
         with device.autocast():
             logits_BK = module(batch.inputs)
-        meter.add(loss(logits_BK, batch.target), logits_BK, batch.target)
+        meter.add(loss(logits_BK, batch.target), logits_BK, batch.target, mass(batch.target, None))
         kept.add(part.draws_B, logits_BK, batch.target)
     return Scores(*meter.read(device.sum), kept.read(device))

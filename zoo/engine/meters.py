@@ -28,7 +28,7 @@ def right_answers(logits_BK: Tensor, target: Tensor, *, multi_label: bool) -> Te
 
 
 class Meter:
-    """Sums of loss and right answers over the samples of an epoch.
+    """Sums of loss and right answers over the samples of an epoch, or of a split.
 
     Args:
         device: Where the sums live.
@@ -38,51 +38,63 @@ class Meter:
     def __init__(self, device: torch.device, *, multi_label: bool = False) -> None:
         # float64 has no place on MPS; float32 is exact for counts below 2**24.
         dtype = torch.float32 if device.type == "mps" else torch.float64
-        self._sums_3 = torch.zeros(3, dtype=dtype, device=device)  # loss, right, samples
+        # loss * mass, mass, right, samples
+        self._sums_4 = torch.zeros(4, dtype=dtype, device=device)
         self._multi_label = multi_label
-        self._unread: list[tuple[float, Tensor, Tensor]] = []
+        self._unread: list[tuple[float, float, Tensor, Tensor]] = []
 
-    def add(self, loss: Tensor, logits_BK: Tensor, target: Tensor) -> None:
+    def add(
+        self, loss: Tensor, logits_BK: Tensor, target: Tensor, mass: Tensor | None = None
+    ) -> None:
         """Adds a batch: its mean loss (scalar), scores, and indices_B or targets_BK.
 
         Scores and target may not be written to afterwards.
+
+        Args:
+            loss: Mean loss, a scalar.
+            logits_BK: Scores.
+            target: Indices_B, or targets_BK.
+            mass: The divisor of that mean, a scalar, where batches count in proportion to it. None:
+                the number of samples.
         """
-        if self._sums_3.device.type == "cpu":  # nobody to wait for, and many take as long as one
-            self._unread.append((float(loss), logits_BK.detach(), target))
+        if self._sums_4.device.type == "cpu":  # nobody to wait for; many are read as fast as one
+            divisor = float(len(target)) if mass is None else float(mass)
+            self._unread.append((float(loss), divisor, logits_BK.detach(), target))
             if len(self._unread) == _READ_AT_ONCE:
                 self._look()
             return
-        count = len(target)
         right_B = right_answers(logits_BK.detach(), target, multi_label=self._multi_label)
-        self._sums_3 += torch.stack(
-            (loss.detach().to(self._sums_3.dtype) * count, right_B.sum().to(self._sums_3.dtype),
-             torch.full((), count, dtype=self._sums_3.dtype, device=right_B.device))
-        )  # fmt: skip
+        count = self._sums_4.new_full((), len(target))
+        weight = count if mass is None else mass.to(self._sums_4)
+        total = loss.detach().to(self._sums_4) * weight
+        self._sums_4 += torch.stack((total, weight, right_B.sum().to(self._sums_4), count))
 
     def _look(self) -> None:
         """Adds the batches that were not looked at yet."""
         if not self._unread:
             return
-        losses, logits, targets = zip(*self._unread, strict=True)
+        losses, divisors, logits, targets = zip(*self._unread, strict=True)
         self._unread.clear()
         right = right_answers(torch.cat(logits), torch.cat(targets), multi_label=self._multi_label)
-        sums_3 = self._sums_3.numpy()
-        for loss, target in zip(losses, targets, strict=True):
-            sums_3 += (loss * len(target), 0.0, len(target))
-        sums_3[1] += float(right.sum())
+        sums_4 = self._sums_4.numpy()
+        for loss, divisor in zip(losses, divisors, strict=True):
+            sums_4[:2] += (loss * divisor, divisor)
+        sums_4[2:] += (float(right.sum()), len(right))
 
     def read(self, total: Callable[[Tensor], Tensor]) -> tuple[float, float]:
         """Returns mean loss and accuracy in 0..1 over all processes, as ``total`` sums them."""
         self._look()
-        loss, right, count = total(self._sums_3).tolist()
-        return (loss / count, right / count) if count else (float("nan"), float("nan"))
+        loss, mass, right, count = total(self._sums_4).tolist()
+        if not count:
+            return float("nan"), float("nan")
+        return loss / mass if mass else 0.0, right / count  # where nothing counts the loss is 0
 
     def state_dict(self) -> dict[str, Tensor]:
         """Returns the sums, to go on inside an epoch."""
         self._look()
-        return {"sums": self._sums_3}
+        return {"sums": self._sums_4}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Takes the sums back."""
         self._unread.clear()
-        self._sums_3.copy_(state["sums"])
+        self._sums_4.copy_(state["sums"])

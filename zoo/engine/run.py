@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from zoo.data.batches import num_batches
 from zoo.engine.allocator import give_back
 from zoo.engine.assembly.job import Job
 from zoo.engine.device import Device, torch_settings
@@ -22,11 +23,13 @@ from zoo.engine.finish import settle_weights
 from zoo.engine.interrupts import Interrupted, Interrupts, ended_by, interrupts
 from zoo.engine.loop import train_epoch
 from zoo.engine.meters import Meter
+from zoo.engine.rates import lr_factor, mean_lr
 from zoo.engine.records.best import BestWeights
 from zoo.engine.records.state import RunState, resume_stage
 from zoo.engine.sample import sample_of
 from zoo.engine.scores import Scores
 from zoo.engine.stage import Stage, image_feed
+from zoo.engine.step.update import check_weights
 from zoo.engine.tuning.tune import tuned_run
 from zoo.errors import ZooError
 from zoo.network.fast import accelerate, restore
@@ -70,7 +73,7 @@ def run_job(
         How it ended.
 
     Raises:
-        Interrupted: SIGINT or SIGTERM; the state is saved.
+        Interrupted: A signal came; the state is saved.
         NonFiniteError: The loss is not finite; the last checkpoint is kept.
         MachineError: The disk is full or not writable; earlier checkpoints are intact.
     """
@@ -123,7 +126,7 @@ class _Run:
             RunState.fresh(job) if resume is None else RunState.restored(job, resume, force=force)
         )
         self.best_weights = BestWeights(job, folder)
-        self.started = self.last_save = time.monotonic()
+        self.started = self.last_save = self.epoch_began = time.monotonic()
         accelerate(job.model, enabled=job.config.fast_convolutions)
         if job.config.compile:
             job.model.compile(mode=job.config.compile_mode)
@@ -155,7 +158,8 @@ class _Run:
         position, phase = self.state.position, self.job.phases[self.state.position.phase]
         if self.phase_is_over():
             return
-        began = time.monotonic()
+        self.epoch_began = time.monotonic() - self.state.epoch_seconds
+        self.state.epoch_seconds = 0.0
         self.best_weights.elsewhere()
         stage = Stage.open(
             self.job, phase, feeds, device=self.device, accumulation=self.state.accumulation,
@@ -176,8 +180,8 @@ class _Run:
         if not position.epoch:
             self.show_sample(stage, feeds["train"])
         while not self.phase_is_over():
-            row = self.run_epoch(stage, meter, began=began)
-            began = time.monotonic()
+            row = self.run_epoch(stage, meter)
+            self.epoch_began = time.monotonic()
             meter = self.new_meter()
             position.epoch, position.step = position.epoch + 1, 0
             position.epochs_done += 1
@@ -218,18 +222,21 @@ class _Run:
             or time.monotonic() - self.last_save > _SECONDS_BETWEEN_SAVES
         )
 
-    def run_epoch(self, stage: Stage, meter: Meter, *, began: float) -> EpochRow:
+    def run_epoch(self, stage: Stage, meter: Meter) -> EpochRow:
         """Trains and validates one epoch, from the step at which it stands.
 
-        Its time counts from ``began``: a phase's first epoch pays for the frozen features.
+        Its time counts from where the last one ended: a phase's first pays for frozen features.
         """
         job, position = self.job, self.state.position
+        num_images = len(stage.training.draws(position.epochs_done))
+        num_steps = num_batches(num_images, job.config.batch_size)
+        lr = mean_lr(job, position, num_steps)  # before the schedule sees how the epoch went
         stage.to_train()
         try:
             with stage.threads():
                 train_epoch(
                     stage.training, epoch=position.epochs_done, first_step=position.step,
-                    meter=meter, lr_factor=self.lr_factor,
+                    meter=meter, lr_factor=partial(lr_factor, job, position),
                     step_ended=lambda *step: self.step_ended(stage, meter, *step),
                 )  # fmt: skip
         except _OutOfTime:
@@ -237,22 +244,27 @@ class _Run:
             self.observer.noted(f"{job.config.max_minutes:g} minutes are over")
         trained = time.monotonic()
         train_loss, train_accuracy = meter.read(self.device.sum)
-        with stage.averaged():
-            scores = stage.validate(job.measures)
-            score = job.monitor.score(scores)
-            best = self.keep_weights(stage, score)
+        check_weights(stage.model, stage.trained, update=stage.training.update)
+        try:
+            with stage.averaged():
+                scores = stage.validate(job.measures, between=self.leave_if_asked)
+                score = job.monitor.score(scores)
+                best = self.keep_weights(stage, score)
+        except Interrupted:
+            self.save(stage, meter)
+            raise
         if self.state.last_epochs is not None and self.is_among_the_last():
             self.state.last_epochs.update()
         schedule = job.schedules[position.phase]
         if isinstance(schedule, ReactiveSchedule) and position.epoch + 1 > stage.phase.warmup:
             schedule.observe(score)
-        now = time.monotonic()
         return EpochRow(
-            phase=stage.phase.name, epoch=position.epochs_done + 1,
-            lr=(job.config.lr or 0.0) * stage.phase.lr * schedule(self.schedule_epoch()),
+            phase=stage.phase.name, epoch=position.epochs_done + 1, lr=lr,
             train_loss=train_loss, train_accuracy=train_accuracy, val_loss=scores.loss,
-            val_accuracy=scores.accuracy, metrics=scores.metrics, seconds=now - began, best=best,
-            images_per_second=len(stage.training.feed) / max(trained - began, 1e-9),
+            val_accuracy=scores.accuracy, metrics=scores.metrics, best=best,
+            seconds=time.monotonic() - self.epoch_began,
+            images_per_second=num_images * position.step / num_steps
+            / max(trained - self.epoch_began, 1e-9),
         )  # fmt: skip
 
     def step_ended(
@@ -278,7 +290,7 @@ class _Run:
             raise _OutOfTime
         due = 0 < config.save_every * 60 < time.monotonic() - self.last_save
         due = due or (config.save_steps > 0 and position.steps_done % config.save_steps == 0)
-        if step + 1 < num_steps and (due or self.signals.received):
+        if (due and step + 1 < num_steps) or self.signals.received is not None:
             self.save(stage, meter)
             self.leave_if_asked()
 
@@ -314,22 +326,9 @@ class _Run:
         planned = sum(phase.epochs for phase in self.job.phases)
         return self.state.position.epochs_done + 1 > planned - self.job.config.swa
 
-    def lr_factor(self, step: int, num_steps: int) -> float:
-        """Returns the share of the base learning rate at a step of the current epoch."""
-        position, phase = self.state.position, self.job.phases[self.state.position.phase]
-        ramp = 1.0
-        if phase.warmup > 0:
-            ramp = min(1.0, (position.epoch + (step + 1) / num_steps) / phase.warmup)
-        return self.job.schedules[position.phase](self.schedule_epoch() + step / num_steps) * ramp
-
-    def schedule_epoch(self) -> int:
-        """The epoch at which the schedule stands: of the run, or of the phase."""
-        position = self.state.position
-        restarts = self.job.phases[position.phase].restarts
-        return position.epoch if restarts else position.epochs_done
-
     def save(self, stage: Stage, meter: Meter) -> None:
-        """Writes the best weights, a checkpoint and the table so far."""
+        """Writes the best weights, a checkpoint and the table so far, unless weights are NaN."""
+        check_weights(stage.model, stage.trained, update=stage.training.update)
         self.last_save = time.monotonic()
         if not self.device.is_main:
             return
@@ -340,7 +339,10 @@ class _Run:
         )
         checkpoint.save(
             self.folder.checkpoints, step=position.steps_done, model=live,
-            state=self.state.to_save(self.job, stage, meter, seconds=self.seconds()),
+            state=self.state.to_save(
+                self.job, stage, meter, seconds=self.seconds(),
+                epoch_seconds=time.monotonic() - self.epoch_began,
+            ),
         )  # fmt: skip
         self.folder.write_rows(row.as_dict() for row in self.state.rows)
 
@@ -366,7 +368,7 @@ class _Run:
         job, best = self.job, self.state.best
         evaluation = Evaluation(
             job, self.state.frozen, feeds, device=self.device, observer=self.observer,
-            progress=self.preparing, spare=self.spare,
+            progress=self.preparing, spare=self.spare, between=self.leave_if_asked,
         )  # fmt: skip
         settle_weights(
             job, self.state, self.folder, feeds, device=self.device, evaluation=evaluation,

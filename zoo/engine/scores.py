@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from zoo.engine.transfer import to_device
-from zoo.errors import PluginError, UsageError, ZooError, printable
+from zoo.errors import PluginError, UsageError, ZooError, in_words, printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,7 +73,7 @@ class Measure:
         except Exception as error:
             raise PluginError(
                 f"the metric {self.owner} failed",
-                found=printable(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"),
+                found=in_words(error),
                 hint="choose another --metric; --debug shows all",
             ) from error
         if not isinstance(value, Tensor) or value.ndim > 1:
@@ -143,9 +143,9 @@ class Collector:
         else:
             answers = target if target.ndim == 1 else target.argmax(1)
         if self._probabilities_NK is None or self._target is None:
-            rows = self._num_samples
-            self._probabilities_NK = logits_BK.new_zeros((rows, logits_BK.shape[1]))
-            self._target = answers.new_zeros((rows, *answers.shape[1:]))
+            self._make_room(logits_BK.shape[1], answers.dtype, logits_BK.device)
+        assert self._probabilities_NK is not None
+        assert self._target is not None
         places_B = to_device(torch.as_tensor(samples_B), logits_BK.device)
         shares_BK = logits_BK.sigmoid() if self._multi_label else logits_BK.softmax(1)
         self._probabilities_NK[places_B] = shares_BK
@@ -157,11 +157,29 @@ class Collector:
         Each process has filled in its own rows and left zeros in the others', so the sum over the
         processes has each sample once.
         """
+        if self._measures and self._num_samples < device.world:  # some process saw none of them
+            form = device.from_main(self._form)
+            if form is not None and self._probabilities_NK is None:
+                self._make_room(*form, device.torch_device)
         if self._probabilities_NK is None or self._target is None:
             return {measure.label: math.nan for measure in self._measures}
         probabilities_NK = device.sum(self._probabilities_NK).cpu()
         target = device.sum(self._target).cpu()
         return {m.label: float(m(probabilities_NK, target)) for m in self._measures}
+
+    def _form(self) -> tuple[int, torch.dtype] | None:
+        """Returns the number of classes and the type of targets; None before the first batch."""
+        if self._probabilities_NK is None or self._target is None:
+            return None
+        return self._probabilities_NK.shape[1], self._target.dtype
+
+    def _make_room(self, num_classes: int, dtype: torch.dtype, device: torch.device) -> None:
+        """Has a row of zeros for each sample."""
+        rows = (self._num_samples, num_classes)
+        self._probabilities_NK = torch.zeros(rows, device=device)
+        self._target = torch.zeros(
+            rows if self._multi_label else rows[:1], dtype=dtype, device=device
+        )
 
 
 def check_measure(measure: Measure, *, num_classes: int, multi_label: bool) -> None:

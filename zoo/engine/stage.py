@@ -161,13 +161,19 @@ class Stage:
             training.module, batch_size=training.config.batch_size, whole=not at_head
         )
 
-    def validate(self, measures: Sequence[Measure] = ()) -> Scores:
-        """Returns loss, accuracy and the metrics that are asked for on the validation split."""
+    def validate(
+        self, measures: Sequence[Measure] = (), *, between: Callable[[], None] = lambda: None
+    ) -> Scores:
+        """Returns loss, accuracy and the metrics that are asked for on the validation split.
+
+        ``between`` is called before each batch and may raise to stop.
+        """
         training = self.training
         with self.threads():
             return evaluate(
-                training.module, self.val_feed, loss=training.loss, device=training.device,
-                multi_label=training.multi_label, measures=measures,
+                training.module, self.val_feed, loss=training.loss, mass=training.mass,
+                device=training.device, multi_label=training.multi_label, measures=measures,
+                between=between,
             )  # fmt: skip
 
     def kept_still(self) -> bool:

@@ -167,8 +167,8 @@ def calibrate(validation: Predictions, shown: Predictions, *, bins: int = BINS) 
     """Returns what the temperature that fits validation images does to a split.
 
     Args:
-        validation: What it is fitted on; its images have labels, and none of them is in ``shown``
-            unless that is the validation split itself, whose error then looks too good.
+        validation: What it is fitted on; its images have labels. Where some of them are in
+            ``shown`` too, the error with the temperature looks too good.
         shown: The split to look at.
         bins: Of the calibration error.
     """

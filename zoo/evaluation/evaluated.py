@@ -22,6 +22,8 @@ from zoo.evaluation.metrics import (
     most_confused,
     per_class,
 )
+from zoo.evaluation.optimism import why_optimistic
+from zoo.evaluation.subjects import ALL
 
 if TYPE_CHECKING:
     from zoo.registry import Registry
@@ -178,7 +180,8 @@ def evaluate(
             for one in pairs
         ),
         calibration=calibration, calibrated_on=fitted_on,
-        engine=predictions.facts.get("engine", ""), notes=(*examined.notes, *notes),
+        engine=predictions.facts.get("engine", ""),
+        notes=(*examined.notes, *filter(None, [why_optimistic(examined.own_split)]), *notes),
     )  # fmt: skip
     return _keep(examined, evaluation)
 
@@ -193,7 +196,7 @@ def _calibration(
 ) -> tuple[Calibration | None, str, list[str]]:
     """Returns what temperature scaling does, the split it was fitted on, and notes."""
     shown = examined.predictions
-    if examined.own and examined.split == "val":
+    if examined.own_split == "val":
         note = "the temperature was fitted on the images that it is tried on"
         return calibrate(shown, shown), "val", [note]
     try:
@@ -203,7 +206,10 @@ def _calibration(
         ).predictions  # fmt: skip
     except ZooError as error:  # the run's own data may be on another machine
         return None, "", [f"no temperature was fitted: {error.what}"]
-    return calibrate(validation, shown), "val", []
+    notes = []
+    if examined.own_split == ALL:
+        notes.append("the temperature was fitted on some of the images that it is tried on")
+    return calibrate(validation, shown), "val", notes
 
 
 def _keep(examined: Examined, evaluation: Evaluation) -> Evaluation:

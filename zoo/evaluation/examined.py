@@ -16,8 +16,10 @@ from PIL import Image
 from zoo.config import RunConfig, load_config
 from zoo.data.pixels.decoded import cache_folder
 from zoo.data.pixels.store import Store
+from zoo.data.reading.stamps import stamp_of
 from zoo.engine.assembly.reading import workers_of
 from zoo.errors import CheckpointError, DataError, MachineError, printable
+from zoo.evaluation.optimism import own_split
 from zoo.evaluation.predict.pictures import BATCH
 from zoo.evaluation.predict.predictor import Predictor
 from zoo.evaluation.predictions import Predictions, read_predictions, write_predictions
@@ -46,7 +48,8 @@ class Examined:
         split: Which split was predicted: one of its own, or ``all``.
         predictions: Of that split, classes as the run has them.
         part: The split itself, labels as the run has them.
-        own: Whether the data is what the run was trained on.
+        own_split: Which split of the run's own data it is, ``all`` for images of several of them;
+            None where it is other data, see :func:`zoo.evaluation.optimism.own_split`.
         stem: What files about this split are called in the run folder; safe as a file name.
         notes: What the user should know, a line each.
     """
@@ -58,9 +61,14 @@ class Examined:
     split: str
     predictions: Predictions
     part: Split
-    own: bool = True
+    own_split: str | None = None
     stem: str = ""
     notes: tuple[str, ...] = ()
+
+    @property
+    def own(self) -> bool:
+        """Whether the data is what the run was trained on."""
+        return self.own_split is not None
 
     def picture(self, index: int) -> Image.Image:
         """Returns an image of the split as its data set has it, RGB."""
@@ -87,7 +95,7 @@ def examine(
     """Returns a run with what it says about a split of its own data, or of other data.
 
     The predictions are kept in the run folder, and taken from there the next time if weights, data,
-    preprocessing and versions are the same.
+    preprocessing and versions are the same, and no image was written since.
 
     Args:
         path: The run folder.
@@ -113,23 +121,23 @@ def examine(
     config = RunConfig.from_mapping(
         load_config(path / "config.toml"), source=printable(path / "config.toml")
     )
-    own = data is None
     progress("reading the data", 0, 1)
     found = own_data(config, registry, run=path) if data is None else other_data(
         data, classes=trained.classes, seed=config.seed, on_bad=cast("OnBad", config.on_bad),
         registry=registry,
     )  # fmt: skip
-    name, part = split_of(found, split, own=own)
+    name, part = split_of(found, split, own=data is None)
     part = with_classes(found, part, trained.classes, multi_label=trained.multi_label)
     if not len(part.images):
         raise DataError(f"the split {name} of {printable(found.name)} has no images")
     if need_labels:
         _refuse_unlabelled(part, found, name, data=data, run=path)
-    facts = _facts(trained, found, name)
+    facts = _facts(trained, found, name, part)
     stem = name if data is None else _stem(found, data, name)
     kept = folder.path / "predictions" / stem
     predictions = None if fresh else _kept(kept, part, facts, trained, engine)
-    notes = _notes(folder, found, own=own)
+    trained_on = _fingerprint(folder)
+    notes = () if data is not None else _notes(found, trained_on)
     if predictions is None:
         predictions = _predicted(
             trained, part, facts=facts, config=config, engine=engine, progress=progress, noted=noted
@@ -139,9 +147,11 @@ def examine(
         except MachineError as error:  # a run on a read-only disk can be looked at all the same
             notes = (*notes, f"the predictions were not kept: {error.what}")
     return Examined(
-        folder=folder, config=config, trained=trained, data=found, split=name, part=part, own=own,
-        stem=stem,
-        predictions=replace(predictions, temperature=temperature), notes=notes,
+        folder=folder, config=config, trained=trained, data=found, split=name, part=part,
+        own_split=own_split(
+            name, found, source=data, trained_on=config.data, fingerprint=trained_on
+        ),
+        stem=stem, predictions=replace(predictions, temperature=temperature), notes=notes,
     )  # fmt: skip
 
 
@@ -161,7 +171,7 @@ def _refuse_unlabelled(
         )
 
 
-def _facts(trained: Trained, data: DataSet, split: str) -> dict[str, str]:
+def _facts(trained: Trained, data: DataSet, split: str, part: Split) -> dict[str, str]:
     """Returns everything that decides what the predictions are, but the engine."""
     from importlib.metadata import version
 
@@ -169,6 +179,7 @@ def _facts(trained: Trained, data: DataSet, split: str) -> dict[str, str]:
         "data": data.name,
         "split": split,
         "fingerprint": data.fingerprint,
+        "stamp": stamp_of(part.images),  # the fingerprint knows names and sizes
         "weights": trained.digest,
         "preprocessing": json.dumps(asdict(trained.preprocessing), sort_keys=True),
         "channels": str(trained.channels),
@@ -250,15 +261,19 @@ def _targets(part: Split, trained: Trained) -> torch.Tensor | None:
     return torch.from_numpy(np.array(part.targets_NK))
 
 
-def _notes(folder: RunFolder, data: DataSet, *, own: bool) -> tuple[str, ...]:
-    """Returns what is not as it was when the run was trained."""
-    if not own:
-        return ()
+def _fingerprint(folder: RunFolder) -> str | None:
+    """Returns that of the data which the run was trained on; None where it does not say."""
     try:
-        before = folder.read_json("environment.json")["data"]["fingerprint"]
+        return str(folder.read_json("environment.json")["data"]["fingerprint"])
     except (CheckpointError, KeyError, TypeError):
+        return None
+
+
+def _notes(data: DataSet, trained_on: str | None) -> tuple[str, ...]:
+    """Returns what is not as it was when the run was trained: its data has that fingerprint."""
+    if trained_on is None:
         return ("the run does not say which data it was trained on",)
-    if before != data.fingerprint:
+    if trained_on != data.fingerprint:
         return (
             "the data has changed since the run was trained: images of this split may have been "
             "trained on",

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
-import shutil
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,7 +21,15 @@ import torch
 
 from zoo.disk import TEMPORARY, make_folder, sync_folder
 from zoo.engine.features.threads import one_thread
-from zoo.errors import MachineError, PluginError, RefusedError, UsageError, ZooError, printable
+from zoo.errors import (
+    MachineError,
+    PluginError,
+    RefusedError,
+    UsageError,
+    ZooError,
+    in_words,
+    printable,
+)
 from zoo.evaluation.export_description import WRITTEN_BY, best_of, description
 from zoo.evaluation.export_proof import Comparison, Sample, compare, sample
 from zoo.evaluation.trained import Trained, load_trained, rebuilt
@@ -31,6 +37,7 @@ from zoo.network.inference.proof import TOLERANCE
 from zoo.registry import build, load_target, parse_choice
 from zoo.runs.checkpoint import file_digest
 from zoo.runs.plain_files import table_of
+from zoo.unfinished import part_folder, remove_abandoned
 
 if TYPE_CHECKING:
     from zoo.protocols import Exporter
@@ -39,6 +46,9 @@ if TYPE_CHECKING:
 __all__ = ["Export", "export"]
 
 _DESCRIPTION, _STEM = "model.json", "model"
+_OLD = "old"
+_BESIDE = "-export-"
+"""Stands before the target's name in that of the folder beside it, where an export is made."""
 
 
 _ITS_FAULT = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError)
@@ -105,6 +115,7 @@ def export(
     load_target(choice.entry)  # a package that is missing is known before any work
     trained = load_trained(path, registry=registry)
     target = path / "exports" / choice.entry.component.name if output is None else output
+    _settle_all(target.parent)
     _check_target(target, force=force)
     progress("reading images", 0, 4)
     images = sample(trained, registry=registry)
@@ -187,42 +198,63 @@ def _check_target(target: Path, *, force: bool) -> None:
 
 @contextmanager
 def _folder_beside(target: Path) -> Iterator[Path]:
-    """Yields a temporary folder; when the body ends well, it is synced and becomes the target."""
-    mark = f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}"
-    temporary, old = (target.with_name(f"{mark}-{what}-{target.name}") for what in ("new", "old"))
+    """Yields a temporary folder; when the body ends well, it is synced and becomes the target.
+
+    An earlier export steps aside for it, and comes back whatever happens before it is replaced.
+    """
     try:
-        make_folder(temporary)
-        yield temporary
-        for one in sorted(temporary.rglob("*"), reverse=True):
-            if one.is_dir():
-                sync_folder(one)
-            else:
-                with one.open("rb+") as file:
-                    os.fsync(file.fileno())
-        sync_folder(temporary)
-        _put_in_place(temporary, target, old)
+        make_folder(target.parent)
+        with part_folder(
+            target.parent, prefix=TEMPORARY, suffix=f"{_BESIDE}{target.name}", settle=_put_back
+        ) as beside:
+            new = beside / "new"
+            new.mkdir()
+            yield new
+            for one in sorted(new.rglob("*"), reverse=True):
+                if one.is_dir():
+                    sync_folder(one)
+                else:
+                    with one.open("rb+") as file:
+                        os.fsync(file.fileno())
+            for folder in (new, beside, target.parent):
+                sync_folder(folder)
+            if target.exists():
+                target.rename(beside / _OLD)
+                sync_folder(beside)
+            new.rename(target)
+            sync_folder(target.parent)
     except OSError as error:
         raise MachineError(
             f"writing {printable(target)} failed: {error.strerror or printable(error)}",
             kept="the run is as it was",
             hint="free space, or choose another folder with --out",
         ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
 
 
-def _put_in_place(temporary: Path, target: Path, old: Path) -> None:
-    """Renames a whole folder to its target; an earlier one steps aside, and back if that fails."""
-    if target.exists():
-        target.rename(old)
+def _settle_all(folder: Path) -> None:
+    """Removes what killed exports left in a folder, and puts back what they were to replace."""
+    remove_abandoned(folder, f"{TEMPORARY}????????{_BESIDE}*", settle=_put_back)
+
+
+def _put_back(beside: Path) -> None:
+    """Puts the earlier export back from the folder where another was made, if none replaced it.
+
+    Raises:
+        MachineError: It cannot be put back. It stays, and the next export tries again.
+    """
+    target = beside.with_name(beside.name.partition(_BESIDE)[2])
+    old = beside / _OLD
+    if target.exists() or not old.exists():
+        return
     try:
-        temporary.rename(target)
-    except OSError:
-        if old.exists():
-            old.rename(target)
-        raise
-    sync_folder(target.parent)
+        old.rename(target)
+        sync_folder(target.parent)
+    except OSError as error:
+        raise MachineError(
+            f"the export {printable(target)} cannot be put back where it was",
+            found=error.strerror or printable(error), kept=f"it is in {printable(old)}",
+            hint="move it there, or export again when the disk can be written",
+        ) from error  # fmt: skip
 
 
 # ---- what the exporter did --------------------------------------------------------------------
@@ -239,10 +271,9 @@ def _blamed(entry: Entry) -> Iterator[None]:
         if isinstance(error, OSError) and not isinstance(error, _ITS_FAULT):
             raise
         frame = traceback.extract_tb(error.__traceback__)[-1]
-        text = printable(" ".join(str(error).split())[:300])
         raise PluginError(
             f"the exporter {entry.id} failed",
-            found=f"{type(error).__name__}: {text} at {printable(frame.filename)}:{frame.lineno}",
+            found=f"{in_words(error)} at {printable(frame.filename)}:{frame.lineno}",
             kept="the run is as it was; nothing was written",
             hint=f"choose another: zoo list exporters; or report it to the authors of "
             f"{entry.origin}",

@@ -44,7 +44,7 @@ __all__ = [
 RESAMPLES = 1000
 _CHUNK_BYTES = 16 * 2**20
 _COMPARISONS = 2_000_000_000
-_ONE_BY_ONE = 200
+ONE_BY_ONE = 200
 
 
 @runtime_checkable
@@ -112,7 +112,7 @@ def num_resamples(num_images: int, num_classes: int) -> int:
     >>> num_resamples(10_000, 10), num_resamples(10_000, 1_000)
     (1000, 200)
     """
-    return max(_ONE_BY_ONE, min(RESAMPLES, _COMPARISONS // (num_images * num_classes)))
+    return max(ONE_BY_ONE, min(RESAMPLES, _COMPARISONS // (num_images * num_classes)))
 
 
 def resampled(
@@ -121,32 +121,33 @@ def resampled(
     target: Tensor,
     *,
     resamples: int = RESAMPLES,
+    one_by_one: int = ONE_BY_ONE,
     seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[NDArray[np.float64]]:
     """Returns, for each metric, its value on each resample.
 
-    A metric that does not take weights is computed on the first 200 resamples only. One that has an
-    attribute ``biased`` that is true is a distance that noise makes greater: its values are moved
-    so that their mean is its value.
+    One that has an attribute ``biased`` that is true is a distance that noise makes greater: its
+    values are moved so that their mean is its value.
 
     Args:
         metrics: Each gives one number.
         probabilities_NK: What the classifier says.
         target: Indices_N, or targets_NK.
         resamples: How many.
+        one_by_one: How many of these, at most, a metric is computed on that takes no weights.
         seed: Of the resamples.
         progress: Told how many are done, of how many.
     """
     # Thousands of short operations wait longer for a second thread than it saves: a report on
     # 10,000 images of 10 classes took 33 s of two threads, and 11 s of one (2 cores).
     with one_thread():
-        return _resampled(metrics, probabilities_NK, target, resamples, seed, progress)
+        return _resampled(metrics, probabilities_NK, target, resamples, one_by_one, seed, progress)
 
 
 def _resampled(
-    metrics: Sequence[Metric], probabilities_NK: Tensor, target: Tensor, resamples: int, seed: int,
-    progress: Callable[[int, int], None],
+    metrics: Sequence[Metric], probabilities_NK: Tensor, target: Tensor, resamples: int,
+    one_by_one: int, seed: int, progress: Callable[[int, int], None],
 ) -> list[NDArray[np.float64]]:  # fmt: skip
     num_images = len(target)
     ready = [
@@ -161,8 +162,8 @@ def _resampled(
         for metric, weighted, found in zip(metrics, ready, values, strict=True):
             if weighted is not None:
                 found.append(weighted(weights_NR).double().numpy())
-            elif start < _ONE_BY_ONE:
-                few_NR = weights_NR[:, : _ONE_BY_ONE - start]
+            elif start < one_by_one:
+                few_NR = weights_NR[:, : one_by_one - start]
                 found.append(_one_by_one(metric, probabilities_NK, target, few_NR))
         progress(numbers.stop, resamples)
     together = [np.concatenate(found) for found in values]

@@ -96,7 +96,7 @@ class Life:
 
 
 def live(process: Process, *, kill: Kill | None, patience: float) -> Life:
-    """Follows a process to its end, and kills it when that is planned.
+    """Follows a process to its end, and kills it when that is planned. Never leaves it running.
 
     Args:
         process: It has just been started.
@@ -106,9 +106,38 @@ def live(process: Process, *, kill: Kill | None, patience: float) -> Life:
     told: queue.SimpleQueue[tuple[float, bytes]] = queue.SimpleQueue()
     reader = threading.Thread(target=_read, args=(process.marks, told.put), daemon=True)
     began = time.monotonic()
-    reader.start()
     stages: list[tuple[Stage, float]] = [(Stage.START_UP, began)]
-    visits = Counter([Stage.START_UP])
+    try:
+        reader.start()
+        killed, hung = _follow(process, told, stages, kill, patience)
+        exit_code = process.wait()
+    except BaseException:  # a signal to this process alone, say
+        process.kill()
+        process.wait()
+        raise
+    finally:
+        if reader.is_alive():
+            reader.join()
+        process.marks.close()
+        errors = process.errors()
+    ends = [moment for _, moment in stages[1:]] + [time.monotonic()]
+    return Life(
+        planned=kill, killed=killed and exit_code < 0, stage=stages[-1][0],
+        visits=tuple((stage, end - at) for (stage, at), end in zip(stages, ends, strict=True)),
+        exit_code=exit_code, hung=hung, errors=errors,
+    )  # fmt: skip
+
+
+def _follow(
+    process: Process, told: queue.SimpleQueue[tuple[float, bytes]],
+    stages: list[tuple[Stage, float]], kill: Kill | None, patience: float,
+) -> tuple[bool, bool]:  # fmt: skip
+    """Adds each stage with its beginning until the pipe ends; kills as planned, or at a silence.
+
+    Returns:
+        Whether it was killed as planned, and whether it hung.
+    """
+    visits = Counter(stage for stage, _ in stages)
     killed = hung = False
     while True:
         deadline = time.monotonic() + patience
@@ -122,18 +151,9 @@ def live(process: Process, *, kill: Kill | None, patience: float) -> Life:
             killed, hung = killed or due, hung or not due
             continue
         if not mark:
-            break
+            return killed, hung
         stages.append((Stage(mark), moment))
         visits[Stage(mark)] += 1
-    exit_code = process.wait()
-    reader.join()
-    process.marks.close()
-    ends = [moment for _, moment in stages[1:]] + [time.monotonic()]
-    return Life(
-        planned=kill, killed=killed and exit_code < 0, stage=stages[-1][0],
-        visits=tuple((stage, end - at) for (stage, at), end in zip(stages, ends, strict=True)),
-        exit_code=exit_code, hung=hung, errors=process.errors(),
-    )  # fmt: skip
 
 
 def _read(marks: BinaryIO, put: Callable[[tuple[float, bytes]], None]) -> None:

@@ -19,7 +19,7 @@ from zoo.runs.folder import RunFolder
 
 __all__ = ["Comparison", "compare_runs", "compare_states"]
 
-_TIMES = frozenset({"seconds", "images_per_second"})
+_TIMES = frozenset({"seconds", "epoch_seconds", "images_per_second"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

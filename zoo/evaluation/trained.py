@@ -12,7 +12,7 @@ from torch import nn
 
 from zoo.data.pixels.decode import open_image
 from zoo.engine.assembly.heads import build_network
-from zoo.errors import CheckpointError, printable
+from zoo.errors import CheckpointError, in_words, printable
 from zoo.network.loading import restore
 from zoo.protocols import Preprocessing
 from zoo.registry import Registry, parse_choice
@@ -150,7 +150,7 @@ def load_trained(path: Path, *, registry: Registry) -> Trained:
     except RuntimeError as error:
         raise CheckpointError(
             f"the weights of {printable(path)} do not fit {printable(spec)} as it is now",
-            found=printable(" ".join(str(error).split())[:200]),
+            found=in_words(error, kind=False),
             hint=f"they were made with {printable(package)}",
         ) from None
     return Trained(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -47,7 +48,8 @@ class Outcome:
         numbers: dict[str, object] = {}
         if result is not None:
             numbers = {
-                "monitor": result.monitor, "best_score": result.best_score,
+                "monitor": result.monitor,
+                "best_score": result.best_score if math.isfinite(result.best_score) else None,
                 "best_epoch": result.best_epoch, "test_accuracy": result.test_accuracy,
                 "test_loss": result.test_loss, "seconds": result.seconds,
             }  # fmt: skip

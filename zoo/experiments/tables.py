@@ -26,6 +26,7 @@ class Spread:
         low: Smallest.
         high: Largest.
         count: How many.
+        undefined: How many more there were that are no finite numbers.
     """
 
     mean: float
@@ -33,21 +34,24 @@ class Spread:
     low: float
     high: float
     count: int
+    undefined: int = 0
 
 
 def spread_of(values: Sequence[float]) -> Spread | None:
-    """Returns mean and spread; None for no values.
+    """Returns mean and spread of the finite values; None where there are none.
 
     >>> spread = spread_of([0.8, 0.9])
     >>> round(spread.mean, 3), round(spread.deviation, 3)
     (0.85, 0.071)
     """
-    if not values:
+    finite = [value for value in values if math.isfinite(value)]
+    if not finite:
         return None
     return Spread(
-        mean=statistics.fmean(values),
-        deviation=statistics.stdev(values) if len(values) > 1 else None,
-        low=min(values), high=max(values), count=len(values),
+        mean=statistics.fmean(finite),
+        deviation=statistics.stdev(finite) if len(finite) > 1 else None,
+        low=min(finite), high=max(finite), count=len(finite),
+        undefined=len(values) - len(finite),
     )  # fmt: skip
 
 
@@ -71,7 +75,10 @@ class Line:
 
 
 def ranked(outcomes: Sequence[Outcome], *, greater_is_better: bool) -> list[Line]:
-    """Returns a line for each setting, the best mean score first, failed ones last."""
+    """Returns a line for each setting, the best mean score first.
+
+    Those with a trial whose score is undefined come after them, those without any score last.
+    """
     by_setting: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
         by_setting.setdefault(repr(sorted(_setting(outcome).items())), []).append(outcome)
@@ -89,9 +96,10 @@ def ranked(outcomes: Sequence[Outcome], *, greater_is_better: bool) -> list[Line
         )
     sign = -1.0 if greater_is_better else 1.0
 
-    def place(line: Line) -> tuple[bool, float]:
-        known = line.score is not None and not math.isnan(line.score.mean)
-        return not known, sign * line.score.mean if known and line.score is not None else 0.0
+    def place(line: Line) -> tuple[int, float]:
+        if line.score is None:
+            return 2, 0.0
+        return int(line.score.undefined > 0), sign * line.score.mean
 
     return sorted(lines, key=place)
 

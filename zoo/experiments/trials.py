@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -31,13 +32,20 @@ _MOST_JOBS = 4
 _RUNS_A_JOB = 4
 """How many runs there are for each of them at least: starting a process takes as long as some."""
 
+_LONGEST_SLUG = 60
+"""Characters of the words in a trial's name."""
+
+_FEW_DIGITS, _MANY_DIGITS = 6, 16
+"""Of the digest in a trial's name: where its words say all that sets it apart, and where they are
+cut or another trial has the same. Six tell a few runs apart; of 3,000, two had the same."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
     """One run of an experiment.
 
     Args:
-        name: Of its folder, within the experiment's.
+        name: Of its folder, within the experiment's, where no other trial has it.
         setting: What sets it apart from the others, as config keys and values.
         config: All of its options.
     """
@@ -166,15 +174,17 @@ def _trials(config: RunConfig, settings: Sequence[Mapping[str, object]]) -> list
     """Returns a trial for each setting; wrong values of all of them are told together."""
     trials: list[Trial] = []
     problems: dict[str, ZooError] = {}
+    alike = Counter(map(_slug, settings))
     for setting in settings:
         try:
             changed = config.changed(**setting)
         except UsageError as error:
             problems[str(error)] = error
             continue
-        trials.append(
-            Trial(name=f"{_slug(setting)}-{_digest(changed)}", setting=setting, config=changed)
-        )
+        slug = _slug(setting)
+        digits = _FEW_DIGITS if len(slug) < _LONGEST_SLUG and alike[slug] == 1 else _MANY_DIGITS
+        name = f"{slug}-{_digest(changed)[:digits]}"
+        trials.append(Trial(name=name, setting=setting, config=changed))
     if problems:
         raise UsageError.together(list(problems.values()))
     return trials
@@ -204,14 +214,14 @@ def _combination(index: int, axes: Sequence[Sequence[object]]) -> tuple[object, 
 
 
 def _digest(config: RunConfig) -> str:
-    """Returns six hex digits of what a run is, wherever it is kept."""
+    """Returns the hex digest of what a run is, wherever it is kept."""
     apart = {key: v for key, v in config.as_mapping().items() if key not in ("runs", "name")}
-    return hashlib.sha256(json.dumps(apart, sort_keys=True).encode()).hexdigest()[:6]
+    return hashlib.sha256(json.dumps(apart, sort_keys=True).encode()).hexdigest()
 
 
 def _slug(setting: Mapping[str, object]) -> str:
     words = "-".join(f"{key}-{_text(value)}" for key, value in setting.items())
-    return re.sub(r"[^A-Za-z0-9.]+", "-", words).strip("-.")[:60] or "run"
+    return re.sub(r"[^A-Za-z0-9.]+", "-", words).strip("-.")[:_LONGEST_SLUG] or "run"
 
 
 def _text(value: object) -> str:

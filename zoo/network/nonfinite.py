@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from zoo.errors import printable
 from zoo.network.statistics import statistics_held
 
-__all__ = ["count_non_finite", "first_non_finite"]
+__all__ = ["count_non_finite", "first_non_finite", "non_finite_at_rest"]
 
 
 def count_non_finite(tensor: Tensor) -> str:
@@ -40,7 +40,7 @@ def first_non_finite(model: nn.Module, inputs: Tensor) -> str:
     """
     if found := count_non_finite(inputs):
         return f"the input batch: {found}"
-    return _in_the_pass(model, inputs) or _at_rest(model)
+    return _in_the_pass(model, inputs) or non_finite_at_rest(model, gradients=True)
 
 
 class _Found(Exception):
@@ -74,13 +74,22 @@ def _in_the_pass(model: nn.Module, inputs: Tensor) -> str:
     return ""
 
 
-def _at_rest(model: nn.Module) -> str:
-    """Looks through parameters, gradients and buffers, in this order."""
-    parameters = list(model.named_parameters())
+def non_finite_at_rest(module: nn.Module, *, prefix: str = "", gradients: bool = False) -> str:
+    """Returns which tensor is the first to be NaN or infinite, in words; empty if none is.
+
+    Args:
+        module: Its parameters are looked at, and its buffers after them.
+        prefix: Name of the module in the network.
+        gradients: Whether its gradients are looked at in between.
+    """
+    parameters = list(module.named_parameters(prefix=prefix))
     kinds: list[tuple[str, list[tuple[str, Tensor]]]] = [
         ("the parameter", [(name, p.detach()) for name, p in parameters]),
-        ("the gradient of", [(name, p.grad) for name, p in parameters if p.grad is not None]),
-        ("the buffer", list(model.named_buffers())),
+        (
+            "the gradient of",
+            [(name, p.grad) for name, p in parameters if gradients and p.grad is not None],
+        ),
+        ("the buffer", list(module.named_buffers(prefix=prefix))),
     ]
     for kind, tensors in kinds:
         for name, tensor in tensors:

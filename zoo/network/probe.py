@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from zoo.errors import UsageError
+from zoo.errors import UsageError, in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +53,7 @@ def build_for_size(
             raise
         raise UsageError(
             f"{name} does not take images of {image_size} x {image_size} pixels",
-            found=" ".join(str(error).split())[:160] or type(error).__name__,
+            found=in_words(error, kind=False),
             hint=f"--img-size {works}",
         ) from error
     if shape != (1, num_classes):

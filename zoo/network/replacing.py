@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from zoo.errors import PluginError, UsageError, printable
+from zoo.errors import PluginError, UsageError, in_words
 from zoo.network.head import head_input
 from zoo.network.modes import evaluation_mode
 
@@ -62,7 +62,7 @@ def replace_head(
         model.set_submodule(name, old)
         raise UsageError(
             f"--head: {kind} cannot do with another module in the place of its head {name!r}",
-            found=printable(f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"),
+            found=in_words(error),
             hint="leave --head out, or choose another network",
         ) from error
     model.zoo_head = name  # type: ignore[assignment]  # a plain attribute, which find_head reads

@@ -7,16 +7,17 @@ import importlib.metadata
 import os
 import pickle
 import re
-import tempfile
 import urllib.error
 import urllib.request
 import warnings
 from collections.abc import Mapping
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from zoo.errors import CheckpointError, MachineError, printable
+from zoo.errors import CheckpointError, MachineError, in_words, printable
+from zoo.unfinished import part_file, remove_abandoned
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +30,9 @@ __all__ = ["fetch", "locate", "offline", "read_state"]
 
 _SECONDS = 8.0
 """Longest wait for a server to answer or to send the next bytes."""
+
+_MARK = ".zoo-"
+"""In the name of an unfinished download: torch's cache is not ours alone."""
 
 _ASKED_CODE = re.compile(r"GLOBAL ([\w.]+)")
 """How torch's restricted loader names what a pickle wants to call."""
@@ -159,38 +163,33 @@ def _download(weights: Weights, url: str, target: Path) -> None:
     """
     if urlsplit(url).scheme not in ("http", "https"):
         raise _cannot(weights, "only http and https addresses are downloaded")
-    part: Path | None = None
     digest, received = hashlib.sha256(), 0
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        remove_abandoned(target.parent, f"*{_MARK}????????.part")
         request = urllib.request.Request(url, headers={"User-Agent": "classifier-zoo"})
         with (
             urllib.request.urlopen(request, timeout=_SECONDS) as reply,  # checked above
-            tempfile.NamedTemporaryFile(
-                dir=target.parent, prefix=target.name, suffix=".part", delete=False
-            ) as file,
+            part_file(target.parent, prefix=f"{target.name}{_MARK}") as part,
         ):
-            part = Path(file.name)
             while block := reply.read(1 << 20):
-                file.write(block)
+                part.file.write(block)
                 digest.update(block)
                 received += len(block)
             expected = reply.headers.get("Content-Length")
-        if expected is not None and received != int(expected):
-            raise _cannot(weights, f"the connection ended after {received} of {expected} bytes")
-        if weights.sha256 and not digest.hexdigest().startswith(weights.sha256.lower()):
-            raise CheckpointError(
-                f"the downloaded weights {weights.name!r} are not the expected file",
-                found=f"SHA-256 {digest.hexdigest()[:16]}... instead of {weights.sha256}...",
-                kept="nothing was stored",
-                hint="try again; if it stays so, the file behind the address has changed",
-            )
-        part.replace(target)
-    except (OSError, ValueError) as error:  # URLError, timeouts, a full disk; a malformed address
+            if expected is not None and received != int(expected):
+                raise _cannot(weights, f"the connection ended after {received} of {expected} bytes")
+            if weights.sha256 and not digest.hexdigest().startswith(weights.sha256.lower()):
+                raise CheckpointError(
+                    f"the downloaded weights {weights.name!r} are not the expected file",
+                    found=f"SHA-256 {digest.hexdigest()[:16]}... instead of {weights.sha256}...",
+                    kept="nothing was stored",
+                    hint="try again; if it stays so, the file behind the address has changed",
+                )
+            part.become(target)
+    except (OSError, ValueError, HTTPException) as error:
+        # URLError, timeouts, a full disk; a malformed address; an answer that is cut or no HTTP
         raise _cannot(weights, _reason(error)) from error
-    finally:
-        if part is not None:
-            part.unlink(missing_ok=True)
 
 
 def _download_from_hub(weights: Weights, repository: str, file: str, revision: str | None) -> Path:
@@ -199,7 +198,6 @@ def _download_from_hub(weights: Weights, repository: str, file: str, revision: s
     Without the look its client tries six times and takes 24 s to say that there is no network.
     """
     import huggingface_hub
-    from huggingface_hub.errors import HfHubHTTPError
 
     address = huggingface_hub.hf_hub_url(repository, file, revision=revision)
     try:
@@ -207,26 +205,27 @@ def _download_from_hub(weights: Weights, repository: str, file: str, revision: s
             address, method="HEAD", headers={"User-Agent": "classifier-zoo"}
         )
         urllib.request.urlopen(probe, timeout=_SECONDS).close()  # the hub's own address
-    except urllib.error.HTTPError:
-        pass  # it answers: its client says better what it wants
-    except (OSError, ValueError) as error:
+    except urllib.error.HTTPError as error:
+        error.close()  # it answers: its client says better what it wants
+    except (OSError, ValueError, HTTPException) as error:
         raise _cannot(weights, _reason(error)) from error
     try:
         path = huggingface_hub.hf_hub_download(
             repository, file, revision=revision, etag_timeout=_SECONDS
         )
-    except (HfHubHTTPError, OSError, ValueError) as error:
+    except Exception as error:  # its own, the system's, and those of the HTTP library below it
         raise _cannot(weights, _reason(error)) from error
     return Path(path)
 
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, urllib.error.HTTPError):
-        return f"the server answers {error.code} {error.reason}"
+        error.close()  # the connection
+        return f"the server answers {error.code} {printable(error.reason)}"
     inner = getattr(error, "reason", error)
     if isinstance(error, urllib.error.URLError | TimeoutError):
-        return f"no network ({inner})"
-    return " ".join(str(error).split())[:200] or type(error).__name__
+        return f"no network ({printable(inner)})"
+    return in_words(error, kind=False)
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -265,7 +264,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
             ) from error
         raise CheckpointError(
             f"{shown} cannot be read as weights: it is damaged or of another kind",
-            found=f"{type(error).__name__}: {' '.join(str(error).split())[:160]}",
+            found=in_words(error),
             hint="give a .safetensors file or a .pth state dict",
         ) from error
     state = _unwrapped(content)

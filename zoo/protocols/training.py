@@ -159,8 +159,8 @@ class Loss(Protocol):
     """Maps logits and targets to the mean loss of the batch.
 
     A loss whose mean is not over the samples or their weights (class weights, mostly) also has
-    ``mass(target, sample_weight_B) -> Tensor``: the divisor of that mean. With it the parts of an
-    accumulated batch add up to the gradient of the whole.
+    ``mass(target, sample_weight_B) -> Tensor``: the divisor of that mean. With it the parts of a
+    batch add up to the gradient of the whole, and the batches of a split to its loss.
     """
 
     def __call__(

@@ -10,7 +10,7 @@ import traceback
 from importlib.metadata import PackageNotFoundError, metadata
 from typing import Any
 
-from zoo.errors import PluginError, ZooError
+from zoo.errors import PluginError, ZooError, in_words
 from zoo.garbage import collected_rarely
 from zoo.plugin import fold
 from zoo.registry.names import Entry
@@ -121,9 +121,8 @@ def failure(entry: Entry, what: str, error: BaseException) -> PluginError:
     inside = [frame for frame in frames if frame.filename.startswith(own)]
     last = (inside or frames)[-1:]
     where = "".join(f" at {frame.filename}:{frame.lineno}" for frame in last)
-    text = " ".join(str(error).split())
     return PluginError(
         f"the {entry.component.kind} {entry.id} {what}",
-        found=f"{type(error).__name__}: {text[:300]}{where}",
+        found=f"{in_words(error)}{where}",
         hint=f"report it to the authors of {entry.origin}, or choose another; --debug shows all",
     )

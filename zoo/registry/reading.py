@@ -12,6 +12,7 @@ from itertools import islice
 
 import pluggy
 
+from zoo.errors import in_words
 from zoo.plugin import KINDS, Component, HookSpec, fold
 from zoo.registry.records import PluginRecord, check_component
 
@@ -54,7 +55,7 @@ def read_plugin(load: Callable[[], object], record: PluginRecord) -> PluginRecor
         )  # fmt: skip
     except (Exception, SystemExit) as error:
         origin = _origin(error, module)
-        record = replace(record, status="broken", cause=_one_line(error), origin=origin)
+        record = replace(record, status="broken", cause=in_words(error), origin=origin)
     return replace(
         record,
         load_milliseconds=1000 * (time.perf_counter() - start),
@@ -89,14 +90,6 @@ def _ask(module: object, namespace: str, *, strict: bool) -> list[Component]:
             raise ValueError(f"declares the {component.kind} {component.name!r} twice")
         names.add(key)
     return components
-
-
-def _one_line(error: BaseException) -> str:
-    try:
-        text = " ".join(str(error).split())
-    except Exception:  # a __str__ of the plugin's own
-        text = "its message cannot be shown"
-    return f"{type(error).__name__}: {text}"[:300]
 
 
 def _origin(error: BaseException, module: object) -> str:

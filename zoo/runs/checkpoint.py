@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from zoo.disk import atomic_folder, machine_errors, make_folder, remove_leftovers
-from zoo.errors import CheckpointError, printable
+from zoo.errors import CheckpointError, in_words, printable
 from zoo.runs import tree
 from zoo.runs.tensor_file import TensorFile
 
@@ -69,7 +69,11 @@ def save(folder: Path, *, step: int, model: TensorFile, state: Mapping[str, Any]
         MachineError: The disk is full or not writable. Earlier checkpoints are intact.
     """
     target = folder / f"step-{step:08d}"
-    kept = f"the checkpoints in {folder}" if folder.is_dir() and any(folder.iterdir()) else ""
+    kept = (
+        f"the checkpoints in {printable(folder)}"
+        if folder.is_dir() and any(folder.iterdir())
+        else ""
+    )
     with machine_errors("writing the checkpoint", target, kept=kept):
         make_folder(folder)
         remove_leftovers(folder)
@@ -124,9 +128,9 @@ def load(path: Path) -> Checkpoint:
         plain = json.loads((path / "state.json").read_text(encoding="utf-8"))
         state = tree.join(plain, load_file(path / "state.safetensors"))
         return Checkpoint(path, load_file(path / "model.safetensors"), state)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, RecursionError, SafetensorError) as error:
         raise CheckpointError(
-            f"the checkpoint {printable(path)} cannot be read", found=printable(error)
+            f"the checkpoint {printable(path)} cannot be read", found=in_words(error, kind=False)
         ) from error
 
 
@@ -167,13 +171,13 @@ def _problem(path: Path, *, digests: bool = True) -> str | None:
         for name, entry in manifest["files"].items():
             file = path / Path(name).name
             if not file.is_file():
-                return f"{name} is missing"
+                return f"{printable(name)} is missing"
             if file.stat().st_size != entry["bytes"] or (
                 digests and file_digest(file) != entry["sha256"]
             ):
-                return f"{name} was changed or cut"
+                return f"{printable(name)} was changed or cut"
     except FileNotFoundError:
         return "it has no manifest: it was never finished"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return f"its manifest is not readable ({type(error).__name__})"
     return None

@@ -28,12 +28,15 @@ from zoo.disk import (
     remove_leftovers,
     sync_folder,
 )
-from zoo.errors import BusyError, CheckpointError, RefusedError, UsageError, printable
+from zoo.errors import BusyError, CheckpointError, RefusedError, UsageError, in_words, printable
 from zoo.locks import take_lock
 from zoo.runs.checkpoint import digest_of, file_digest
 from zoo.runs.tensor_file import TensorFile
 
 __all__ = ["RunFolder"]
+
+_LOCK_CHARACTERS = 20
+"""How much of a lock file is shown: it holds the number of a process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +112,10 @@ class RunFolder:
         with file:
             with machine_errors("opening", self.path):
                 if not _locked_soon(file.fileno()):
+                    owner = printable(file.read(_LOCK_CHARACTERS).strip())
                     raise BusyError(
                         f"the run {printable(self.path)} is being written by another process",
-                        found=f"process {file.read().strip() or 'unknown'}",
+                        found=f"process {owner or 'unknown'}",
                         hint="wait for it, or choose another --name",
                     )
                 file.truncate(0)
@@ -127,8 +131,10 @@ class RunFolder:
             atomic_file(target, lambda path: path.write_text(text, encoding="utf-8"))
 
     def write_json(self, name: str, value: object) -> None:
-        """Writes a JSON file of the run atomically."""
-        self.write_text(name, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+        """Writes a JSON file of the run atomically. A name may be of bytes that are no UTF-8."""
+        text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+        # What UTF-8 cannot hold becomes \udcXX, which is how JSON spells it.
+        self.write_text(name, text.encode("utf-8", "backslashreplace").decode("utf-8"))
 
     def read_json(self, name: str) -> Any:
         """Reads a JSON file of the run.
@@ -138,9 +144,9 @@ class RunFolder:
         """
         try:
             return json.loads((self.path / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise CheckpointError(
-                f"{printable(self.path / name)} cannot be read", found=printable(error)
+                f"{printable(self.path / name)} cannot be read", found=in_words(error, kind=False)
             ) from None
 
     def write_rows(self, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -169,7 +175,9 @@ class RunFolder:
         """
         folder = self.path / "best"
         weights = folder / "model.safetensors"
-        with machine_errors("writing", weights, kept=f"the checkpoints in {self.checkpoints}"):
+        with machine_errors(
+            "writing", weights, kept=f"the checkpoints in {printable(self.checkpoints)}"
+        ):
             make_folder(folder)
             remove_leftovers(folder)
             before = self._describing(weights)
@@ -188,7 +196,7 @@ class RunFolder:
         try:
             written = json.loads((weights.parent / "model.json").read_text(encoding="utf-8"))
             digest = file_digest(weights)
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
         previous = written.pop("previous", None) if isinstance(written, dict) else None
         for body in (written, previous):
@@ -224,7 +232,7 @@ class RunFolder:
             return load_file(weights), description
         except (OSError, SafetensorError) as error:
             raise CheckpointError(
-                f"{printable(weights)} cannot be read", found=str(error)
+                f"{printable(weights)} cannot be read", found=in_words(error)
             ) from None
 
 
@@ -242,7 +250,7 @@ def _open_lock(path: Path) -> IO[str]:
     """
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
     try:
-        return os.fdopen(os.open(path, flags, 0o644), "r+")
+        return os.fdopen(os.open(path, flags, 0o644), "r+", encoding="utf-8", errors="replace")
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise

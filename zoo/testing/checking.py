@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
-from zoo.errors import PluginError, ZooError, printable
+from zoo.errors import PluginError, ZooError, in_words, printable
 from zoo.testing.subject import NotApplicable, Subject
 
 __all__ = ["FLOORS", "Attempt", "Check", "Result", "attempt", "checks_of", "identifier", "purpose"]
@@ -138,7 +138,7 @@ def _told(error: BaseException) -> str:
     if isinstance(error, ZooError):
         return f"{type(error).__name__}: {error}"
     where = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}{where}"
+    return f"{in_words(error)}{where}"
 
 
 def _safe(message: str) -> str:

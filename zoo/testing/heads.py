@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoo.errors import in_words
 from zoo.network.head import zero_head
 from zoo.testing.networks import CLASSES, logits, tensors
 from zoo.testing.requiring import Snapshot, equal_bits, require, seeded
@@ -256,10 +257,7 @@ def exports_with_torch(subject: Subject) -> None:
             head, (features_BF,), dynamic_shapes=({0: batch},), strict=False
         )
     except Exception as error:  # exporters raise whatever the operator or the head raised
-        raise AssertionError(
-            f"torch.export cannot express it: {type(error).__name__}: "
-            f"{' '.join(str(error).split())[:300]}"
-        ) from error
+        raise AssertionError(f"torch.export cannot express it: {in_words(error)}") from error
     exported = program.module()
     for rows in (features_BF, features_BF[:1]):
         require(

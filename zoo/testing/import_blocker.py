@@ -17,6 +17,7 @@ from importlib.metadata import EntryPoint
 from itertools import islice
 from types import FrameType, ModuleType
 
+from zoo.errors import in_words
 from zoo.registry.reading import HEAVY
 
 __all__ = ["main"]
@@ -87,7 +88,7 @@ def main(module: str) -> None:
         for _ in islice(plugin.zoo_components(), _MOST_COMPONENTS):
             pass
     except (Exception, SystemExit) as raised:
-        error = f"{type(raised).__name__}: {' '.join(str(raised).split())[:300]}"
+        error = in_words(raised)
     print()
     print(json.dumps({"imports": noted, "error": error}))
 

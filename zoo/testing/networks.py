@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.errors import UsageError
+from zoo.errors import UsageError, in_words
 from zoo.network.head import find_head
 from zoo.protocols import Preprocessing
 from zoo.registry import load_target
@@ -104,9 +104,10 @@ def built(subject: Subject, *, count: int = 2, seed: int = 0) -> tuple[nn.Module
             last = error
             continue
         return network, images_BCHW
+    assert last is not None  # a size was tried
     raise AssertionError(
         f"it takes images of none of these sizes: {', '.join(map(str, tried))}. "
-        f"The last says: {' '.join(str(last).split())[:300]}"
+        f"The last says: {in_words(last, kind=False)}"
     ) from last
 
 

@@ -11,7 +11,7 @@ import sys
 
 import torch
 
-from zoo.errors import PluginError
+from zoo.errors import PluginError, in_words
 from zoo.network.inference.exporting import onnx_bytes, onnx_missing
 from zoo.testing.networks import CLASSES, built, logits
 from zoo.testing.requiring import require
@@ -75,10 +75,7 @@ def exports_with_torch(subject: Subject) -> None:
             network, (images_BCHW,), dynamic_shapes=({0: torch.export.Dim("batch")},), strict=False
         )
     except Exception as error:  # exporters raise whatever the operator or the network raised
-        raise AssertionError(
-            f"torch.export cannot express it: {type(error).__name__}: "
-            f"{' '.join(str(error).split())[:300]}"
-        ) from error
+        raise AssertionError(f"torch.export cannot express it: {in_words(error)}") from error
     exported = program.module()
     for batch in (images_BCHW, images_BCHW[:1], images_BCHW.repeat(2, 1, 1, 1)):
         require(

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from zoo.errors import in_words
 from zoo.protocols import MixTransform
 from zoo.testing.requiring import equal_bits, generators_untouched, require, seeded
 from zoo.testing.subject import NotApplicable, Subject
@@ -117,8 +118,7 @@ def num_random_is_enough(subject: Subject) -> None:
         double = transform(images_BCHW, partners_BCHW, random_BN.double())
     except (IndexError, RuntimeError, ValueError) as error:
         raise AssertionError(
-            f"with num_random = {transform.num_random} numbers a sample it fails: "
-            f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            f"with num_random = {transform.num_random} numbers a sample it fails: {in_words(error)}"
         ) from error
     require(_same(single, double), "the same random numbers in float64 give other images")
 

@@ -64,7 +64,9 @@ def archive_files(path: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]
             while bounded.read(1 << 20):
                 pass  # to the end, where gzip's checksum is
         return files
-    except (OSError, EOFError, zlib.error, tarfile.TarError, ValueError) as error:
+    except RecursionError:
+        reason = "a header announces a header, and so on without end"
+    except (OSError, EOFError, zlib.error, tarfile.TarError, ValueError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or str(error)
     raise DataError(
         f"{printable(path)} cannot be read as an archive",

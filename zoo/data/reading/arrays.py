@@ -14,7 +14,6 @@ Shapes: N images, H height, W width, C channels, K classes.
 from __future__ import annotations
 
 import re
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
@@ -22,6 +21,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from zoo.data.reading.members import array_names, read_members
 from zoo.data.reading.packed import read_packed
 from zoo.data.reading.partition import DEFAULT_FRACTIONS, SPLIT_NAMES
 from zoo.data.reading.scan import listed
@@ -30,9 +30,6 @@ from zoo.errors import DataError, printable
 from zoo.protocols import DataSet
 
 __all__ = ["read_arrays", "to_pixels"]
-
-MAX_ARRAY_BYTES = 16 * 2**30
-"""Largest array that is read: 6 million RGB images of 32 pixels."""
 
 _WORDS: Mapping[str, str] = {
     **dict.fromkeys(("x", "image", "images", "data", "pixels", "imgs"), "images"),
@@ -61,7 +58,7 @@ def read_arrays(
         DataError: It is no such file, or its members are not images and labels.
     """
     place, where = Path(path), printable(path)
-    names = _checked_members(place)
+    names = _names(place)
     if "about" in names:
         return read_packed(place)
     keys = {key: name for name in names if (key := _meaning(name)) is not None}
@@ -86,36 +83,14 @@ def read_arrays(
     )  # fmt: skip
 
 
-def _checked_members(path: Path) -> list[str]:
-    """Returns the names of the arrays, each with a size that its header cannot exceed.
+def _names(path: Path) -> list[str]:
+    """Returns the names of the arrays.
 
     Raises:
-        DataError: It is no zip file of arrays, or an array claims more than is there or allowed.
+        DataError: It is no zip file of arrays, or they claim more than is there or allowed.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = []
-            for info in archive.infolist():
-                if not info.filename.endswith(".npy"):
-                    continue
-                name = info.filename.removesuffix(".npy")
-                with archive.open(info) as file:
-                    version = np.lib.format.read_magic(file)
-                    if version == (1, 0):
-                        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-                    else:
-                        shape, _, dtype = np.lib.format.read_array_header_2_0(file)
-                if dtype.hasobject:
-                    raise DataError(
-                        f"{printable(path)} cannot be read without running what it holds",
-                        found=f"{printable(name)} is an array of Python objects",
-                        hint="save it again with a plain dtype",
-                    )
-                num_bytes = int(np.prod(shape, dtype=object)) * dtype.itemsize
-                if num_bytes > min(MAX_ARRAY_BYTES, info.file_size):
-                    raise ValueError(f"{name} claims {num_bytes:,} bytes of {info.file_size:,}")
-                names.append(name)
-            return names
+        return array_names(path)
     except DataError:
         raise
     except Exception as error:
@@ -129,9 +104,8 @@ def _checked_members(path: Path) -> list[str]:
 
 def _load(path: Path, names: Sequence[str]) -> dict[str, NDArray[np.generic]]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in names}
-    except MemoryError:
+        return read_members(path, names)
+    except (DataError, MemoryError):
         raise
     except Exception as error:  # as above
         reason = f"{type(error).__name__}: {error}"

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from zoo.data.pixels.decode import open_image
+from zoo.data.reading.members import read_members
 from zoo.errors import DataError, printable
 from zoo.protocols import DataSet, Images, Split
 
@@ -112,8 +113,7 @@ def read_packed(path: Path) -> DataSet:
     """
     found = ""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            members = {name: archive[name] for name in archive.files}
+        members = read_members(path)
         about = json.loads(members["about"].tobytes())
         if about["format"] != FORMAT:
             found = f"format {printable(about['format'])}, this zoo reads format {FORMAT}"
@@ -122,14 +122,16 @@ def read_packed(path: Path) -> DataSet:
         else:
             splits = {split: _split(members, split) for split in about["splits"]}
             return DataSet(
-                name=about["name"],
-                classes=tuple(about["classes"]),
+                name=str(about["name"]),
+                classes=tuple(map(str, about["classes"])),
                 splits=splits,
                 fingerprint=about["sha256"],
                 typical_side=min(splits["train"].images.read(0).size),
             )
     except FileNotFoundError:
         found = "no such file"
+    except DataError as error:
+        found = error.found or error.what
     except Exception as error:
         # A damaged archive makes zipfile, zlib, numpy and json raise nearly anything.
         found = f"{type(error).__name__}: {printable(error)}"

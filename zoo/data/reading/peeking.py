@@ -16,11 +16,12 @@ HEAD_BYTES = 1 << 14
 """How much of an encoded image is read to know its size: enough but for large metadata."""
 
 Peek: TypeAlias = Callable[[int], tuple[int, bytes]]
-"""Returns the shorter side in pixels of an image, and a mark that changes with its content."""
+"""Returns the shorter side in pixels of an image, and a mark that nearly always changes with its
+content. Where that is not enough, see :mod:`zoo.data.reading.stamps`."""
 
 
 def peek_file(path: Path, *, name: str) -> tuple[int, bytes]:
-    """Looks at the header of a file. The mark is its size in bytes.
+    """Looks at the header of a file. The mark is its size in bytes, which a copy of it has too.
 
     Raises:
         DataError: It is not an image that is read.

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 from zoo.data.reading.scan import bullets, listed
-from zoo.errors import DataError, PluginError, printable
+from zoo.errors import DataError, PluginError, in_words, printable
 
 if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
@@ -225,8 +225,8 @@ def _read_parquet(path: Path) -> Table:
     except (pyarrow.ArrowException, OSError, ValueError, KeyError) as error:
         if getattr(error, "errno", None):  # the disk and not the content
             raise
-        reason = " ".join(str(error).split())[:200]
-    raise DataError(f"{printable(path)} is not a readable Parquet file", found=printable(reason))
+        reason = in_words(error, kind=False)
+    raise DataError(f"{printable(path)} is not a readable Parquet file", found=reason)
 
 
 def _parquet_rows(file: ParquetFile) -> Table:

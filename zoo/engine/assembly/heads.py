@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from zoo.errors import PluginError, UsageError, ZooError, printable
+from zoo.errors import PluginError, UsageError, ZooError, in_words
 from zoo.network.head import find_head
 from zoo.network.replacing import replace_head
 from zoo.registry import Choice, build
@@ -71,7 +71,7 @@ def wrong_size(
     """
     return UsageError(
         f"{model.entry.id} does not take {image_size}x{image_size} pixels in {channels} channels",
-        found=printable(" ".join(str(error).split())[:200]), hint="choose another --img-size",
+        found=in_words(error, kind=False), hint="choose another --img-size",
     )  # fmt: skip
 
 
@@ -89,10 +89,9 @@ def _built(choice: Choice, num_features: int, num_classes: int) -> nn.Module:
     try:
         logits_BK: object = head.eval()(torch.zeros(2, num_features))
     except Exception as error:
-        told = printable(" ".join(str(error).split())[:200])
         raise PluginError(
             f"the head {choice.entry.id} does not take 2 rows of {num_features} features",
-            found=f"{type(error).__name__}: {told}", hint=asked,
+            found=in_words(error), hint=asked,
         ) from error  # fmt: skip
     shape = tuple(getattr(logits_BK, "shape", ())) or type(logits_BK).__name__
     if shape != (2, num_classes):

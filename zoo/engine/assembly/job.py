@@ -20,6 +20,7 @@ from zoo.engine.assembly.measures import build_measures, monitor_of
 from zoo.engine.assembly.phases import Phase, plan_of
 from zoo.engine.assembly.reading import read_data, workers_of
 from zoo.engine.assembly.sources import Sources
+from zoo.engine.feeds import total_weight
 from zoo.engine.scores import Measure, Monitor
 from zoo.engine.step.distillation import class_columns
 from zoo.errors import UsageError, ZooError
@@ -118,7 +119,7 @@ class Job:
         if own is not None:
             total: Tensor = own(target, weights_B)
             return total
-        return torch.tensor(float(len(target))) if weights_B is None else weights_B.sum()
+        return total_weight(target, weights_B)
 
 
 def assemble(
@@ -188,6 +189,10 @@ def assemble(
     mixers = tuple(part for part in augmentation if isinstance(part, MixTransform))
     problems, more = check_combination(
         config, phases=phases, schedules=schedules, mixes=bool(mixers),
+        changes=any(
+            choice.entry.component.name != "none" and not isinstance(part, MixTransform)
+            for choice, part in zip(choices.transforms, augmentation, strict=True)
+        ),
         multi_label=data.multi_label,
         hard_labels="hard labels" in choices.loss.entry.component.tags,
         num_train=len(data.splits["train"].images),

@@ -38,16 +38,17 @@ class Evaluation:
         observer: Hears notes.
         progress: Told what is done, how much, of how much. May raise to stop.
         spare: What the last phase left.
+        between: Called before each batch. May raise to stop.
     """
 
     def __init__(
         self, job: Job, records: Mapping[str, FrozenRecord], feeds: Mapping[str, ImageFeed], *,
         device: Device, observer: Observer, progress: Callable[[str, int, int], None],
-        spare: Spare,
+        spare: Spare, between: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         self._job, self._records, self._feeds = job, tuple(records.values()), feeds
         self._device, self._observer, self._progress = device, observer, progress
-        self._spare = spare
+        self._spare, self._between = spare, between
         self._found: dict[tuple[str, tuple[str, ...], str], FeatureFeed] = {}
 
     def scores(self, split: str, *, measures: Sequence[Measure] = ()) -> Scores:
@@ -72,7 +73,8 @@ class Evaluation:
                 module = part.frontier.rest
         return evaluate(
             module, self._wanted(split).images if feed is None else feed, loss=job.loss,
-            device=self._device, multi_label=job.data.multi_label, measures=measures,
+            mass=job.mass, device=self._device, multi_label=job.data.multi_label, measures=measures,
+            between=self._between,
         )  # fmt: skip
 
     def _wanted(self, split: str) -> Wanted:

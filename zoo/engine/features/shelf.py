@@ -100,17 +100,15 @@ class ShelfFile:
             if length > _HEADER_LIMIT:
                 raise ValueError("its header is too long")
             header = json.loads(file.read(length))
-        dtype, stored = _DTYPES[header["rows"]["dtype"]]
-        count, *shape = (int(side) for side in header["rows"]["shape"])
-        last = header["__metadata__"]["channels_last"] == "1"
-        start = 8 + length
-        row_bytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-        if path.stat().st_size != start + count * (ID_BYTES + row_bytes) or not count:
-            raise ValueError("its length is not that of its rows")
-        ids_M = np.fromfile(path, np.uint8, count * ID_BYTES, offset=start).reshape(-1, ID_BYTES)
-        rows_M = np.memmap(
-            path, stored, "r", offset=start + count * ID_BYTES, shape=(count, *shape)
-        )
+            dtype, stored = _DTYPES[header["rows"]["dtype"]]
+            count, *shape = (int(side) for side in header["rows"]["shape"])
+            last = header["__metadata__"]["channels_last"] == "1"
+            start = 8 + length + count * ID_BYTES
+            row_bytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+            if os.fstat(file.fileno()).st_size != start + count * row_bytes or not count:
+                raise ValueError("its length is not that of its rows")
+            ids_M = np.frombuffer(file.read(count * ID_BYTES), np.uint8).reshape(-1, ID_BYTES)
+            rows_M = np.memmap(file, stored, "r", offset=start, shape=(count, *shape))
         real = (shape[-1], *shape[:-1]) if last else tuple(shape)
         return cls(path, ids_M, rows_M, Layout(shape=real, channels_last=last, dtype=dtype))
 
@@ -152,6 +150,8 @@ class Shelf:
     def open(cls, root: Path, *, about: Mapping[str, Any], layout: Layout) -> Shelf:
         """Returns what is kept under a key. Makes nothing; removes files that are damaged.
 
+        One that cannot be read now is passed over and stays.
+
         Args:
             root: The cache folder.
             about: What decides the features besides the images.
@@ -171,10 +171,10 @@ class Shelf:
                     file = ShelfFile.open(path, digest=path.stem)
                     if file.layout != layout:
                         raise ValueError("its rows are of another shape")
-                except FileNotFoundError:
-                    continue  # another process clears the cache
-                except (OSError, ValueError, KeyError, TypeError, struct.error):
+                except (IsADirectoryError, ValueError, KeyError, TypeError, struct.error):
                     _remove(path)
+                except OSError:  # it may be whole: too many open files, a disk that does not answer
+                    continue
                 else:
                     shelf.add(file)
         return shelf

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from zoo.data.reading.stamps import num_written_since
 from zoo.engine.records.environment import environment
 from zoo.errors import CheckpointError
 from zoo.runs.provenance import code_digest, code_digests, differences, drifts
@@ -48,7 +49,7 @@ def made_with(job: Job, *, digest: Callable[[str], str | None] = code_digest) ->
 
 
 def refuse_changes(
-    job: Job, saved: Mapping[str, Any], *, observer: Observer, force: bool = False
+    job: Job, saved: Mapping[str, Any], *, observer: Observer, began_ns: int, force: bool = False
 ) -> None:
     """Notes what has changed since a run was started, and refuses what would change its result.
 
@@ -56,6 +57,8 @@ def refuse_changes(
         job: What would go on.
         saved: What the run was started with.
         observer: Hears the notes.
+        began_ns: When the run was started, nanoseconds since 1970. Files of images that are newer
+            are noted: a fingerprint does not tell a copy of the data from other images in place.
         force: Note what would be refused, and go on.
 
     Raises:
@@ -63,7 +66,7 @@ def refuse_changes(
     """
     now = made_with(job)
     changed = differences(saved, now)
-    for line in (*drifts(saved, now), *(changed if force else ())):
+    for line in (*drifts(saved, now), *_newer(job, began_ns), *(changed if force else ())):
         observer.noted(f"since the run was started: {line}")
     if changed and not force:
         raise CheckpointError(
@@ -71,6 +74,16 @@ def refuse_changes(
             kept="the run as it is",
             hint="undo the change, or go on all the same with --force",
         )
+
+
+def _newer(job: Job, began_ns: int) -> list[str]:
+    """Returns a line where files of images are newer than the run."""
+    splits = job.data.splits.values()
+    count = sum(num_written_since(split.images, when_ns=began_ns) for split in splits)
+    if not count:
+        return []
+    told = "files of the data were written or moved; if they are other images, start a new run"
+    return [f"{count:,} {told}"]
 
 
 def weights_description(job: Job, *, epoch: int, average: str = "") -> dict[str, Any]:

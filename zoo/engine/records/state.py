@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from zoo.data.reading.scan import listed
 from zoo.engine.assembly.job import Job
 from zoo.engine.events import EpochRow
 from zoo.engine.features.frozen import FrozenRecord
@@ -14,7 +15,7 @@ from zoo.engine.meters import Meter
 from zoo.engine.stage import Stage, load_optimizer_state
 from zoo.engine.step.averaging import WeightAverage
 from zoo.engine.stopping import Best
-from zoo.errors import CheckpointError, DataError
+from zoo.errors import CheckpointError, DataError, in_words, printable
 from zoo.network.loading import restore
 from zoo.protocols import ReactiveSchedule
 from zoo.runs.candidates import Candidate
@@ -56,6 +57,7 @@ class RunState:
         candidates: The best epochs, whose weights are kept for a soup.
         frozen: What computed the features of each frozen phase, by its index.
         seconds: Wall time before this process.
+        epoch_seconds: That of the current epoch before this process.
         out_of_time: Whether the time that the user allows is over.
     """
 
@@ -68,6 +70,7 @@ class RunState:
     candidates: list[Candidate] = field(default_factory=list)
     frozen: dict[str, FrozenRecord] = field(default_factory=dict)
     seconds: float = 0.0
+    epoch_seconds: float = 0.0
     out_of_time: bool = False
 
     @classmethod
@@ -81,7 +84,9 @@ class RunState:
             WeightAverage.swa() if config.swa else None,
         )
 
-    def to_save(self, job: Job, stage: Stage, meter: Meter, *, seconds: float) -> dict[str, Any]:
+    def to_save(
+        self, job: Job, stage: Stage, meter: Meter, *, seconds: float, epoch_seconds: float
+    ) -> dict[str, Any]:
         """Returns the nested state for a checkpoint."""
         scaler = stage.training.device.accelerator.scaler
         schedule = job.schedules[self.position.phase]
@@ -93,6 +98,7 @@ class RunState:
             "candidates": [asdict(candidate) for candidate in self.candidates],
             "frozen": {phase: asdict(record) for phase, record in self.frozen.items()},
             "seconds": seconds,
+            "epoch_seconds": epoch_seconds,
             "out_of_time": self.out_of_time,
             "num_parts": self.accumulation.num_parts,
             "average": self.average.state_dict() if self.average else None,
@@ -122,13 +128,18 @@ class RunState:
         if saved["classes"] != list(job.data.classes):
             gone = sorted(set(saved["classes"]) - set(job.data.classes))
             new = sorted(set(job.data.classes) - set(saved["classes"]))
+            changes = [
+                f"{word}: {listed(names)}"
+                for word, names in (("gone", gone), ("new", new))
+                if names
+            ]
             raise DataError(
-                f"{job.data.name} has other classes than the run was trained on",
-                found=f"gone: {gone}, new: {new}" if gone or new else "another order",
+                f"{printable(job.data.name)} has other classes than the run was trained on",
+                found=", ".join(changes) or "another order",
             )
         if saved["fingerprint"] != job.data.fingerprint and not force:
             raise DataError(
-                f"{job.data.name} is not the data that the run was trained on",
+                f"{printable(job.data.name)} is not the data that the run was trained on",
                 found="images, labels or split have changed since",
                 hint="put the data back, start a new run, or go on all the same with --force",
             )
@@ -142,6 +153,7 @@ class RunState:
             for phase, record in saved.get("frozen", {}).items()
         }
         state.seconds, state.out_of_time = saved["seconds"], saved["out_of_time"]
+        state.epoch_seconds = saved.get("epoch_seconds", 0.0)
         state.accumulation.num_parts = saved["num_parts"]
         schedule = job.schedules[state.position.phase]
         if isinstance(schedule, ReactiveSchedule) and saved["schedule"] is not None:
@@ -150,8 +162,9 @@ class RunState:
             restore(job.model, checkpoint.model)
         except RuntimeError as error:
             raise CheckpointError(
-                f"the checkpoint {checkpoint.path} is of another network than {job.config.model}",
-                found=" ".join(str(error).split())[:200],
+                f"the checkpoint {printable(checkpoint.path)} is of another network "
+                f"than {job.config.model}",
+                found=in_words(error, kind=False),
             ) from None
         for average, was in (
             (state.average, saved["average"]), (state.last_epochs, saved["last_epochs"])

@@ -65,7 +65,9 @@ def multi_label_distillation_loss(
 def _mean(values_B: Tensor, weight_B: Tensor | None) -> Tensor:
     if weight_B is None:
         return values_B.mean()
-    return (values_B * weight_B).sum() / weight_B.sum()
+    total = weight_B.sum()
+    # A batch in which nothing counts must become 0 and not NaN, and so must its gradient.
+    return (values_B * weight_B).sum() / torch.where(total > 0, total, 1)
 
 
 def class_columns(*, teacher: Sequence[str], student: Sequence[str]) -> tuple[int, ...]:

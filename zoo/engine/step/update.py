@@ -16,7 +16,7 @@ from zoo.engine.step.clipping import clip_gradients
 from zoo.engine.step.penalties import penalised, penalty
 from zoo.engine.step.sharpness import climbed
 from zoo.errors import NonFiniteError
-from zoo.network.nonfinite import first_non_finite
+from zoo.network.nonfinite import first_non_finite, non_finite_at_rest
 from zoo.network.statistics import statistics_held
 
 if TYPE_CHECKING:
@@ -104,6 +104,28 @@ class Update:
         bare_step(self.optimizer)
         if self.average is not None:
             self.average.update()
+
+
+def check_weights(model: nn.Module, trained: Sequence[str], *, update: Update) -> None:
+    """Looks whether the last step left the weights finite: a network of NaN answers, too.
+
+    Args:
+        model: The whole network.
+        trained: Names of the modules that train.
+        update: Made the step.
+
+    Raises:
+        NonFiniteError: They are not. The message names the learning rate and the first such tensor.
+    """
+    for name in trained:
+        if found := non_finite_at_rest(model.get_submodule(name), prefix=name):
+            rate = update.optimizer.param_groups[0]["lr"]
+            raise NonFiniteError(
+                "the last step made weights that are not finite",
+                found=f"learning rate {rate:.3g}; {found}",
+                kept="what was saved before",
+                hint=f"--lr {rate / 10:.1g}, or --clip-norm 1",
+            )
 
 
 def check_finite(

@@ -7,7 +7,7 @@ Suffixes: N images, K classes, M runs, R resamples.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,18 +17,13 @@ import numpy as np
 from zoo.engine.assembly.measures import build_measure, choose_metrics
 from zoo.errors import DataError, UsageError, printable
 from zoo.evaluation.comparison.differences import differences_of
-from zoo.evaluation.comparison.paired import (
-    Replicates,
-    bootstrap_p,
-    holm,
-    mcnemar,
-    replicates_of,
-    replicates_of_means,
-)
+from zoo.evaluation.comparison.judging import judged, more_replicates, verdict_of
+from zoo.evaluation.comparison.paired import Replicates, holm, replicates_of, replicates_of_means
 from zoo.evaluation.comparison.pairing import in_order_of, why_not_paired
 from zoo.evaluation.comparison.records import Comparison, Standing, Value, Verdict
 from zoo.evaluation.examined import Examined, examine
 from zoo.evaluation.intervals import interval_of, num_resamples
+from zoo.evaluation.optimism import why_optimistic
 from zoo.evaluation.report.facts import read_facts
 from zoo.registry import Registry
 
@@ -90,6 +85,10 @@ def compare_runs(
         # Other data may have other classes, or several labels an image: its metrics are its own.
         own = measures if group is groups[0] else _measures(metrics, registry, same[0])
         tables.append(_replicates(same, own, seed=seed, progress=progress))
+    tests = tables[0] | more_replicates(
+        tables[0], [in_order_of(predictions[at], predictions[0].classes) for at in together],
+        measures, alpha=alpha, seed=seed, progress=progress,
+    )  # fmt: skip
     where = {at: (table, place) for table, group in zip(tables, groups, strict=True)
              for place, at in enumerate(group)}  # fmt: skip
     names = labels_of(paths)
@@ -108,12 +107,13 @@ def compare_runs(
     verdicts: list[Verdict] = []
     for label, upwards in directions.items():
         found = [
-            _verdict(label, runs[0], runs[at], tables[0], place=where[at][1])
+            verdict_of(label, runs[0], runs[at], tests, place=where[at][1])
             for at in range(1, len(runs))
         ]
         corrected = holm([verdict.p_value for verdict in found])
+        num_tests = sum(p == p for p in corrected)
         verdicts += [
-            _judged(replace(verdict, corrected=p), upwards=upwards, alpha=alpha)
+            judged(replace(verdict, corrected=p), upwards=upwards, alpha=alpha, tests=num_tests)
             for verdict, p in zip(found, corrected, strict=True)
         ]
     order = {run.label: at for at, run in enumerate(runs)}
@@ -225,55 +225,13 @@ def _value(replicates: Replicates, place: int) -> Value:
     return Value(value=float(replicates.values_M[place]), low=found.low, high=found.high)
 
 
-def _verdict(
-    label: str,
-    first: Standing,
-    other: Standing,
-    tables: Mapping[str, Replicates],
-    *,
-    place: int,
-) -> Verdict:
-    """Returns the test of the first run against another one, not corrected and not judged."""
-    plain = Verdict(metric=label, first=first.label, other=other.label)
-    if other.not_paired is not None:
-        return replace(plain, why=other.not_paired)
-    replicates = tables[label]
-    differences_R = replicates.resampled_MR[0] - replicates.resampled_MR[place]
-    found = interval_of(differences_R)
-    tested = replace(
-        plain, difference=float(replicates.values_M[0] - replicates.values_M[place]),
-        low=found.low, high=found.high, p_value=bootstrap_p(differences_R),
-        method="paired bootstrap",
-    )  # fmt: skip
-    if label == "accuracy":
-        right_N = first.examined.predictions.right_N
-        others_N = other.examined.predictions.right_N
-        only = int((right_N & ~others_N).sum()), int((others_N & ~right_N).sum())
-        p_value, method = mcnemar(*only)
-        return replace(
-            tested, p_value=p_value, method=method, first_only=only[0], other_only=only[1]
-        )
-    if tested.p_value != tested.p_value:
-        return replace(tested, method="", why="the metric is not defined on these images")
-    return tested
-
-
-def _judged(verdict: Verdict, *, upwards: bool, alpha: float) -> Verdict:
-    """Returns a verdict with its outcome."""
-    if verdict.corrected != verdict.corrected:
-        return verdict
-    if verdict.corrected >= alpha or verdict.difference == 0:
-        return replace(verdict, outcome="noise")
-    return replace(verdict, outcome="better" if (verdict.difference > 0) == upwards else "worse")
-
-
 def _notes(runs: Sequence[Standing]) -> list[str]:
     """Returns what the numbers do not say by themselves."""
     notes = [f"{run.label}: {note}" for run in runs for note in run.examined.notes]
     notes += [f"{run.label} was cut short: these are its best weights so far"
               for run in runs if run.facts.summary is None]  # fmt: skip
-    split = runs[0].examined.split
-    if split in ("val", "all", "train"):
-        trained = "their best epochs were chosen on it" if split == "val" else "they trained on it"
-        notes.append(f"these are images of {split}, and {trained}: the numbers are optimistic")
-    return notes
+    reasons = [why_optimistic(run.examined.own_split) for run in runs]
+    if len(set(reasons)) == 1:
+        return [*notes, *filter(None, reasons[:1])]
+    return [*notes, *(f"{run.label}: {reason}" for run, reason in zip(runs, reasons, strict=True)
+                      if reason)]  # fmt: skip

@@ -202,7 +202,7 @@ def _test(comparison: Comparison, other: Standing) -> dict[str, Any]:
 def _test_row(verdict: Verdict) -> dict[str, str]:
     row = {"metric": verdict.metric, "outcome": verdict.outcome, "words": words.outcome(verdict),
            "method": verdict.method}  # fmt: skip
-    if verdict.outcome == "untested":
+    if verdict.p_value != verdict.p_value:
         return {**row, "difference": _DASH, "span": _DASH, "p": _DASH}
     return {
         **row, "difference": _signed(words.change(verdict.metric, verdict.difference)),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zoo.evaluation.intervals import resampled, weights_of
+from zoo.evaluation.intervals import ONE_BY_ONE, resampled, weights_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +30,7 @@ __all__ = [
     "mcnemar",
     "replicates_of",
     "replicates_of_means",
+    "smallest_p",
 ]
 
 EXACT_BELOW = 25
@@ -120,6 +121,7 @@ def replicates_of(
     target: Tensor,
     *,
     resamples: int,
+    one_by_one: int = ONE_BY_ONE,
     seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Replicates]:
@@ -130,6 +132,7 @@ def replicates_of(
         probabilities_MNK: Of each classifier, for the same images.
         target: Indices_N, or targets_NK.
         resamples: How many.
+        one_by_one: How many of these, at most, for a metric that takes no weights.
         seed: Of the draws.
         progress: Told how many classifiers are done, of how many.
     """
@@ -139,7 +142,7 @@ def replicates_of(
         values.append([float(measure(said_NK, target)) for measure in measures])
         again.append(resampled(
             [measure.metric for measure in measures], said_NK, target, resamples=resamples,
-            seed=seed,
+            one_by_one=one_by_one, seed=seed,
         ))  # fmt: skip
     return {
         measure.label: Replicates(
@@ -154,7 +157,7 @@ def bootstrap_p(differences_R: NDArray[np.float64]) -> float:
     """Returns the two-sided p-value of resampled differences: twice the smaller share beyond zero.
 
     It is below 0.05 when the 95 % percentile interval leaves zero out. The observed difference
-    counts as one more resample, so it is never zero: with R resamples at least 2 / (R + 1).
+    counts as one more resample, so it is never zero: see :func:`smallest_p`.
 
     Davison and Hinkley, "Bootstrap Methods and their Application" (1997), section 4.4.
     """
@@ -163,3 +166,12 @@ def bootstrap_p(differences_R: NDArray[np.float64]) -> float:
         return math.nan
     beyond = min(int((defined <= 0).sum()), int((defined >= 0).sum()))
     return min(1.0, 2 * (beyond + 1) / (len(defined) + 1))
+
+
+def smallest_p(resamples: int) -> float:
+    """Returns the least p-value that so many resamples can give.
+
+    >>> smallest_p(999)
+    0.002
+    """
+    return 2 / (resamples + 1)

@@ -61,8 +61,11 @@ class Verdict:
         method: How it was tested; empty if it was not.
         first_only: Images that only the first one has right; None for other metrics than accuracy.
         other_only: Likewise.
+        resamples: On how many both values were defined: the interval, and the p-value of a
+            bootstrap, come from these; 0 if not paired.
         outcome: ``better`` (the first run is), ``worse``, ``noise`` or ``untested``.
-        why: Why it was not tested.
+        why: Why it was not tested. With a p-value: that was as small as it can be, or nearly, and
+            more resamples might have brought it below ``alpha``.
     """
 
     metric: str
@@ -76,6 +79,7 @@ class Verdict:
     method: str = ""
     first_only: int | None = None
     other_only: int | None = None
+    resamples: int = 0
     outcome: str = "untested"
     why: str = ""
 

@@ -14,7 +14,7 @@ from zoo.errors import DataError
 from zoo.evaluation.predict.records import Prediction
 from zoo.protocols import Images, PixelImages
 
-__all__ = ["COUNT", "Shown", "grid", "sample_rows", "shown_of"]
+__all__ = ["COUNT", "Shown", "grid", "sample_rows", "shown_of", "title_of"]
 
 COUNT = 48
 """How many images a grid shows."""
@@ -38,10 +38,14 @@ class Shown:
     truth: str | None = None
 
     @property
+    def known(self) -> bool:
+        """Whether it can be right or wrong: it was read, and what it is is known."""
+        return self.truth is not None and self.prediction.score is not None
+
+    @property
     def wrong(self) -> bool:
         """Whether it is known to be something else."""
-        said = self.prediction.labels
-        return self.truth is not None and bool(said) and self.truth not in said
+        return self.known and self.truth not in self.prediction.labels
 
 
 def sample_rows(total: int, count: int = COUNT) -> Sequence[int]:
@@ -64,13 +68,30 @@ def grid(images: Images, shown: Sequence[Shown], *, total: int) -> Image.Image:
         total: How many images it is a sample of.
     """
     cells = [Cell(image=_picture(images, one), caption=_caption(one)) for one in shown]
-    known = [one for one in shown if one.truth is not None]
-    title = f"{len(shown):,} of {total:,} images"
-    if known:
-        num_wrong = sum(one.wrong for one in known)
-        title += f", {num_wrong} of {len(known)} wrong" if num_wrong else f", {len(known)} right"
     columns = min(8, max(1, math.ceil(math.sqrt(len(cells) * 1.5))))
+    title = title_of(shown, total=total)
     return contact_sheet(cells, columns=columns, side=_SIDE, title=title)
+
+
+def title_of(shown: Sequence[Shown], *, total: int) -> str:
+    """Returns how many images a grid shows, and how many of those with a known label are right.
+
+    Args:
+        shown: The sample.
+        total: How many images it is a sample of.
+
+    >>> read = Prediction(image="a.png", labels=("cat",), score=0.9)
+    >>> broken = Prediction(image="b.png", error="truncated")
+    >>> title_of([Shown(row=0, prediction=read, truth="cat"),
+    ...           Shown(row=1, prediction=broken, truth="cat")], total=9)
+    '2 of 9 images, 1 right, 1 not read'
+    """
+    title = f"{len(shown):,} of {total:,} images"
+    num_known, num_wrong = sum(one.known for one in shown), sum(one.wrong for one in shown)
+    if num_known:
+        title += f", {num_wrong} of {num_known} wrong" if num_wrong else f", {num_known} right"
+    num_unread = sum(one.prediction.score is None for one in shown)
+    return f"{title}, {num_unread} not read" if num_unread else title
 
 
 def _caption(one: Shown) -> str:

@@ -93,9 +93,11 @@ def verdict_without(facts: RunFacts) -> dict[str, Any]:
         return {"figure": NOTHING, "unit": "", "lines": ["No epoch has ended yet."],
                 "facts": _run_facts(facts)}  # fmt: skip
     accuracy = best["val_accuracy"]
+    lines = [f"Validation accuracy of epoch {best['epoch']}, the best so far."]
+    if facts.average:
+        lines.append(_kept_words(facts).strip())
     return {
-        "figure": percent(accuracy).rstrip("%"), "unit": "%",
-        "lines": [f"Validation accuracy of epoch {best['epoch']}, the best so far."],
+        "figure": percent(accuracy).rstrip("%"), "unit": "%", "lines": lines,
         "facts": _run_facts(facts),
     }  # fmt: skip
 
@@ -119,6 +121,8 @@ def _run_facts(facts: RunFacts) -> list[dict[str, str]]:
     rows = []
     if best is not None:
         of = f"of {len(facts.rows)}, by {facts.config.monitor}"
+        if facts.average:
+            of += f"; the {facts.average} was better"
         rows.append({"label": "Best epoch", "value": str(best["epoch"]), "more": of})
     if facts.rows:
         ended = "" if facts.summary is not None else "so far"
@@ -153,11 +157,26 @@ def training_words(facts: RunFacts) -> dict[str, Any]:
         f"{phase.name} for {phase.epochs} epoch{'s' if phase.epochs > 1 else ''}"
         for phase in phases
     )
-    end = "" if best is None else f" Epoch {best['epoch']} was best and is what was kept."
     return {
-        "lead": f"{names[:1].upper()}{names[1:]}.{end}", "metrics": metric_names(facts.rows),
+        "lead": f"{names[:1].upper()}{names[1:]}.{_kept_words(facts)}",
+        "metrics": metric_names(facts.rows),
         "best_epoch": None if best is None else best["epoch"],
     }  # fmt: skip
+
+
+def _kept_words(facts: RunFacts) -> str:
+    """Returns the sentence on which weights were kept, a space before it; empty without any."""
+    if facts.average:
+        return f" The {facts.average} was best{_kept_score(facts)} and is what was kept."
+    best = facts.best_row
+    return "" if best is None else f" Epoch {best['epoch']} was best and is what was kept."
+
+
+def _kept_score(facts: RunFacts) -> str:
+    """Returns the monitored metric of the weights that were kept, as far as the run says it."""
+    summary = facts.summary or {}
+    score = number(summary.get("best_score"))
+    return f" ({summary.get('monitor')} {score:.4f})" if score == score else ""
 
 
 def component_rows(facts: RunFacts) -> list[dict[str, str]]:

@@ -20,6 +20,7 @@ from zoo.runs.folder import RunFolder
 
 __all__ = ["PhaseTime", "RunFacts", "read_facts", "run_words"]
 
+_OF_AN_EPOCH = ("", "none", "ema")
 _ELSEWHERE = {"name", "runs", "resume", "threads"}
 
 
@@ -74,9 +75,18 @@ class RunFacts:
 
     @property
     def best_row(self) -> Mapping[str, Any] | None:
-        """The epoch whose weights are kept; None before the first."""
+        """The best epoch, whose weights are kept unless an average is; None before the first."""
         marked = [row for row in self.rows if row["best"]]
         return marked[-1] if marked else None
+
+    @property
+    def average(self) -> str:
+        """Which average of epochs is kept: ``soup of epochs 3, 5``; empty for an epoch's weights.
+
+        A moving average (``--ema``) belongs to its epoch: it is what the epoch was validated with.
+        """
+        found = None if self.best is None else self.best.get("average")
+        return found if isinstance(found, str) and found not in _OF_AN_EPOCH else ""
 
     @property
     def phases(self) -> list[PhaseTime]:

@@ -15,6 +15,7 @@ from zoo.disk import atomic_file, machine_errors, make_folder
 from zoo.errors import DataError, RefusedError, ZooError, printable
 from zoo.evaluation.examined import Examined, examine
 from zoo.evaluation.interpretation.heatmaps import heatmaps, overlay
+from zoo.evaluation.optimism import why_optimistic
 from zoo.evaluation.report.card import card_of
 from zoo.evaluation.report.content import images_per_class
 from zoo.evaluation.report.facts import RunFacts, read_facts
@@ -24,6 +25,7 @@ from zoo.evaluation.report.page import Heat, page_of
 from zoo.evaluation.report.pictures import SIDE, thumbnail
 from zoo.evaluation.report.plots import Series, bars, calibration, curves, drawing, matrix
 from zoo.evaluation.report.training import curve_figures
+from zoo.evaluation.subjects import ALL
 from zoo.registry import Registry
 
 if TYPE_CHECKING:
@@ -106,7 +108,7 @@ def make_report(
     examined, notes = _asked(facts, lambda: ask(split, data))
     findings = None
     if examined is not None and examined.predictions.labelled:
-        apart = examined.split in ("train", "test") or not examined.own
+        apart = examined.own_split not in ("val", ALL)
         findings = find(
             examined.predictions, registry=registry, progress=partial(progress, "intervals"),
             validation=(lambda: ask("val", None)) if apart else None,
@@ -148,13 +150,10 @@ def _asked(facts: RunFacts, ask: Callable[[], Examined]) -> tuple[Examined | Non
         examined = ask()
     except DataError as error:
         return None, [*notes, f"No image could be looked at: {error.what}."]
-    if examined.split == "val" and "test" not in examined.data.splits:
-        notes.append(
-            "There is no test split. These are the images that chose the best epoch, so that the "
-            "numbers are somewhat too good."
-        )
-    elif examined.own and examined.split in ("train", "all"):
-        notes.append("The network was trained on these images: the numbers are too good.")
+    if why := why_optimistic(examined.own_split):
+        untested = examined.split == "val" and "test" not in examined.data.splits
+        before = "There is no test split. " if untested else ""
+        notes.append(f"{before}{why[0].upper()}{why[1:]}.")
     return examined, [*notes, *examined.notes]
 
 
@@ -174,7 +173,10 @@ def _figures(examined: Examined | None, findings: Findings | None) -> dict[str, 
             x_label="classes, the largest first", from_zero=True,
         )  # fmt: skip
     if findings is not None and findings.before:
-        figures["calibration"] = calibration(findings.before, findings.after, title="Reliability")
+        figures["calibration"] = calibration(
+            findings.before, findings.after, title="Reliability",
+            multi_label=examined.predictions.multi_label,
+        )  # fmt: skip
     return figures
 
 

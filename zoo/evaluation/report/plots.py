@@ -159,8 +159,8 @@ def curves(
 
 
 def calibration(
-    before: Sequence[Bin], after: Sequence[Bin] | None, *, title: str
-) -> Figure:  # fmt: skip
+    before: Sequence[Bin], after: Sequence[Bin] | None, *, title: str, multi_label: bool = False
+) -> Figure:
     """Returns a reliability diagram: how often answers are right that are this sure.
 
     Bins of fewer than ten answers are rings that the line leaves out: they say little.
@@ -169,7 +169,11 @@ def calibration(
         before: Bins that have answers.
         after: The same with the temperature; None without one.
         title: Stands above.
+        multi_label: Whether an image has an answer for each class, and not one.
     """
+    counted, given, share = "images", "its answer", "share that is right"
+    if multi_label:
+        counted, given, share = "answers", "each label", "share that holds"
     with drawing():
         figure = Figure(figsize=(_WIDTH, 4.4), layout="constrained")
         axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
@@ -196,10 +200,10 @@ def calibration(
         counts = after or before
         below.bar([b.confidence for b in counts], [b.count for b in counts], width=0.045,
                   color=PALETTE["c1" if after else "c2"])  # fmt: skip
-        below.set_ylabel("images", color=PALETTE["soft"], fontsize=9.5)
-        below.set_xlabel("probability that the network gives its answer",
+        below.set_ylabel(counted, color=PALETTE["soft"], fontsize=9.5)
+        below.set_xlabel(f"probability that the network gives {given}",
                          color=PALETTE["soft"], fontsize=9.5)  # fmt: skip
-        axes.set_ylabel("share that is right", color=PALETTE["soft"], fontsize=9.5)
+        axes.set_ylabel(share, color=PALETTE["soft"], fontsize=9.5)
         axes.set(xlim=(0, 1), ylim=(0, 1))
         for axis in (axes.yaxis, below.xaxis):
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))

@@ -53,22 +53,24 @@ def curve_figures(facts: RunFacts) -> dict[str, Figure]:
         values = [number(row.get(key)) for row in rows]
         return Series(label=label, xs=epochs, ys=values, colour=colour, dashed=dashed)
 
-    def at_best(key: str, text: str) -> list[Mark]:
+    def at_best(key: str, form: str) -> list[Mark]:
         if best is None or number(best[key]) != number(best[key]):
             return []
-        return [Mark(x=best["epoch"], y=best[key], text=text.format(best["epoch"], best[key]))]
+        kept = "" if facts.average else ", kept"
+        text = f"epoch {best['epoch']}{kept}: {best[key]:{form}}"
+        return [Mark(x=best["epoch"], y=best[key], text=text)]
 
     figures = {
         "loss": curves(
             [line("training", "train_loss", "c8", dashed=True), line("validation", "val_loss",
              "c1")],
-            title="Loss", boundaries=phases, marks=at_best("val_loss", "epoch {}, kept: {:.3f}"),
+            title="Loss", boundaries=phases, marks=at_best("val_loss", ".3f"),
         ),
         "accuracy": curves(
             [line("training", "train_accuracy", "c8", dashed=True),
              line("validation", "val_accuracy", "c1")],
             title="Accuracy", boundaries=phases, percent=True,
-            marks=at_best("val_accuracy", "epoch {}, kept: {:.1%}"),
+            marks=at_best("val_accuracy", ".1%"),
         ),
         "learning-rate": curves(
             [line("learning rate of the head", "lr", "c1")], title="Learning rate of the head",

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from zoo.errors import PluginError, printable
+from zoo.errors import PluginError, in_words
 from zoo.network.inference.exporting import EXPORTERS, Exporter, export_missing, onnx_bytes
 from zoo.network.inference.folding import folded_copy
 from zoo.network.inference.forwards import (
@@ -100,7 +100,7 @@ class Candidates:
             distance = apart(self._proving(forward), self._batches, self._expected)
         # A runtime's own errors, say for an operator that it has not.
         except Exception as error:
-            reason = f"{name}: {_in_words(error)}"
+            reason = f"{name}: {in_words(error, kind=False)}"
         else:
             if distance <= TOLERANCE:
                 return forward
@@ -166,7 +166,7 @@ class Candidates:
             distance = apart(FoldedForward(twin), batches, expected)
         # A network that cannot be copied, or that looks for its norms: whatever it raises.
         except Exception as error:
-            self._refuse(f"folded: {_in_words(error)}")
+            self._refuse(f"folded: {in_words(error, kind=False)}")
             return None
         return twin if self._same("folded", distance, TOLERANCE) else None
 
@@ -182,7 +182,3 @@ class Candidates:
 
 def _differs(name: str, distance: float) -> str:
     return f"{name} gives other outputs than the network ({distance:.1g} apart)"
-
-
-def _in_words(error: Exception) -> str:
-    return printable(" ".join(str(error).split())[:120] or type(error).__name__)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
-from zoo.errors import MachineError, PluginError, UsageError, printable
+from zoo.errors import MachineError, PluginError, UsageError, in_words, printable
 from zoo.network.modes import evaluation_mode
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def onnx_bytes(module: nn.Module, example_NCSS: Tensor, *, exporter: Exporter = 
     except Exception as error:
         raise PluginError(
             f"{printable(type(module).__name__)} cannot be exported to ONNX",
-            found=printable(" ".join(str(error).split())[:160] or type(error).__name__),
+            found=in_words(error, kind=False),
         ) from error
 
 

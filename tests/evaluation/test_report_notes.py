@@ -1,0 +1,89 @@
+"""What a report says about which weights were kept, and about images that these have seen."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+import zoo
+from tests.evaluation.report_runs import TINY, Page
+from zoo.evaluation.examined import examine
+from zoo.evaluation.report.facts import read_facts
+
+
+@pytest.fixture
+def run_path(reported_run, tmp_path):
+    """A copy of it that a test may spoil."""
+    return Path(shutil.copytree(reported_run, tmp_path / "first run"))
+
+
+@pytest.fixture(scope="module")
+def averaged_run(shapes_folder, tmp_path_factory, registry):
+    """A run in which the average of the last epochs has less validation loss than any epoch."""
+    result = zoo.run(
+        data=str(shapes_folder), epochs=5, lr=0.02, swa=3, monitor="loss", registry=registry,
+        runs=str(tmp_path_factory.mktemp("averaged")), name="averaged", **TINY,
+    )  # fmt: skip
+    assert result.best_score < min(row.val_loss for row in result.rows)
+    return result
+
+
+def test_an_average_that_was_kept_is_named_with_its_own_score(
+    zoo_command, averaged_run, registry, tmp_path
+):
+    path = Path(shutil.copytree(averaged_run.path, tmp_path / "run"))
+    outcome = zoo_command("report", path, "--explainer", "none")
+    assert outcome.code == 0, outcome.err
+    page = Page.of((path / "report.html").read_text())
+    shown = " ".join(" ".join(text for _, text in page.texts).split())
+    card = (path / "model-card.md").read_text().replace("\\", "")
+    validation = examine(path, split="val", registry=registry).predictions
+    loss = torch.nn.functional.cross_entropy(validation.logits_NK, validation.labels_N)
+    words = f"The average of the last 3 epochs was best (val_loss {loss:.4f}) and is what was kept."
+    for text in (shown, card):
+        assert words in text
+        assert not re.search(r"Epoch \d+ was best|, kept: ", text)
+    best = averaged_run.best_epoch
+    assert f"epoch {best}: {averaged_run.rows[best - 1].val_loss:.3f}" in shown
+    assert "by loss; the average of the last 3 epochs was better" in shown
+    (path / "summary.json").unlink()
+    zoo_command("report", path, "--explainer", "none")
+    html = (path / "report.html").read_text()
+    assert "The average of the last 3 epochs was best and is what was kept." in html
+
+
+def test_an_epoch_that_was_kept_is_named(zoo_command, run_path):
+    zoo_command("report", run_path, "--explainer", "none")
+    best = read_facts(run_path).best_row["epoch"]
+    for name in ("report.html", "model-card.md"):
+        assert f"Epoch {best} was best and is what was kept." in (run_path / name).read_text()
+
+
+@pytest.mark.parametrize(
+    ("split", "word"),
+    [("test", ""), ("val", "The weights were chosen on these images"),
+     ("train", "These images were trained on"), ("all", "Some of these images were trained on")],
+)  # fmt: skip
+def test_notes_on_optimism_are_about_the_data_of_the_run(
+    zoo_command, run_path, shapes_folder, tmp_path, split, word
+):
+    def notes(*args):
+        outcome = zoo_command(
+            "report", run_path, "--split", split, "--explainer", "none", "--json", *args
+        )
+        assert outcome.code == 0, outcome.err
+        return json.loads(outcome.out)["notes"]
+
+    wanted = [word] if word else []
+    assert [note.partition(",")[0].partition(":")[0] for note in notes()] == wanted
+    assert notes("--data", shapes_folder) == notes()
+    assert all(note.endswith("the numbers are optimistic.") for note in notes())
+    other = shutil.copytree(shapes_folder, tmp_path / "other")
+    for file in other.glob("*/*/*-0.png"):
+        file.unlink()
+    assert notes("--data", other) == []
