@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import nn
 
-from zoo.network.nonfinite import count_non_finite, first_non_finite
+from zoo.network.nonfinite import count_non_finite, first_non_finite, non_finite_at_rest
 
 
 class Block(nn.Module):
@@ -119,3 +121,11 @@ def test_the_innermost_module_is_named():
     with torch.no_grad():
         alone.weight.fill_(float("nan"))
     assert first_non_finite(alone, INPUTS).startswith("the output of the network (Linear)")
+
+
+def test_the_mask_of_an_attention_may_be_minus_infinity():
+    model = nn.Linear(2, 2)
+    model.register_buffer("mask", torch.tensor([0.0, -math.inf]))
+    assert non_finite_at_rest(model) == ""
+    model.mask[0] = math.nan
+    assert non_finite_at_rest(model, prefix="block") == "the buffer block.mask: 1 NaN of 2 values"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 
 import torch
@@ -89,13 +90,20 @@ def non_finite_at_rest(module: nn.Module, *, prefix: str = "", gradients: bool =
             "the gradient of",
             [(name, p.grad) for name, p in parameters if gradients and p.grad is not None],
         ),
-        ("the buffer", list(module.named_buffers(prefix=prefix))),
+        ("the buffer", [(n, _unmasked(b)) for n, b in module.named_buffers(prefix=prefix)]),
     ]
     for kind, tensors in kinds:
         for name, tensor in tensors:
             if found := count_non_finite(tensor):
                 return f"{kind} {printable(name)}: {found}"
     return ""
+
+
+def _unmasked(buffer: Tensor) -> Tensor:
+    """Returns a buffer without minus infinity, which is how an attention's mask says no."""
+    if not buffer.is_floating_point():
+        return buffer
+    return buffer.masked_fill(buffer == -math.inf, 0)
 
 
 def _called(name: str, module: nn.Module) -> str:
