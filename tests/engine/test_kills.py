@@ -134,9 +134,18 @@ def test_a_signal_while_modules_are_imported_ends_at_once(shapes_folder, tmp_pat
     assert "bug in zoo" not in err
 
 
+@pytest.fixture
+def hangup_heard():
+    """SIGHUP as a terminal has it: whoever runs the tests may ignore it, and so would children."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.parametrize(
     "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda n: n.name
 )
+@pytest.mark.usefixtures("hangup_heard")
 def test_a_signal_while_training_saves_and_says_how_to_go_on(
     shapes_folder, tmp_path, number, train, registry
 ):
@@ -153,14 +162,12 @@ def test_a_signal_while_training_saves_and_says_how_to_go_on(
     assert compare_runs(straight.path, result.path).verdict.startswith("bit-identical")
 
 
+@pytest.mark.usefixtures("hangup_heard")
 def test_a_hangup_that_is_ignored_stays_so():
     """As ``nohup`` has it."""
     assert signal.SIGHUP in stopping_signals()
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        assert stopping_signals() == [signal.SIGINT, signal.SIGTERM]
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    assert stopping_signals() == [signal.SIGINT, signal.SIGTERM]
 
 
 def test_a_second_sigint_stops_at_once_and_harms_nothing(shapes_folder, tmp_path, registry):
