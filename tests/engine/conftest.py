@@ -31,7 +31,6 @@ def train(tmp_path: Path, shapes_folder: Path, registry: Registry) -> Callable[.
         observer = options.pop("observer", None)
         return zoo.run({**base, **options}, registry=registry, observer=observer)
 
-    call.runs = tmp_path / "runs"  # type: ignore[attr-defined]
     return call
 
 

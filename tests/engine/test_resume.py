@@ -162,7 +162,7 @@ def test_a_signal_while_testing_leaves_before_the_end_of_it(train, registry, mon
     assert_same(straight.path, path)
 
 
-def test_the_times_of_an_epoch_count_from_its_beginning(train, registry):
+def test_the_times_of_an_epoch_count_from_its_beginning(train, registry, tmp_path):
     class Slow(StopAt):
         def step_ended(self, *args, **keywords):
             time.sleep(0.1)
@@ -170,7 +170,7 @@ def test_the_times_of_an_epoch_count_from_its_beginning(train, registry):
 
     with pytest.raises(Interrupted):
         train(name="slow", epochs=2, observer=Slow(2))
-    rows = zoo.resume(train.runs / "slow", registry=registry, observer=Slow(-1)).rows
+    rows = zoo.resume(tmp_path / "runs" / "slow", registry=registry, observer=Slow(-1)).rows
     assert rows[0].seconds > 0.3
     for row in rows:
         assert row.images_per_second < 24 / 0.3
@@ -247,7 +247,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(train, registry):
     assert "learning rate" in str(caught.value)
 
 
-def test_weights_that_a_last_step_broke_are_not_kept(train, monkeypatch):
+def test_weights_that_a_last_step_broke_are_not_kept(train, monkeypatch, tmp_path):
     """A network of NaN calls every image the first class: half of them are right."""
     steps, real = iter(range(1, 99)), torch.optim.SGD.step
 
@@ -260,7 +260,7 @@ def test_weights_that_a_last_step_broke_are_not_kept(train, monkeypatch):
     with pytest.raises(NonFiniteError, match="last step made weights") as caught:
         train(name="nan", optim="sgd", lr=1e-4, epochs=2)
     assert caught.value.found.endswith("the parameter head.weight: 1000 NaN of 1000 values")
-    saved, best = final(train.runs / "nan")
+    saved, best = final(tmp_path / "runs" / "nan")
     assert saved.state["position"]["epochs_done"] == 1
     assert all(tensor.isfinite().all() for tensor in (*saved.model.values(), *best.values()))
 

@@ -213,7 +213,9 @@ def _download_from_hub(weights: Weights, repository: str, file: str, revision: s
         path = huggingface_hub.hf_hub_download(
             repository, file, revision=revision, etag_timeout=_SECONDS
         )
-    except Exception as error:  # its own, the system's, and those of the HTTP library below it
+    except MemoryError:
+        raise
+    except Exception as error:  # its own, and of whichever HTTP library is below it
         raise _cannot(weights, _reason(error)) from error
     return Path(path)
 
