@@ -138,6 +138,16 @@ def test_order_is_natural_and_nested_images_belong_to_the_class(flat):
     check_labels(data)
 
 
+def test_digits_of_other_scripts_are_letters_of_a_name(tmp_path):
+    classes = ("7", "cat", "\u0663", "\uff12")  # an Arabic 3 and a wide 2
+    for label in classes:
+        fill(tmp_path / "data" / label, 2)
+        Image.new("RGB", (4, 4)).save(tmp_path / "data" / label / f"{label}1.png")
+    data = read_folder(tmp_path / "data", seed=0, fractions=(0.5, 0.5))
+    assert data.classes == classes
+    assert sum(sizes(data).values()) == 12
+
+
 def test_litter_and_other_files_are_counted(flat):
     for name in (".hidden.png", "._0.png", "Thumbs.db", "labels.csv", "noise"):
         (flat / "cat" / name).write_bytes(b"no image")

@@ -125,8 +125,10 @@ def natural(path: str) -> tuple[tuple[list[str | int], str], ...]:
     >>> sorted(["b/10.png", "b/2.png", "a/3.png"], key=natural)
     ['a/3.png', 'b/2.png', 'b/10.png']
     """
+    # Every second run is of the digits 0 to 9. Those of other scripts count as letters: a number
+    # would stand where another name has a text, and the two have no order.
     return tuple(
-        ([int(run) if run.isdecimal() else run for run in re.split("([0-9]+)", part)], part)
+        ([int(run) if n % 2 else run for n, run in enumerate(re.split("([0-9]+)", part))], part)
         for part in path.split("/")
     )
 
