@@ -296,6 +296,14 @@ def test_a_reduced_jpeg_is_the_same_picture(mode, orientation):
     assert off.mean() < 2
 
 
+@pytest.mark.parametrize("size", [(4000, 7), (3, 2000), (1, 1000)])
+def test_a_thin_jpeg_of_which_only_the_longer_side_counts_is_read(size):
+    grey = Image.new("RGB", size, (128, 128, 128))
+    image = open_image(encoded(grey, "JPEG"), name="x", at_least=(0, 224))
+    assert max(image.size) >= 2 * 224
+    assert image.getpixel((0, 0)) == (128, 128, 128)
+
+
 def test_only_jpegs_are_reduced():
     for kind in ("PNG", "WEBP", "BMP"):
         content = encoded(photograph(), kind)

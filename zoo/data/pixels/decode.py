@@ -247,7 +247,8 @@ def _reduce(image: Image.Image, at_least: tuple[int, int]) -> None:
         if shorter >= divisor * _REDUCING_GAP * at_least[0] and (
             longer >= divisor * _REDUCING_GAP * at_least[1]
         ):
-            image.draft(None, (image.width // divisor, image.height // divisor))
+            # Pillow divides by these: a strip of seven pixels has no eighth of its height.
+            image.draft(None, (max(1, image.width // divisor), max(1, image.height // divisor)))
             return
 
 
