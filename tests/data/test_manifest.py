@@ -185,6 +185,7 @@ def test_groups_across_named_splits_are_told_and_followed(folder):
     rows = [f"{n}.png,{n % 2},{split[n]},{group[n]}" for n in range(COUNT)]
     data = read_path(write(folder, ["path,label,split,group", *rows]), seed=0)
     assert "1 groups are in several splits: a" in data.notes
+    assert "images of a group were kept in one split" not in data.notes
     found = truth(data)
     assert [found[n][0] for n in (6, 7, 8, 9)] == ["val", "val", "train", "train"]
 
@@ -334,6 +335,17 @@ def test_the_same_row_twice_is_a_note(folder):
     data = read_path(path, seed=0)
     check_animals(data)
     assert "3 rows name an image again: counted once" in data.notes
+
+
+def test_a_file_by_its_absolute_and_its_relative_path_is_one_image(folder):
+    twice = [f"{folder / row}" for row in animals()]
+    data = read_path(write(folder, ["path,label", *animals(), *twice]), seed=0)
+    check_animals(data)
+    assert sum(len(part.images) for part in data.splits.values()) == COUNT
+    assert "12 rows name an image again: counted once" in data.notes
+    other = f"{folder / '0.png'},cat"
+    with pytest.raises(DataError, match=r"line 14: .*0\.png is also at line 2, with another label"):
+        read_path(write(folder, ["path,label", *animals(), other]), seed=0)
 
 
 @pytest.mark.parametrize(

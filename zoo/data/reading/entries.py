@@ -6,6 +6,7 @@ Suffix: K classes.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -77,7 +78,7 @@ def read_entries(
         separator: What stands between several labels of an image.
         multi_label: Whether an image can have any number of labels.
     """
-    finder = Finder(folder)
+    finder, top = Finder(folder), os.path.abspath(folder)
     result = Entries()
     seen: dict[str, Entry] = {}
     repeated = 0
@@ -97,13 +98,15 @@ def read_entries(
         except ValueError as error:
             result.problems.append(f"{at}: {error}")
             continue
-        first = seen.setdefault(name, entry)
+        # By the file: one that is named by its absolute path, too, is no second image.
+        file = os.path.normpath(os.path.join(top, name))
+        first = seen.setdefault(file, entry)
         if first is entry:
             continue
         repeated += 1
         if multi_label and not columns.soft:
             labels = dict.fromkeys((*first.labels, *entry.labels))
-            seen[name] = replace(first, labels=tuple(labels))
+            seen[file] = replace(first, labels=tuple(labels))
         if difference := _difference(first, entry, multi_label):
             result.problems.append(
                 f"{at}: {printable(name)} is also at {first.place}, with another {difference}"

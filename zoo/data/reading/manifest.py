@@ -250,7 +250,7 @@ def _rows(
         rows = {"train": list(range(len(entries)))}
     if "train" not in rows:
         raise DataError(f"{where} cannot be read as a data set", found="no row of the train split")
-    if grouped:
+    if grouped and not torn:
         notes.append("images of a group were kept in one split")
     return fill_splits(
         rows, strata_N, seed=seed, fractions=fractions, notes=notes,
