@@ -95,6 +95,25 @@ def test_a_group_is_never_torn():
         with_fold(data, number=1, total=20, seed=0)
 
 
+def test_folds_are_of_one_size_where_classes_have_fewer_images_than_there_are_folds():
+    data = data_of([0, 0, 1, 1, 2, 2], num_val=2)
+    folds = [with_fold(data, number=n, total=3, seed=0).splits["val"] for n in (1, 2, 3)]
+    assert [len(fold.labels_N) for fold in folds] == [2, 2, 2]
+
+
+@pytest.mark.parametrize(("num_groups", "total"), [(3, 3), (9, 4), (12, 5), (15, 15)])
+def test_folds_can_be_had_where_classes_have_fewer_groups_than_there_are_folds(num_groups, total):
+    """Such as patients, each with images of one class."""
+    groups = np.repeat(np.arange(num_groups), 2)
+    data = data_of(groups % 3, num_val=2, groups=groups)
+    folds = [
+        with_fold(data, number=n, total=total, seed=0).splits["val"] for n in range(1, total + 1)
+    ]
+    counts = [len(set(fold.groups_N.tolist())) for fold in folds]
+    assert sum(counts) == num_groups
+    assert max(counts) - min(counts) <= 1
+
+
 def test_decoded_images_stay_decoded():
     data = data_of([0, 1, 2] * 6, pixels=True)
     whole = joined([data.splits["train"], data.splits["val"]])

@@ -112,7 +112,7 @@ def with_fold(data: DataSet, *, number: int, total: int, seed: int) -> DataSet:
     whole = joined([data.splits["train"], data.splits["val"]])
     parts = stratified_split(
         whole.labels_N, fractions=[1 / total] * total, seed=seed,
-        groups_N=None if whole.groups_N is None else whole.groups_N.tolist(),
+        groups_N=None if whole.groups_N is None else whole.groups_N.tolist(), keep_in_first=False,
     )  # fmt: skip
     if smallest := [part for part in parts if not len(part)]:
         what = "images" if whole.groups_N is None else "groups"

@@ -26,19 +26,21 @@ def stratified_split(
     fractions: Sequence[float],
     seed: int,
     groups_N: Sequence[Hashable] | None = None,
+    keep_in_first: bool = True,
 ) -> tuple[NDArray[np.int64], ...]:
     """Returns the positions that belong to each split, ascending, int64.
 
     Every position is in exactly one split. Without groups, a class of n images gives each split
     n times its fraction, rounded up or down such that the sizes of the splits come out as well.
     With groups, each group stays together and the fractions are met as nearly as that allows.
-    Each class keeps at least one image in the first split, the training split.
 
     Args:
         labels_N: Class of each image.
         fractions: Share of each split, training first. Not negative, sum 1.
         seed: Another seed gives another split.
         groups_N: What must stay together, for example the person or the animal on the photo.
+        keep_in_first: Whether each class keeps at least one image in the first split. Where that is
+            the training split it must; folds are all alike.
 
     Raises:
         DataError: Fractions or lengths that cannot be.
@@ -50,11 +52,13 @@ def stratified_split(
     labels = [int(label) for label in labels_N]
     shares = _shares(fractions)
     if groups_N is None:
-        split_of = _place_images(labels, shares, seed)
+        split_of = _place_images(labels, shares, seed, keep_in_first)
     else:
         if len(groups_N) != len(labels):
             raise DataError(f"{len(labels)} labels but {len(groups_N)} groups")
-        split_of = _place_groups(labels, shares, seed, groups_N)
+        split_of = _place_groups(labels, shares, seed, groups_N, keep_in_first)
+        if keep_in_first:
+            _give_training_one(labels, groups_N, split_of)
     placed_N = np.asarray(split_of, dtype=np.int64)
     return tuple(np.flatnonzero(placed_N == split).astype(np.int64) for split in range(len(shares)))
 
@@ -93,7 +97,9 @@ def _mixed(value_N: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return value_N ^ (value_N >> np.uint64(31))
 
 
-def _place_images(labels: Sequence[int], shares: Sequence[Fraction], seed: int) -> list[int]:
+def _place_images(
+    labels: Sequence[int], shares: Sequence[Fraction], seed: int, keep_in_first: bool
+) -> list[int]:
     """Returns the split of each image when any image may go anywhere."""
     members: defaultdict[int, list[int]] = defaultdict(list)
     for position in _shuffled(len(labels), seed):
@@ -101,7 +107,7 @@ def _place_images(labels: Sequence[int], shares: Sequence[Fraction], seed: int) 
     split_of = [0] * len(labels)
     owed = [Fraction(0)] * len(shares)
     for label in sorted(members):
-        counts = _counts(len(members[label]), shares, owed)
+        counts = _counts(len(members[label]), shares, owed, keep_in_first)
         following = iter(members[label])
         for split, count in enumerate(counts):
             owed[split] += len(members[label]) * shares[split] - count
@@ -110,7 +116,9 @@ def _place_images(labels: Sequence[int], shares: Sequence[Fraction], seed: int) 
     return split_of
 
 
-def _counts(size: int, shares: Sequence[Fraction], owed: Sequence[Fraction]) -> list[int]:
+def _counts(
+    size: int, shares: Sequence[Fraction], owed: Sequence[Fraction], keep_in_first: bool
+) -> list[int]:
     """Returns how many of a class of ``size`` go to each split.
 
     Shares are rounded down; what is left over goes to the splits that are owed most by the classes
@@ -124,19 +132,24 @@ def _counts(size: int, shares: Sequence[Fraction], owed: Sequence[Fraction]) -> 
     )
     for split in order[: size - sum(counts)]:
         counts[split] += 1
-    if counts[0] == 0:
+    if keep_in_first and counts[0] == 0:
         counts[max(range(len(counts)), key=lambda split: counts[split])] -= 1
         counts[0] = 1
     return counts
 
 
 def _place_groups(
-    labels: Sequence[int], shares: Sequence[Fraction], seed: int, groups: Sequence[Hashable]
+    labels: Sequence[int],
+    shares: Sequence[Fraction],
+    seed: int,
+    groups: Sequence[Hashable],
+    keep_in_first: bool,
 ) -> list[int]:
     """Returns the split of each image when groups stay together.
 
     The largest group first, each to the split in which it lowers the squared distance from the
-    wished counts most, classes weighted by their size.
+    wished counts most, classes weighted by their size. Of several the first, but of folds the one
+    that has the fewest images: each class by itself would begin with the first again.
     """
     members: defaultdict[Hashable, list[int]] = defaultdict(list)
     for position, group in enumerate(groups):
@@ -149,6 +162,7 @@ def _place_groups(
     want = [{label: float(share * count) for label, count in totals.items()} for share in shares]
     short = [dict(need) for need in want]
     split_of = [0] * len(labels)
+    sizes = [0] * len(shares)
     for index in order:
         counts = sorted(Counter(labels[position] for position in grouped[index]).items())
         costs = []
@@ -157,19 +171,24 @@ def _place_groups(
             for label, count in counts:
                 cost += (count - 2.0 * short[split][label]) * count / (want[split][label] or 1.0)
             costs.append(cost if share else float("inf"))
-        chosen = costs.index(min(costs))
+        fewest = [0] * len(shares) if keep_in_first else sizes
+        chosen = min(range(len(shares)), key=lambda split: (costs[split], fewest[split]))
+        sizes[chosen] += len(grouped[index])
         for label, count in counts:
             short[chosen][label] -= count
         for position in grouped[index]:
             split_of[position] = chosen
-    _give_training_one(labels, grouped, split_of)
     return split_of
 
 
 def _give_training_one(
-    labels: Sequence[int], grouped: Sequence[Sequence[int]], split_of: list[int]
+    labels: Sequence[int], groups: Sequence[Hashable], split_of: list[int]
 ) -> None:
     """Moves the smallest group of each class that training lacks to training."""
+    members: defaultdict[Hashable, list[int]] = defaultdict(list)
+    for position, group in enumerate(groups):
+        members[group].append(position)
+    grouped = list(members.values())
     trained = {label for label, split in zip(labels, split_of, strict=True) if split == 0}
     for label in sorted(set(labels) - trained):
         owners = [
