@@ -10,6 +10,7 @@ Suffixes: N images.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -77,16 +78,16 @@ def webdataset(
             hint="leave val out to take it from training",
         )
     names = _class_names(classes) if classes else None
-    fetcher = Fetcher()
+    fetcher, titles = Fetcher(), _titles([s for sources in paths.values() for s in sources])
     problems: list[str] = []
     shards: dict[str, list[Shard]] = {}
     for name, sources in paths.items():
         shards[name] = []
         for source in sources:
             try:
-                opened, shown = fetcher.fetch(source)
+                opened, _ = fetcher.fetch(source)
                 try:
-                    shards[name].append(index_shard(opened, name=shown))
+                    shards[name].append(index_shard(opened, name=titles[source]))
                 except DataError:
                     fetcher.forget(opened)
                     raise
@@ -115,6 +116,16 @@ def webdataset(
         parts, name=_common_name(paths["train"]), seed=seed, fractions=split, on_bad=on_bad,
         notes=notes, bad=bad,
     )  # fmt: skip
+
+
+def _titles(sources: Sequence[str]) -> dict[str, str]:
+    """Returns what each shard is called, the start of its images' names: no two are alike.
+
+    Its file name, or as it was given where others have that file name, too.
+    """
+    files = {source: source.replace("\\", "/").rpartition("/")[2] or source for source in sources}
+    times = Counter(files.values())
+    return {source: name if times[name] == 1 else source for source, name in files.items()}
 
 
 def _common_name(sources: Sequence[str]) -> str:

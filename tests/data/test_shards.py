@@ -87,6 +87,21 @@ def test_validation_from_training_by_fractions(shards):
     assert "validation was split from training" in tested.notes
 
 
+def test_images_of_shards_of_one_file_name_have_names_of_their_own(shards):
+    for folder in ("one", "two"):
+        (shards / folder).mkdir()
+        (shards / folder / "000.tar").write_bytes(
+            tar_bytes([*samples(0, 4), ("0009.png", b"no image"), ("0009.cls", b"cat")])
+        )
+    data = webdataset(train="one/000.tar", val="two/000.tar", on_bad="skip")
+    names = [name for split in data.splits.values() for name, _ in read_all(split)]
+    assert len(set(names)) == 8
+    assert names[0] == "one/000.tar/0000.png"
+    assert set(data.bad) == {"one/000.tar/0009.png", "two/000.tar/0009.png"}
+    with pytest.raises(DataError, match="2 of 10 images"):
+        webdataset(train="one/000.tar", val="two/000.tar")
+
+
 def test_the_fingerprint_tells_changes(shards):
     def mark(**options):
         return webdataset(train="train-*.tar", **options).fingerprint
