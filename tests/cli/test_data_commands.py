@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
+import zoo.data.sheet
 from zoo.data.pixels.decode import open_image
 from zoo.data.reading.folder import read_folder
 
@@ -165,6 +166,35 @@ def test_stats_agree_with_numpy(zoo_command, digits_folder, tmp_path):
     text = zoo_command("data", "stats", digits_folder).out
     assert f"{pixels.mean():.6f}" in text
     assert "33.3%" in text
+
+
+def test_a_sheet_of_several_labels_has_all_images_of_a_class(
+    zoo_command, digits_folder, tmp_path, monkeypatch
+):
+    headings = []
+    sheet = zoo.data.sheet.contact_sheet
+
+    def spied(cells, **options):
+        headings.extend(dict.fromkeys(cell.group for cell in cells))
+        return sheet(cells, **options)
+
+    monkeypatch.setattr(zoo.data.sheet, "contact_sheet", spied)
+    labels = ["a|b", "a|b|c", "b|c", ""]
+    rows = [
+        {"path": str(path.relative_to(digits_folder)), "split": path.parts[-3],
+         "label": labels[place % 4].split("|") if labels[place % 4] else []}
+        for place, path in enumerate(sorted((digits_folder / "train").rglob("*.png")))
+    ] + [
+        {"path": str(path.relative_to(digits_folder)), "split": "val", "label": ["a", "c"]}
+        for path in sorted((digits_folder / "val").rglob("*.png"))
+    ]  # fmt: skip
+    table = digits_folder / "labels.jsonl"
+    table.write_text("\n".join(map(json.dumps, rows)) + "\n")
+    outcome = zoo_command("data", "stats", table, "--sheet", tmp_path / "sheet.png", "--json")
+    assert outcome.code == 0, outcome.err
+    counts = json.loads(outcome.out)["counts"]["train"]
+    assert counts == {"a": 12, "b": 18, "c": 12}
+    assert headings == [f"{name}  ({count})" for name, count in counts.items()]
 
 
 def test_stats_leaves_bad_images_out(zoo_command, digits_folder):

@@ -105,9 +105,11 @@ def _class_sheet(data: DataSet, per_class: int) -> Image.Image:
     from zoo.data.sheet import Cell, contact_sheet
 
     part = data.splits["train"]
+    several_NK = part.targets_NK if data.multi_label else None
     cells = []
     for label, name in enumerate(data.classes[:_SHOWN_CLASSES]):
-        rows = np.flatnonzero(part.labels_N == label)
+        has_N = part.labels_N == label if several_NK is None else several_NK[:, label] > 0.5
+        rows = np.flatnonzero(has_N)
         chosen = rows[np.linspace(0, len(rows) - 1, min(per_class, len(rows))).round().astype(int)]
         heading = f"{name}  ({len(rows):,})"
         cells += [Cell(image=picture(part.images, int(row)), group=heading) for row in chosen]
