@@ -233,6 +233,20 @@ def test_import_and_export_go_round(zoo_command, digits_folder, tmp_path):
     assert refused.code == 2
 
 
+@pytest.mark.parametrize("command", ["import", "export"])
+def test_images_that_are_skipped_are_told(zoo_command, digits_folder, tmp_path, command):
+    first, second = sorted((digits_folder / "train" / "class 0").iterdir())[:2]
+    first.write_bytes(first.read_bytes()[:-30])  # the header is as it was
+    second.write_bytes(b"")
+    words = ["data", command, digits_folder, tmp_path / "new", "--size", 8, "--on-bad", "skip"]
+    outcome = zoo_command(*words)
+    assert outcome.code == 0, outcome.err
+    assert "40 images of 3 classes" in outcome.out
+    for file in (first, second):
+        name = file.relative_to(digits_folder).as_posix()
+        assert f"note       left out 1 images that cannot be read: {name}" in outcome.out
+
+
 def test_preview_draws_what_the_run_would_see(zoo_command, digits_folder, tmp_path):
     flags = ("--data", digits_folder, "--model", "lenet", "--img-size", 32, "--seed", 3,
              "--count", 6)  # fmt: skip

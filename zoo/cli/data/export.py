@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from zoo.cli.data.import_ import told
+from zoo.cli.data.import_ import told, whole
 from zoo.cli.data.output import bar
 
 __all__ = ["export"]
@@ -26,10 +26,9 @@ def export(
 
     SRC is what zoo run --data takes. IDX files and arrays need images of one size: give --size.
     """
-    from zoo.api import read_data
     from zoo.data.exchange.convert import export_images
 
-    data = read_data(source, seed=seed, on_bad="skip" if on_bad == "skip" else "fail")
+    data = whole(source, seed=seed, skip=on_bad == "skip")
     with bar("writing") as progress:
         written = export_images(data, destination, size=size, progress=progress)
-    told(written, as_json=as_json)
+    told(written, data, as_json=as_json)

@@ -12,8 +12,9 @@ from zoo.errors import printable
 
 if TYPE_CHECKING:
     from zoo.data.exchange.writing import Written
+    from zoo.protocols import DataSet
 
-__all__ = ["import_", "told"]
+__all__ = ["import_", "told", "whole"]
 
 
 @click.command("import")
@@ -41,26 +42,39 @@ def import_(
     SRC is what zoo run --data takes: IDX files, a CIFAR archive, an .npz file, a manifest, a
     folder, or the name of a data set.
     """
-    from zoo.api import read_data
     from zoo.data.exchange.convert import import_images
 
-    data = read_data(source, seed=seed, on_bad="skip" if on_bad == "skip" else "fail")
+    data = whole(source, seed=seed, skip=on_bad == "skip")
     with bar("writing") as progress:
         written = import_images(
             data, destination, size=size, format=image_format, progress=progress
         )
-    told(written, as_json=as_json)
+    told(written, data, as_json=as_json)
 
 
-def told(written: Written, *, as_json: bool) -> None:
-    """Prints what an import or export wrote."""
+def whole(source: str, *, seed: int, skip: bool) -> DataSet:
+    """Returns a data set; if it is asked for, without the images that cannot be read."""
+    from zoo.api import read_data
+    from zoo.cores import num_cores
+    from zoo.data.pixels.damage import without_bad
+
+    if not skip:
+        return read_data(source, seed=seed)
+    with bar("looking for bad images") as progress:
+        data = read_data(source, seed=seed, on_bad="skip")
+        return without_bad(data, num_threads=num_cores(), progress=progress)
+
+
+def told(written: Written, data: DataSet, *, as_json: bool) -> None:
+    """Prints what an import or export wrote, and what there is to know about its source."""
+    notes = [*data.notes, *written.notes]
     if as_json:
         print_json({
             "path": str(written.path), "splits": dict(written.splits),
-            "num_classes": written.num_classes, "notes": list(written.notes),
+            "num_classes": written.num_classes, "notes": notes,
         })  # fmt: skip
         return
     echo(f"wrote      {written.num_images:,} images of {written.num_classes:,} classes to "
          f"{printable(written.path)}: {counted(written.splits)}")  # fmt: skip
-    for note in written.notes:
+    for note in notes:
         echo(f"note       {printable(note)}")
