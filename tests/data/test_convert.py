@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import zoo.api
 from zoo.data.exchange.convert import export_images, import_images
 from zoo.data.exchange.safe_names import SafeNames
 from zoo.data.reading.folder import read_folder
@@ -409,7 +410,7 @@ def test_several_labels_come_back(tmp_path):
         export_images(data, tmp_path / "idx")
     export_images(data, tmp_path / "a.npz")
     written = export_images(data, tmp_path / "a.csv")
-    assert f"manifest:path={tmp_path / 'a.csv'},separator=|" in written.notes[0]
+    assert f"manifest:path={tmp_path / 'a.csv'},separator=pipe" in written.notes[0]
     table = read_manifest(tmp_path / "a.csv", seed=0, separator="|")
     for back in (read_path(tmp_path / "a.npz", seed=0), table):
         assert back.multi_label
@@ -417,6 +418,15 @@ def test_several_labels_come_back(tmp_path):
         for split, part in back.splits.items():
             before = by_pixels(data.splits[split], held)
             assert by_pixels(part, part.targets_NK) == before
+
+
+@pytest.mark.parametrize("classes", [("a", "b", "c"), ("a|b", "c", "d"), ("a|b", "c;d", "e")])
+def test_a_table_of_several_labels_is_read_as_its_note_says(tmp_path, classes):
+    held = np.array([[1, 0, 1], [0, 1, 0], [0, 0, 0], [1, 1, 1]] * 3, np.float32)
+    data = stacked(classes, count=12, targets_NK=lambda n: held, multi_label=True)
+    written = export_images(data, tmp_path / "a.csv")
+    back = zoo.api.read_data(written.notes[0].partition("--data ")[2])
+    assert (back.classes, back.multi_label) == (classes, True)
 
 
 def test_images_of_different_sizes_need_a_size(tmp_path):

@@ -19,6 +19,7 @@ from zoo.data.exchange.writing import built_beside
 from zoo.data.reading.columns import SOFT_PREFIX
 from zoo.data.reading.folder import FileImages
 from zoo.data.reading.idx import write_idx_file
+from zoo.data.reading.manifest import SEPARATORS
 from zoo.data.reading.scan import listed
 from zoo.data.threads import Progress
 from zoo.errors import UsageError, printable
@@ -138,7 +139,9 @@ def export_table(data: DataSet, path: Path, *, size: int | None, progress: Progr
             ) from None
     notes = []
     if data.multi_label:
-        notes.append(f"read it with --data manifest:path={printable(path)},separator={separator}")
+        words = {sign: word for word, sign in SEPARATORS.items()}  # a bare | or , would be cut off
+        cut = words.get(separator or "", separator)
+        notes.append(f"read it with --data manifest:path={printable(path)},separator={cut}")
     if any(os.path.isabs(name) for found in paths.values() for name in found):
         notes.append("paths are absolute: the images are not below the folder of the manifest")
     return notes

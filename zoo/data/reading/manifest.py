@@ -262,7 +262,7 @@ def _separator_note(entries: Sequence[Entry], multi_label: bool) -> list[str]:
     """Returns a note where single labels look like several."""
     if multi_label or not any("|" in label for entry in entries for label in entry.labels):
         return []
-    return ["labels hold |; if they are several: --data manifest:path=FILE,separator=|"]
+    return ["labels hold |; if they are several: --data manifest:path=FILE,separator=pipe"]
 
 
 def _notes(
