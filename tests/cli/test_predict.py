@@ -165,6 +165,36 @@ def test_a_manifest_a_pattern_and_a_data_set(here, zoo_command, shapes_folder):
     assert [r["score"] for r in json.loads(own.out)] == [r["score"] for r in json.loads(other.out)]
 
 
+def test_bad_images_of_a_data_set(here, zoo_command):
+    Path("photos/bar/bar-1.png").write_bytes(b"no picture")
+    outcome = zoo_command("predict", "run", "--data", "photos", "-o", "rows.csv")
+    assert outcome.code == 3, outcome.err
+    assert [row["image_id"] for row in rows_of("rows.csv") if row["error"]] == ["bar/bar-1.png"]
+    assert len(rows_of("rows.csv")) == 8
+    outcome = zoo_command("predict", "run", "--data", "photos", "-o", "7.csv", "--on-bad", "skip")
+    assert outcome.code == 0, outcome.err
+    assert "1 image could not be read; the first: bar/bar-1.png" in outcome.err
+    assert len(rows_of("7.csv")) == 7
+    Path("list.csv").write_text("path,label\n" + "".join(
+        f"photos/{label}/{label}-{n}.png,{label}\n" for label in ("bar", "dot") for n in range(4)
+    ))  # fmt: skip
+    refused = zoo_command("predict", "run", "--data", "list.csv", "--json")
+    assert refused.code == 3
+    assert "--on-bad skip" in refused.err
+    outcome = zoo_command("predict", "run", "--data", "list.csv", "--on-bad", "skip", "--json")
+    assert outcome.code == 0, outcome.err
+    assert len(json.loads(outcome.out)) == 7
+    assert "note: left out 1 images that cannot be read: photos/bar/bar-1.png" in outcome.err
+
+
+def test_images_of_a_data_set_that_are_in_no_split_are_told(here, zoo_command):
+    shutil.copytree("photos", "parted/test")
+    shutil.copy("photos/bar/bar-1.png", "parted/loose.png")
+    outcome = zoo_command("predict", "run", "--data", "parted", "--json")
+    assert len(json.loads(outcome.out)) == 8
+    assert "note: left out 1 images in no split: loose.png" in outcome.err
+
+
 def test_views_and_several_runs(here, zoo_command):
     shutil.copytree("run", "run2")
     alone = json.loads(zoo_command("predict", "run", "photos", "--json").out)

@@ -261,6 +261,7 @@ def test_a_class_named_train_is_no_split(tmp_path, registry):
     )  # fmt: skip
     found = examine(result.path, data=str(flat), registry=registry)
     assert (found.split, len(found.predictions)) == ("all", 16)
+    assert len(zoo.predict(result.path, data=str(flat), registry=registry)) == 16
 
 
 @pytest.mark.parametrize(

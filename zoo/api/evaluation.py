@@ -114,7 +114,7 @@ def predict(
     session = Session.open(
         _several(runs), _several(paths), registry=registry or Registry.installed(),
         manifest=manifest, data=data, split=split, top_k=top_k, probabilities=probabilities,
-        threshold=threshold, tta=tta, tta_views=tta_views, engine=engine,
+        threshold=threshold, tta=tta, tta_views=tta_views, engine=engine, on_bad=on_bad,
     )  # fmt: skip
     return [
         prediction

@@ -94,10 +94,11 @@ def predict(
     session = Session.open(
         runs, paths, registry=Registry.installed(), manifest=manifest, data=data, split=split,
         stdin=lambda: _standard_input(null), top_k=top_k, probabilities=probabilities,
-        threshold=threshold, tta=tta, tta_views=tta_views, engine=engine, noted=notes.append,
+        threshold=threshold, tta=tta, tta_views=tta_views, engine=engine, on_bad=on_bad,
+        noted=notes.append,
     )  # fmt: skip
     for note in session.notes:
-        click.echo(f"note: {note}", err=True)
+        click.echo(f"note: {printable(note)}", err=True)
     tally, total = Tally(), len(session.images)
     sampled = frozenset(sample_rows(total)) if grid is not None else frozenset[int]()
     kept: dict[int, Prediction] = {}

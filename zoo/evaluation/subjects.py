@@ -25,7 +25,7 @@ from PIL.Image import Image
 
 from zoo.config import RunConfig
 from zoo.data.reading.folder import CLASS_NAMES_FORMAT, MAX_CLASS_NAMES_BYTES, FileImages
-from zoo.data.reading.headers import read_headers, refuse_or_skip
+from zoo.data.reading.headers import Headers, read_headers, refuse_or_skip
 from zoo.data.reading.partition import SPLIT_NAMES, digest
 from zoo.data.reading.scan import CLASS_NAMES_FILE, Scan, listed, scan_folder
 from zoo.data.reading.tables import SUFFIXES as TABLES
@@ -71,7 +71,13 @@ def own_data(config: RunConfig, registry: Registry, *, run: Path | None = None) 
 
 
 def other_data(
-    source: str, *, classes: Sequence[str], seed: int, on_bad: OnBad, registry: Registry
+    source: str,
+    *,
+    classes: Sequence[str],
+    seed: int,
+    on_bad: OnBad,
+    registry: Registry,
+    keep_bad: bool = False,
 ) -> DataSet:
     """Returns data that a run was not trained on, with the splits that it has of its own.
 
@@ -81,6 +87,8 @@ def other_data(
         seed: Of a split, where a reader makes one all the same.
         on_bad: What to do about images that cannot be read.
         registry: Where the name of a data set may be found.
+        keep_bad: Have those of a folder among the others all the same, for whoever reads on past
+            images that cannot be read.
 
     Raises:
         DataError: It cannot be read.
@@ -92,7 +100,9 @@ def other_data(
     place = Path(source)
     scan = scan_folder(place) if place.is_dir() else Scan()
     if scan.sizes:
-        return _folder(place, scan, classes=classes, on_bad=on_bad)
+        names = list(scan.sizes)
+        headers = Headers(sides={}, bad={}) if keep_bad else read_headers(place, names)
+        return _folder(place, scan, headers, classes=classes, on_bad=on_bad)
     if source.lower().endswith(TABLES):
         _refuse_unlabelled(place)
     return read_source(source, seed=seed, split=_UNSPLIT, on_bad=on_bad)
@@ -168,13 +178,14 @@ def with_classes(
     return replace(split, labels_N=labels_N, targets_NK=targets_NK)
 
 
-def _folder(root: Path, scan: Scan, *, classes: Sequence[str], on_bad: OnBad) -> DataSet:
+def _folder(
+    root: Path, scan: Scan, headers: Headers, *, classes: Sequence[str], on_bad: OnBad
+) -> DataSet:
     """Returns the images below a folder; those outside any class folder without a label."""
     tops = {name.partition("/")[0] for name in scan.sizes if "/" in name}
     named = {} if tops <= set(classes) else SPLIT_NAMES
     splits = {top: named[top.lower()] for top in tops if top.lower() in named}
     real = _real_names(root)
-    headers = read_headers(root, list(scan.sizes))
     notes = [*scan.notes, *refuse_or_skip(headers.bad, on_bad=on_bad, total=len(scan.sizes),
                                           where=printable(root))]  # fmt: skip
     rows: dict[str, list[tuple[str, str | None]]] = {}

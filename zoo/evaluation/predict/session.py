@@ -17,7 +17,7 @@ from zoo.evaluation.predict.records import Columns, Prediction
 from zoo.evaluation.subjects import other_data, own_data, split_of
 
 if TYPE_CHECKING:
-    from zoo.protocols import Images, OnBad
+    from zoo.protocols import DataSet, Images, OnBad, Split
     from zoo.registry import Registry
 
 __all__ = ["Session", "runs_first"]
@@ -58,6 +58,7 @@ class Session:
         tta: str | None = None,
         tta_views: int | None = None,
         engine: str = "auto",
+        on_bad: OnBadImage = "row",
         noted: Callable[[str], None] = lambda line: None,
     ) -> Session:
         """Returns a session.
@@ -76,6 +77,8 @@ class Session:
             tta: Test-time augmentation.
             tta_views: How many views, where that is a transform.
             engine: How networks are computed.
+            on_bad: With ``skip`` a data set is read without what cannot be used. Images of a folder
+                that cannot be read are for :meth:`ask`.
             noted: Told which engine was chosen, and why.
 
         Raises:
@@ -88,23 +91,27 @@ class Session:
                 "--data and --split name the images, and so do paths", hint="give one of the two"
             )
         inputs, labels = Inputs(), dict[int, str]()
+        if not by_data:
+            inputs = collect(given, manifest=manifest, stdin=stdin)
         images: Images = inputs
-        if by_data:
-            images, labels = _split_images(folders, data, split, registry)
-        else:
-            images = inputs = collect(given, manifest=manifest, stdin=stdin)
+        notes: Sequence[str] = inputs.notes
         predictor = open_predictor(
             folders, registry=registry, num_images=len(images), tta=tta, tta_views=tta_views,
             engine=engine, noted=noted,
         )  # fmt: skip
+        if by_data:
+            part, found = _split_images(
+                folders[0], data, split, classes=predictor.classes, registry=registry,
+                skip=on_bad == "skip",
+            )  # fmt: skip
+            images, labels, notes = part.images, _labels(part, found), found.notes
+            predictor.num_images = len(images)
         truths = labels if by_data else true_labels(inputs, predictor.classes)
         columns = Columns(
             classes=predictor.classes, top_k=min(top_k, len(predictor.classes)),
             probabilities=probabilities, multi_label=predictor.multi_label, threshold=threshold,
         )  # fmt: skip
-        return cls(
-            predictor=predictor, images=images, columns=columns, truths=truths, notes=inputs.notes
-        )
+        return cls(predictor=predictor, images=images, columns=columns, truths=truths, notes=notes)
 
     def ask(
         self,
@@ -140,18 +147,27 @@ def runs_first(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _split_images(
-    folders: Sequence[Path], data: str | None, split: str | None, registry: Registry
-) -> tuple[Images, dict[int, str]]:
-    """Returns the images of a data set's split, and what they are, by position."""
-    if not folders:
-        raise UsageError("no run is given", hint="zoo predict runs/NAME --split test")
-    path = folders[0] / "config.toml"
+    run: Path,
+    data: str | None,
+    split: str | None,
+    *,
+    classes: Sequence[str],
+    registry: Registry,
+    skip: bool,
+) -> tuple[Split, DataSet]:
+    """Returns a split, and the data set that it is of."""
+    path = run / "config.toml"
     config = RunConfig.from_mapping(load_config(path), source=printable(path))
-    found = own_data(config, registry, run=folders[0]) if data is None else other_data(
-        data, classes=(), seed=config.seed, on_bad=cast("OnBad", config.on_bad), registry=registry
+    on_bad = "skip" if skip else cast("OnBad", config.on_bad)
+    found = own_data(config, registry, run=run) if data is None else other_data(
+        data, classes=classes, seed=config.seed, on_bad=on_bad, registry=registry, keep_bad=True
     )  # fmt: skip
-    _, part = split_of(found, split, own=data is None)
-    if found.multi_label:
-        return part.images, {}
+    return split_of(found, split, own=data is None)[1], found
+
+
+def _labels(part: Split, data: DataSet) -> dict[int, str]:
+    """Returns what images are, by position; nothing where one can have several labels."""
+    if data.multi_label:
+        return {}
     labels = part.labels_N.tolist()
-    return part.images, {i: found.classes[label] for i, label in enumerate(labels) if label >= 0}
+    return {i: data.classes[label] for i, label in enumerate(labels) if label >= 0}
