@@ -226,6 +226,27 @@ def test_a_table_without_splits_is_examined_whole(run, registry, other, tmp_path
     assert by_name == {f"{name}.png": int(name >= "d") for name in "abcdef"}
 
 
+@pytest.mark.parametrize(
+    ("rows", "split"),
+    [
+        (["a.png,dot,", "b.png,dot,"], "all"),
+        (["a.png,bar,", "b.png,dot,"], "all"),
+        (["a.png,bar,test", "b.png,dot,test"], "test"),
+        (["a.png,bar,val", "b.png,dot,valid"], "all"),
+        (["a.png,bar,val", "b.png,dot,"], "all"),
+    ],
+)
+def test_a_table_need_not_be_one_to_train_on(run, registry, other, tmp_path, rows, split):
+    other("a.png", "b.png")
+    table = tmp_path / "other <data>" / "labels.csv"
+    rows = [f"{row},patient 1" for row in rows]
+    table.write_text("path,label,split,group\n" + "\n".join(rows) + "\n")
+    found = examine(run, data=str(table), registry=registry)
+    assert (found.split, len(found.predictions)) == (split, 2)
+    labels = [found.predictions.classes[label] for label in found.predictions.labels_N]
+    assert sorted(labels) == sorted(row.split(",")[1] for row in rows)
+
+
 def test_unknown_classes_are_named(run, registry, other):
     data = other("dot/1.png", "<b>cat\x1b[31m/2.png", "eel/3.png")
     with pytest.raises(DataError) as caught:

@@ -2,6 +2,7 @@
 
     --data D where D is        splits
     a folder of images         train, val, test as its folders say; else all images are "all"
+    a table                    likewise, as its rows say
     what else --data takes     its own test split; "all" where it has none
     not given                  what the run was trained on
 
@@ -26,6 +27,7 @@ from PIL.Image import Image
 from zoo.config import RunConfig
 from zoo.data.reading.folder import CLASS_NAMES_FORMAT, MAX_CLASS_NAMES_BYTES, FileImages
 from zoo.data.reading.headers import Headers, read_headers, refuse_or_skip
+from zoo.data.reading.manifest import read_as_it_is
 from zoo.data.reading.partition import SPLIT_NAMES, digest
 from zoo.data.reading.scan import CLASS_NAMES_FILE, Scan, listed, scan_folder
 from zoo.data.reading.tables import SUFFIXES as TABLES
@@ -105,6 +107,7 @@ def other_data(
         return _folder(place, scan, headers, classes=classes, on_bad=on_bad)
     if source.lower().endswith(TABLES):
         _refuse_unlabelled(place)
+        return read_as_it_is(place, unsplit=ALL, on_bad=on_bad)
     return read_source(source, seed=seed, split=_UNSPLIT, on_bad=on_bad)
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ from zoo.data.splits import stratified_split
 from zoo.errors import DataError, printable
 from zoo.protocols import DataSet, OnBad, Split
 
-__all__ = ["SEPARATORS", "read_manifest"]
+__all__ = ["SEPARATORS", "read_as_it_is", "read_manifest"]
 
 SEPARATORS: Mapping[str, str] = {
     "comma": ",",
@@ -84,14 +85,92 @@ def read_manifest(
             listed together, by line.
         PluginError: Parquet without pyarrow.
     """
-    place, where = Path(path), printable(path)
-    root = place.parent if folder is None else Path(folder)
-    table = read_table(place)
-    used = find_columns(table.columns, columns or Wanted(), where=where)
+    where = printable(path)
     cut = SEPARATORS.get(separator.lower(), separator) if separator else None
+    table = _usable(
+        Path(path), folder, on_bad=on_bad, wanted=columns or Wanted(), separator=cut,
+        multi_label=multi_label,
+    )  # fmt: skip
+    entries, notes = table.entries, list(table.notes)
+    classes = _classes(entries, table.columns, where)
+    targets_NK = _targets(entries, classes)
+    strata_N = _strata(targets_NK)
+    rows_N = _rows(entries, strata_N, seed=seed, fractions=fractions, notes=notes, where=where)
+    if table.columns.weight is not None and not _weights(entries)[rows_N["train"]].any():
+        raise DataError(f"all training weights in {where} are 0")
+    return _data_set(table, classes, targets_NK, rows_N, notes)
+
+
+def read_as_it_is(path: str | Path, *, unsplit: str, on_bad: OnBad = "fail") -> DataSet:
+    """Returns the images of a table to be looked at: nothing is divided, and one class is enough.
+
+    Rows that name no split are training where others name one.
+
+    Args:
+        path: The table. Its columns have their usual names.
+        unsplit: What the split of all images is called where no row names one.
+        on_bad: ``skip`` leaves out files that are missing or cannot be read, ``fail`` does not.
+
+    Raises:
+        DataError: The table, its rows or its images cannot be used.
+        PluginError: Parquet without pyarrow.
+    """
+    table = _usable(
+        Path(path), None, on_bad=on_bad, wanted=Wanted(), separator=None, multi_label=False
+    )
+    classes = tuple(table.columns.soft) or class_order(
+        label for entry in table.entries for label in entry.labels
+    )
+    rest = "train" if any(entry.split for entry in table.entries) else unsplit
+    rows: dict[str, list[int]] = {}
+    for row, entry in enumerate(table.entries):
+        rows.setdefault(entry.split or rest, []).append(row)
+    rows_N = {split: np.asarray(some, dtype=np.int64) for split, some in sorted(rows.items())}
+    targets_NK = _targets(table.entries, classes)
+    return _data_set(table, classes, targets_NK, rows_N, table.notes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Usable:
+    """The rows of a table whose images can be read.
+
+    Args:
+        place: The table.
+        root: What relative paths are below.
+        entries: An entry each.
+        columns: What the columns mean.
+        multi_label: Whether an image can have any number of labels.
+        typical_side: Median of the shorter sides, pixels.
+        bad: Images that were left out, name to reason.
+        notes: What was noticed, a line each.
+    """
+
+    place: Path
+    root: Path
+    entries: Sequence[Entry]
+    columns: Columns
+    multi_label: bool
+    typical_side: int
+    bad: Mapping[str, str]
+    notes: Sequence[str]
+
+
+def _usable(
+    place: Path,
+    folder: str | Path | None,
+    *,
+    on_bad: OnBad,
+    wanted: Wanted,
+    separator: str | None,
+    multi_label: bool,
+) -> _Usable:
+    """Returns the rows that can be used; raises as :func:`read_manifest` does."""
+    where, root = printable(place), place.parent if folder is None else Path(folder)
+    table = read_table(place)
+    used = find_columns(table.columns, wanted, where=where)
     lists = used.label is not None and any(isinstance(row[used.label], list) for row in table.rows)
-    multi_label = multi_label or bool(cut) or lists
-    found = read_entries(table, used, folder=root, separator=cut, multi_label=multi_label)
+    multi_label = multi_label or bool(separator) or lists
+    found = read_entries(table, used, folder=root, separator=separator, multi_label=multi_label)
     _refuse(found, where=where, root=root, on_bad=on_bad)
     headers = read_headers(root, [entry.name for entry in found.images])
     bad = {**found.missing, **headers.bad}
@@ -99,33 +178,43 @@ def read_manifest(
     notes = [*table.notes, *used.notes, *found.notes]
     notes += refuse_or_skip(bad, on_bad=on_bad, total=total, where=where)
     notes += _separator_note(found.images, multi_label)
-    entries = [entry for entry in found.images if entry.name not in headers.bad]
-    classes = _classes(entries, used, where)
-    targets_NK = _targets(entries, classes)
-    strata_N = _strata(targets_NK)
-    rows_N = _rows(entries, strata_N, seed=seed, fractions=fractions, notes=notes, where=where)
-    soft = bool(used.soft) and not multi_label
-    weights_N = np.asarray([entry.weight for entry in entries], dtype=np.float32)
-    groups_N = _group_numbers(entries)
-    if used.weight is not None and not weights_N[rows_N["train"]].any():
-        raise DataError(f"all training weights in {where} are 0")
+    return _Usable(
+        place=place, root=root, columns=used, multi_label=multi_label, bad=bad, notes=notes,
+        entries=[entry for entry in found.images if entry.name not in headers.bad],
+        typical_side=int(np.median(list(headers.sides.values()))),
+    )  # fmt: skip
+
+
+def _data_set(
+    table: _Usable,
+    classes: tuple[str, ...],
+    targets_NK: NDArray[np.float64],
+    rows_N: Mapping[str, NDArray[np.int64]],
+    notes: Sequence[str],
+) -> DataSet:
+    """Returns the rows of each split as a data set."""
+    entries, multi_label = table.entries, table.multi_label
+    soft = bool(table.columns.soft) and not multi_label
+    weights_N, groups_N = _weights(entries), _group_numbers(entries)
     return DataSet(
-        name=place.stem,
+        name=table.place.stem,
         classes=classes,
         splits={
             split: Split(
-                images=FileImages(root=root, names=tuple(entries[row].name for row in part_N)),
+                images=FileImages(
+                    root=table.root, names=tuple(entries[row].name for row in part_N)
+                ),
                 labels_N=targets_NK[part_N].argmax(axis=1).astype(np.int64),
                 targets_NK=targets_NK[part_N].astype(np.float32) if soft or multi_label else None,
-                weights_N=None if used.weight is None else weights_N[part_N],
+                weights_N=None if table.columns.weight is None else weights_N[part_N],
                 groups_N=None if groups_N is None else groups_N[part_N],
             )
             for split, part_N in rows_N.items()
         },
         fingerprint=_fingerprint(classes, entries, rows_N),
-        typical_side=int(np.median(list(headers.sides.values()))),
+        typical_side=table.typical_side,
         multi_label=multi_label,
-        bad=bad,
+        bad=table.bad,
         notes=(*notes, *_notes(classes, entries, targets_NK, rows_N)),
     )
 
@@ -170,6 +259,11 @@ def _classes(entries: Sequence[Entry], columns: Columns, where: str) -> tuple[st
             )
     two_classes(classes, where)
     return classes
+
+
+def _weights(entries: Sequence[Entry]) -> NDArray[np.float32]:
+    """Returns how much each image counts in the training loss."""
+    return np.asarray([entry.weight for entry in entries], dtype=np.float32)
 
 
 def _targets(entries: Sequence[Entry], classes: Sequence[str]) -> NDArray[np.float64]:
