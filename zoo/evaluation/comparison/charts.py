@@ -46,7 +46,7 @@ def curve_figures(runs: Sequence[Standing]) -> dict[str, Figure]:
                 ys=[_number(row.get(key)) for row in run.facts.rows], colour=colour,
                 dashed=number >= _NUM_COLOURS,
             ))  # fmt: skip
-            best = run.facts.best_row
+            best = None if run.facts.average else run.facts.best_row  # else no epoch was kept
             value = float("nan") if best is None else _number(best.get(key))
             if best is not None and value == value and key.startswith("val_"):
                 marks.append(Mark(x=best["epoch"], y=value, text="", colour=colour))

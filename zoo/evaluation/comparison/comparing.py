@@ -120,7 +120,8 @@ def compare_runs(
     return Comparison(
         runs=runs, verdicts=tuple(sorted(verdicts, key=lambda v: order[v.other])),
         greater_is_better=directions, alpha=alpha, split=examined[0].split,
-        differences=tuple(differences_of(facts)), notes=tuple(_notes(runs)),
+        differences=tuple(differences_of(facts)), notes=tuple(_notes(runs)), data=data,
+        asked=metrics,
     )  # fmt: skip
 
 

@@ -30,6 +30,7 @@ __all__ = ["page_of", "write_page"]
 _MINUS = "\N{MINUS SIGN}"
 _DASH = "\N{EN DASH}"
 _SHOTS = 12
+_USUAL_ALPHA = 0.05
 _PAIRS_WITH_PICTURES = 3
 _GROUPS = {
     "option": "Options", "component": "Components and their packages", "data": "Data and input",
@@ -89,7 +90,8 @@ def page_of(comparison: Comparison) -> str:
         notes=comparison.notes, metrics=comparison.metrics, runs=_run_rows(comparison),
         tests=[_test(comparison, other) for other in others], figure=figure,
         disagreements=disagreements, curves=curves, labels=[run.label for run in comparison.runs],
-        groups=_groups(comparison), alpha=f"{comparison.alpha:g}", num_others=len(others),
+        groups=_groups(comparison), alpha=f"{comparison.alpha:g}",
+        num_tests=sum(run.not_paired is None for run in others),
         command=_command(comparison), version=version("classifier-zoo"),
     )  # fmt: skip
 
@@ -263,8 +265,12 @@ def _groups(comparison: Comparison) -> list[tuple[str, list[tuple[str, tuple[str
 def _command(comparison: Comparison) -> str:
     """Returns the command that compares them again."""
     paths = [str(run.facts.folder.path) for run in comparison.runs]
-    parts = ["zoo", "compare", *paths, "--split", comparison.split]
-    extra = [metric for metric in comparison.metrics if metric not in ("accuracy", "loss")]
-    if extra:
-        parts += ["--metric", ",".join(extra)]
+    parts = ["zoo", "compare", *paths]
+    if comparison.data is not None:
+        parts += ["--data", comparison.data]
+    parts += ["--split", comparison.split]
+    if comparison.asked is not None:
+        parts += ["--metric", comparison.asked]
+    if comparison.alpha != _USUAL_ALPHA:
+        parts += ["--alpha", str(comparison.alpha)]
     return printable(shlex.join(parts))

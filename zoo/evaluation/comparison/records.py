@@ -96,6 +96,8 @@ class Comparison:
         split: Which split was looked at.
         differences: What the runs were made with, where it differs.
         notes: What the user should know.
+        data: As ``--data``; None for what each run was trained on.
+        asked: The metrics as ``--metric`` has them; None for the usual one.
     """
 
     runs: tuple[Standing, ...]
@@ -105,6 +107,8 @@ class Comparison:
     split: str
     differences: tuple[Difference, ...]
     notes: tuple[str, ...] = ()
+    data: str | None = None
+    asked: str | None = None
 
     @property
     def metrics(self) -> tuple[str, ...]:
