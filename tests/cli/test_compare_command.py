@@ -252,6 +252,7 @@ WRONG = {
     "no run": (["good", "nowhere"], 2, ["nowhere", "not a run folder"]),
     "no split": (["good", "poor", "--split", "dev"], 2, ["no split 'dev'"]),
     "no metric": (["good", "poor", "--metric", "f7"], 2, ["f7"]),
+    "a number a class": (["good", "poor", "--metric", "f1:average=none"], 2, ["for each class"]),
     "no level": (["good", "poor", "--alpha", "0"], 2, ["--alpha"]),
     "no place": (["good", "poor", "-o", "good/config.toml/x.html"], 6, ["writing"]),
 }  # fmt: skip

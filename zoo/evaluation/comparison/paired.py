@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from zoo.errors import UsageError
 from zoo.evaluation.intervals import ONE_BY_ONE, resampled, weights_of
 
 if TYPE_CHECKING:
@@ -135,11 +136,14 @@ def replicates_of(
         one_by_one: How many of these, at most, for a metric that takes no weights.
         seed: Of the draws.
         progress: Told how many classifiers are done, of how many.
+
+    Raises:
+        UsageError: A metric gives a number for each class.
     """
     values, again = [], []
     for done, said_NK in enumerate(probabilities_MNK):
         progress(done, len(probabilities_MNK))
-        values.append([float(measure(said_NK, target)) for measure in measures])
+        values.append([_number(measure, said_NK, target) for measure in measures])
         again.append(resampled(
             [measure.metric for measure in measures], said_NK, target, resamples=resamples,
             one_by_one=one_by_one, seed=seed,
@@ -151,6 +155,16 @@ def replicates_of(
         )
         for at, measure in enumerate(measures)
     }
+
+
+def _number(measure: Measure, said_NK: Tensor, target: Tensor) -> float:
+    value = measure(said_NK, target)
+    if value.ndim:
+        raise UsageError(
+            f"the metric {measure.label} has a number for each class, not one to compare",
+            hint="its average over the classes; zoo evaluate has a table of the classes",
+        )
+    return float(value)
 
 
 def bootstrap_p(differences_R: NDArray[np.float64]) -> float:
