@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -182,6 +183,21 @@ def test_what_was_trained_on_is_said_to_be_optimistic(run, registry):
     assert of_run(run, split="test", registry=registry).notes == ()
     splits = {one.name: one.split for one in everything.candidates}
     assert all(name.startswith(split) for name, split in splits.items())
+
+
+def test_data_that_is_named_again_is_said_to_be_trained_on(shapes_folder, tmp_path, registry):
+    from zoo.api import review as of_run
+
+    flat = shutil.copytree(shapes_folder / "train", tmp_path / "flat")
+    rows = [f"{p.relative_to(flat)},{p.parent.name}" for p in sorted(flat.rglob("*.png"))]
+    (flat / "labels.csv").write_text("path,label\n" + "\n".join(rows) + "\n")
+    for data in (str(flat), str(flat / "labels.csv")):
+        path = zoo.run(**TINY, data=data, runs=str(tmp_path), registry=registry).path
+        notes = of_run(path, data=data, split="all", registry=registry).notes
+        assert any(note.startswith("some of these images were trained on") for note in notes), data
+    other = shutil.copytree(flat, tmp_path / "other")
+    (other / "bar" / "bar-0.png").unlink()
+    assert of_run(path, data=str(other), registry=registry).notes == ()
 
 
 def test_folds_are_reviewed_out_of_fold(shapes_folder, tmp_path, registry):

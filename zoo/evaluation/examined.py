@@ -50,6 +50,8 @@ class Examined:
         part: The split itself, labels as the run has them.
         own_split: Which split of the run's own data it is, ``all`` for images of several of them;
             None where it is other data, see :func:`zoo.evaluation.optimism.own_split`.
+        as_trained: Whether the splits of the data are those that the run was trained with. Data
+            that is only at the same place is read anew, and has others.
         stem: What files about this split are called in the run folder; safe as a file name.
         notes: What the user should know, a line each.
     """
@@ -62,6 +64,7 @@ class Examined:
     predictions: Predictions
     part: Split
     own_split: str | None = None
+    as_trained: bool = True
     stem: str = ""
     notes: tuple[str, ...] = ()
 
@@ -151,6 +154,7 @@ def examine(
         own_split=own_split(
             name, found, source=data, trained_on=config.data, fingerprint=trained_on
         ),
+        as_trained=data is None or found.fingerprint == trained_on,
         stem=stem, predictions=replace(predictions, temperature=temperature), notes=notes,
     )  # fmt: skip
 

@@ -218,11 +218,12 @@ def _splits(examined: Examined) -> list[str]:
 
 def _optimism(examined: Sequence[Examined]) -> tuple[str, ...]:
     """Returns a warning where a classifier is asked about what it was taught."""
-    taught = sum(_splits(one).count("train") for one in examined if one.own)
-    if not taught:
+    taught = sum(_splits(one).count("train") for one in examined if one.own and one.as_trained)
+    if not taught and all(one.as_trained or one.own_split != ALL for one in examined):
         return ()
+    number = f"{taught:,}" if taught else "some"
     return (
-        f"{taught:,} of these images were trained on: the run has learned their labels, wrong ones "
+        f"{number} of these images were trained on: the run has learned their labels, wrong ones "
         "too, so many do not show. Out-of-fold is better: zoo kfold, then zoo review of its folder",
     )
 
