@@ -214,6 +214,23 @@ def test_a_trained_run_takes_pictures_of_any_kind(trained, many):
         trained[0].predict([many / "1.png", "gone.png"])
 
 
+def test_a_picture_is_read_as_its_file(trained, many, tmp_path):
+    grey_HW = np.asarray(Image.open(many / "1.png").convert("L")).astype(np.uint16)
+    Image.fromarray(grey_HW * 257).save(tmp_path / "deep.png")
+    clear = Image.open(many / "2.png").convert("RGBA")
+    clear.putalpha(Image.open(many / "3.png").convert("L"))
+    clear.save(tmp_path / "clear.png")
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.open(many / "4.png").save(tmp_path / "turned.png", exif=turned)
+    files = [tmp_path / f"{name}.png" for name in ("deep", "clear", "turned")]
+    opened_NK = trained[0].probabilities([Image.open(file) for file in files])
+    torch.testing.assert_close(opened_NK, trained[0].probabilities(files))
+    wide = Image.fromarray(np.full((4, 4), 300.0, np.float32))
+    with pytest.raises(DataError, match="picture 1"):
+        trained[0].predict([wide])
+
+
 def test_squares_of_one_decoded_image_for_several_networks(many, tmp_path):
     Image.new("RGB", (600, 300), (9, 99, 199)).save(tmp_path / "a.jpg")
 

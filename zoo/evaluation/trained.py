@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from zoo.data.pixels.decode import open_image
+from zoo.data.pixels.decode import as_rgb, open_image
 from zoo.engine.assembly.heads import build_network
 from zoo.errors import CheckpointError, in_words, printable
 from zoo.network.loading import restore
@@ -62,7 +62,8 @@ class Trained:
         Rows sum to one, unless a picture can have several labels.
 
         Args:
-            images: Files or decoded pictures, any number: a few are decoded at a time.
+            images: Files or Pillow's pictures, any number: a few are decoded at a time. A picture
+                is read as its file would be: upright, transparency on white, 16 bits scaled to 8.
             tta: Test-time augmentation, as ``zoo predict --tta``.
             engine: ``auto``, ``torch``, ``folded``, ``onnx`` or ``openvino``.
 
@@ -108,7 +109,7 @@ class _Given:
     def read(self, index: int) -> Image:
         image = self._images[index]
         if not isinstance(image, str | Path):
-            return image
+            return as_rgb(image, name=self.name(index))
         return open_image(Path(image), name=str(image))
 
 

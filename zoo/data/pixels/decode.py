@@ -45,7 +45,7 @@ from zoo.data.pixels.plain_png import plain_png
 from zoo.errors import DataError, printable
 from zoo.protocols import Images, SourcedImages
 
-__all__ = ["FORMATS", "MAX_PIXELS", "image_size", "open_image", "reader"]
+__all__ = ["FORMATS", "MAX_PIXELS", "as_rgb", "image_size", "open_image", "reader"]
 
 # What Pillow remarks on broken metadata helps nobody who trains. Once for the process, because
 # `warnings.catch_warnings` around a single image is not safe among threads.
@@ -121,6 +121,20 @@ def open_image(
         return _to_rgb(_upright(image))
 
     return _read(source, name, decoded, quick=_plain)
+
+
+def as_rgb(image: Image.Image, *, name: str) -> Image.Image:
+    """Returns an image that somebody else has opened as :func:`open_image` returns it.
+
+    Raises:
+        DataError: It cannot be decoded, or holds values without a known scale.
+    """
+    try:
+        image.load()
+        return _to_rgb(_upright(image))
+    except (_Unreadable, OSError) as error:
+        reason = str(error)
+    raise DataError(f"cannot read the image {printable(name)}", found=printable(reason))
 
 
 def reader(
