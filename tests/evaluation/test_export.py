@@ -336,7 +336,13 @@ def test_the_temperature_is_that_of_these_weights(zoo_command, run):
     file = run / "evaluation" / "test.json"
     evaluation = json.loads(file.read_text())
     fitted = evaluation["calibration"]["temperature"]
+    evaluation["calibration"]["at_limit"] = False
+    file.write_text(json.dumps(evaluation))
     assert exported()["temperature"] == fitted
+    evaluation["calibration"]["at_limit"] = True  # every validation image was right
+    file.write_text(json.dumps(evaluation))
+    assert exported()["temperature"] is None
+    evaluation["calibration"]["at_limit"] = False
     evaluation["facts"]["weights"] = "0" * 64  # another epoch's
     file.write_text(json.dumps(evaluation))
     assert exported()["temperature"] is None

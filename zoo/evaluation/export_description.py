@@ -91,7 +91,11 @@ def best_of(trained: Trained) -> dict[str, Any]:
 
 
 def _temperature(trained: Trained) -> float | None:
-    """Returns the temperature that an evaluation of these weights has fitted, if there is one."""
+    """Returns the temperature that an evaluation of these weights has fitted, if there is one.
+
+    One at the end of what is tried is none: where every validation image is right, it would make
+    every answer certain.
+    """
     for split in _OWN_SPLITS:
         table = table_of(trained.path / "evaluation" / f"{split}.json")
         if not isinstance(table, dict):
@@ -99,7 +103,9 @@ def _temperature(trained: Trained) -> float | None:
         facts, fitted = table.get("facts"), table.get("calibration")
         if not isinstance(facts, dict) or facts.get("weights") != trained.digest:
             continue
-        if isinstance(fitted, dict) and (found := number_of(fitted.get("temperature"))):
+        if not isinstance(fitted, dict) or fitted.get("at_limit"):
+            continue
+        if found := number_of(fitted.get("temperature")):
             return found
     return None
 
