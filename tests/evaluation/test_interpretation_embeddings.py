@@ -217,6 +217,16 @@ def test_wrong_predictions_are_crosses_and_unknown_labels_show_predictions(tmp_p
     assert list(tmp_path.iterdir()) == [tmp_path / "plane.png"]
 
 
+def test_of_several_labels_the_most_probable_class_has_to_be_one():
+    data = replace(
+        made_up(4, classes=("a", "b", "c", "c|a"), labels=["a|b", "a|b", "a|b", "c|a"]),
+        predicted=("a", "b", "c", "c"),
+    )
+    with drawing():
+        figure = draw_plane(np.zeros((4, 2), dtype=np.float32), data, title="t")
+        assert legend_of(figure)[-1] == "predicted wrongly (2)"
+
+
 # ---- files ------------------------------------------------------------------------------------
 
 ODD = ("=1+1", 'a,b\n"c"', "caf\udce9.png", "\U0001f600", "日本.png", "")

@@ -76,7 +76,12 @@ def draw_plane(points_N2: NDArray[np.float32], embeddings: Embeddings, *, title:
 
     known = all(embeddings.labels)
     shown = np.asarray(embeddings.labels if known else embeddings.predicted, dtype=object)
-    right_N = shown == np.asarray(embeddings.predicted, dtype=object)
+    # Several labels at once are joined by a bar. What is the name of a class is that class.
+    one_label = set(embeddings.classes)
+    right_N = np.asarray([
+        said == name or (name not in one_label and said in name.split("|"))
+        for said, name in zip(embeddings.predicted, shown.tolist(), strict=True)
+    ], dtype=np.bool_)  # fmt: skip
     names = [name for name in embeddings.classes if (shown == name).any()]
     names += sorted(set(shown.tolist()) - set(names))  # several labels at once
     figure = Figure(figsize=(8.4, 6.2), layout="constrained")
