@@ -121,6 +121,17 @@ def test_the_rows_of_a_batch(tmp_path):
     assert error.as_dict(columns) == plain
 
 
+@pytest.mark.parametrize("top_k", [0, 1, 3, 30])
+def test_of_equally_probable_classes_the_first_is_the_answer(top_k):
+    probabilities = torch.full((5, 30), 1 / 36)
+    probabilities[:, [7, 3, 20]] = 1 / 12
+    columns = Columns(classes=tuple(map(str, range(30))), top_k=top_k)
+    said = list(predictions_of(probabilities, "abcde", columns))
+    assert {one.label for one in said} == {"3"} == {str(int(probabilities[0].argmax()))}
+    order = [3, 7, 20, *(n for n in range(30) if n not in (3, 7, 20))]
+    assert [name for name, _ in said[0].top] == [str(n) for n in order[:top_k]]
+
+
 def test_several_labels_are_those_above_the_threshold():
     columns = Columns(classes=("a", "b", "c"), multi_label=True, threshold=0.4)
     scores = torch.tensor([[0.6, 0.1, 0.5], [0.1, 0.2, 0.3]])

@@ -17,7 +17,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -118,7 +117,13 @@ def predictions_of(
         columns: What is asked for.
     """
     count = min(max(1, columns.top_k), len(columns.classes))
-    scores_BT, order_BT = (found.tolist() for found in torch.topk(probabilities_BK, count, dim=1))
+    # Of equally probable classes the first, as evaluation has it; torch.topk takes any of them.
+    found: Sequence[Tensor] = (
+        probabilities_BK.max(1, keepdim=True)
+        if count == 1
+        else probabilities_BK.sort(dim=1, descending=True, stable=True)
+    )
+    scores_BT, order_BT = (one[:, :count].tolist() for one in found)
     above = (probabilities_BK > columns.threshold).tolist() if columns.multi_label else None
     values_BK = probabilities_BK.numpy() if columns.probabilities else None
     for row, name in enumerate(names):
