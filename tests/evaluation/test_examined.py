@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -253,6 +254,21 @@ def test_unknown_classes_are_named(run, registry, other):
         examine(run, data=data, registry=registry)
     assert "2 classes that the run does not know: <b>cat\\x1b[31m, eel" in caught.value.what
     assert "the run knows 2: bar, dot" in caught.value.found
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_a_bad_image_is_named_with_what_can_be_done(run, registry, other, share):
+    data = other("dot/1.png", "dot/2.png")
+    bad = Path(data) / "dot" / "1.png"
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 20, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(bad)
+    content = bad.read_bytes()
+    bad.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(DataError) as caught:
+        examine(run, data=data, registry=registry)
+    assert "dot/1.png" in caught.value.what
+    assert "--on-bad" not in caught.value.hint  # which zoo evaluate does not have
+    assert "zoo data check" in caught.value.hint
 
 
 def test_images_without_labels_are_predicted_and_not_evaluated(run, registry, other, tmp_path):

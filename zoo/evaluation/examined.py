@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -125,10 +126,11 @@ def examine(
         load_config(path / "config.toml"), source=printable(path / "config.toml")
     )
     progress("reading the data", 0, 1)
-    found = own_data(config, registry, run=path) if data is None else other_data(
-        data, classes=trained.classes, seed=config.seed, on_bad=cast("OnBad", config.on_bad),
-        registry=registry,
-    )  # fmt: skip
+    with _what_can_be_done():
+        found = own_data(config, registry, run=path) if data is None else other_data(
+            data, classes=trained.classes, seed=config.seed, on_bad=cast("OnBad", config.on_bad),
+            registry=registry,
+        )  # fmt: skip
     name, part = split_of(found, split, own=data is None)
     part = with_classes(found, part, trained.classes, multi_label=trained.multi_label)
     if not len(part.images):
@@ -142,9 +144,11 @@ def examine(
     trained_on = _fingerprint(folder)
     notes = () if data is not None else _notes(found, trained_on)
     if predictions is None:
-        predictions = _predicted(
-            trained, part, facts=facts, config=config, engine=engine, progress=progress, noted=noted
-        )
+        with _what_can_be_done():
+            predictions = _predicted(
+                trained, part, facts=facts, config=config, engine=engine, progress=progress,
+                noted=noted,
+            )  # fmt: skip
         try:
             write_predictions(kept, predictions)
         except MachineError as error:  # a run on a read-only disk can be looked at all the same
@@ -157,6 +161,17 @@ def examine(
         as_trained=data is None or found.fingerprint == trained_on,
         stem=stem, predictions=replace(predictions, temperature=temperature), notes=notes,
     )  # fmt: skip
+
+
+@contextmanager
+def _what_can_be_done() -> Iterator[None]:
+    """Names no option that only a training has: a score is of all images or of none."""
+    try:
+        yield
+    except DataError as error:
+        if "--on-bad" in error.hint:
+            error.hint = "replace or remove them: zoo data check names them all"
+        raise
 
 
 def _refuse_unlabelled(
