@@ -58,6 +58,16 @@ class ZooError(Exception):
         super().__init__(what)
         self.what, self.found, self.kept, self.hint = what, found, kept, hint
 
+    @property
+    def brief(self) -> str:
+        r"""What is wrong in one line, for a note; the problems that it lists go on behind a colon.
+
+        >>> DataError("2 images\n  - a.png: empty\n  - b.png: cut short").brief
+        '2 images: a.png: empty; b.png: cut short'
+        """
+        first, *listed = self.what.splitlines() or [""]
+        return ": ".join(filter(None, (first, "; ".join(line.strip(" -") for line in listed))))
+
     def __str__(self) -> str:
         lines = [self.what]
         for label, text in (("found", self.found), ("kept", self.kept), ("try", self.hint)):

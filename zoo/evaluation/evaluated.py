@@ -205,7 +205,7 @@ def _calibration(
             progress=progress, noted=noted,
         ).predictions  # fmt: skip
     except ZooError as error:  # the run's own data may be on another machine
-        return None, "", [f"no temperature was fitted: {error.what}"]
+        return None, "", [f"no temperature was fitted: {error.brief}"]
     notes = []
     if examined.own_split == ALL:
         notes.append("the temperature was fitted on some of the images that it is tried on")

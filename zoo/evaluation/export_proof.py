@@ -81,7 +81,7 @@ def sample(trained: Trained, *, registry: Registry) -> Sample:
         noise_NCSS = torch.rand(shape, generator=torch.Generator().manual_seed(0))
         return Sample(
             images_NCSS=normalise_(noise_NCSS, settings.mean, settings.std), what="random images",
-            note=f"random images were compared, the run's cannot be read: {error.what}",
+            note=f"random images were compared, the run's cannot be read: {error.brief}",
         )  # fmt: skip
 
 

@@ -149,7 +149,7 @@ def _asked(facts: RunFacts, ask: Callable[[], Examined]) -> tuple[Examined | Non
     try:
         examined = ask()
     except DataError as error:
-        return None, [*notes, f"No image could be looked at: {error.what}."]
+        return None, [*notes, f"No image could be looked at: {error.brief}."]
     if why := why_optimistic(examined.own_split):
         untested = examined.split == "val" and "test" not in examined.data.splits
         before = "There is no test split. " if untested else ""
