@@ -114,6 +114,19 @@ def test_folds_can_be_had_where_classes_have_fewer_groups_than_there_are_folds(n
     assert max(counts) - min(counts) <= 1
 
 
+def test_images_of_two_splits_that_have_one_name_are_told_apart():
+    data = data_of([0, 1, 2] * 4)
+    data.splits["val"].images.first = 0  # image-0 is in both
+    validated = [
+        name
+        for number in (1, 2, 3)
+        for name in names(with_fold(data, number=number, total=3, seed=0).splits["val"])
+    ]
+    assert sorted(validated) == sorted(
+        [*(f"train/image-{n}" for n in range(8)), *(f"val/image-{n}" for n in range(4))]
+    )
+
+
 def test_decoded_images_stay_decoded():
     data = data_of([0, 1, 2] * 6, pixels=True)
     whole = joined([data.splits["train"], data.splits["val"]])

@@ -31,16 +31,20 @@ __all__ = ["joined", "with_fold"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _JoinedImages:
-    """The images of several splits in a row."""
+    """The images of several splits in a row, what their names begin with where two are alike."""
 
     parts: tuple[Images, ...]
     starts: tuple[int, ...]
+    prefixes: tuple[str, ...]
 
     def __len__(self) -> int:
         return self.starts[-1] + len(self.parts[-1])
 
+    def _number(self, index: int) -> int:
+        return int(np.searchsorted(self.starts, index, side="right")) - 1
+
     def _place(self, index: int) -> tuple[Images, int]:
-        number = int(np.searchsorted(self.starts, index, side="right")) - 1
+        number = self._number(index)
         return self.parts[number], index - self.starts[number]
 
     def read(self, index: int) -> Image:
@@ -55,8 +59,8 @@ class _JoinedImages:
 
     def name(self, index: int) -> str:
         """Returns what a person calls the image."""
-        images, row = self._place(index)
-        return images.name(row)
+        number = self._number(index)
+        return self.prefixes[number] + self.parts[number].name(index - self.starts[number])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,14 +70,25 @@ class _JoinedPixels(_JoinedImages):
     pixels: NDArray[np.uint8]
 
 
-def joined(splits: Sequence[Split]) -> Split:
-    """Returns the splits in a row, as one."""
+def joined(splits: Sequence[Split], *, called: Sequence[str] = ("train", "val")) -> Split:
+    """Returns the splits in a row, as one.
+
+    A name is that of one image within a split. Where another split has it, too, the names of all
+    begin with what their split is called: whoever reviews folds knows an image by its name.
+
+    Args:
+        splits: As many as are called something.
+        called: What each is called.
+    """
     parts = tuple(split.images for split in splits)
+    names = [part.name(row) for part in parts for row in range(len(part))]
+    alike = len(set(names)) < len(names)
+    prefixes = tuple(f"{name}/" if alike else "" for name in called)
     starts = tuple(int(n) for n in np.cumsum([0, *(len(part) for part in parts[:-1])]))
-    images: Images = _JoinedImages(parts, starts)
+    images: Images = _JoinedImages(parts, starts, prefixes)
     stacked = [part.pixels for part in parts if isinstance(part, PixelImages)]
     if len(stacked) == len(parts) and len({pixels.shape[1:] for pixels in stacked}) == 1:
-        images = _JoinedPixels(parts, starts, np.concatenate(stacked))
+        images = _JoinedPixels(parts, starts, prefixes, np.concatenate(stacked))
     sizes = [len(split.labels_N) for split in splits]
     return Split(
         images=images,
