@@ -179,6 +179,24 @@ def test_groups_stay_together(folder):
             assert found[2 * group][0] == found[2 * group + 1][0]
 
 
+def test_a_group_that_is_more_than_its_share_is_validated_on_all_the_same(folder):
+    rows = [f"{n}.png,{n % 2},{n % 6}" for n in range(COUNT)]  # six groups of two of one class
+    path = write(folder, ["path,label,patient_id", *rows])
+    chosen = set()
+    for seed in range(8):
+        data = read_path(path, seed=seed)
+        assert {split: len(part.images) for split, part in data.splits.items()} == {
+            "train": 10, "val": 2,
+        }  # fmt: skip
+        validated = {number % 6 for number, (split, _) in truth(data).items() if split == "val"}
+        assert len(validated) == 1
+        chosen |= validated
+    assert len(chosen) > 1
+    few = write(folder, ["path,label,group", *(f"{n}.png,{n % 2},{n % 2}" for n in range(COUNT))])
+    with pytest.raises(DataError, match="too few groups for a validation split"):
+        read_path(few, seed=0)
+
+
 def test_groups_across_named_splits_are_told_and_followed(folder):
     split = ["train", "val", "train", "train", "val", "val", "", "", "", "", "", ""]
     group = ["a", "a", "b", "b", "c", "c", "c", "c", "b", "b", "", ""]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from zoo.errors import DataError
 
-__all__ = ["stratified_split"]
+__all__ = ["spare_group", "stratified_split"]
 
 
 def stratified_split(
@@ -61,6 +61,29 @@ def stratified_split(
             _give_training_one(labels, groups_N, split_of)
     placed_N = np.asarray(split_of, dtype=np.int64)
     return tuple(np.flatnonzero(placed_N == split).astype(np.int64) for split in range(len(shares)))
+
+
+def spare_group(
+    labels_N: Sequence[int] | NDArray[np.int64], *, groups_N: Sequence[Hashable], seed: int
+) -> NDArray[np.int64]:
+    """Returns the positions of the smallest group without which every class still has an image.
+
+    Of several as large the seed decides. Empty where there is none.
+
+    >>> spare_group([0, 0, 1, 1, 1], groups_N=["a", "b", "c", "c", "d"], seed=0).tolist() in (
+    ...     [0], [1], [4])
+    True
+    """
+    labels = [int(label) for label in labels_N]
+    members: defaultdict[Hashable, list[int]] = defaultdict(list)
+    for position, group in enumerate(groups_N):
+        members[group].append(position)
+    grouped, totals = list(members.values()), Counter(labels)
+    for index in sorted(_shuffled(len(grouped), seed), key=lambda index: len(grouped[index])):
+        taken = Counter(labels[position] for position in grouped[index])
+        if all(count < totals[label] for label, count in taken.items()):
+            return np.asarray(grouped[index], dtype=np.int64)
+    return np.empty(0, dtype=np.int64)
 
 
 def _shares(fractions: Sequence[float]) -> list[Fraction]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.data.reading.scan import listed
-from zoo.data.splits import stratified_split
+from zoo.data.splits import spare_group, stratified_split
 from zoo.errors import DataError
 
 __all__ = [
@@ -85,6 +85,12 @@ def fill_splits(
             seed=seed,
             groups_N=None if groups_N is None else [groups_N[row] for row in train_N],
         )
+        if groups_N is not None and not len(made[1]):  # each of them is more than its share
+            spare_N = spare_group(
+                np.asarray(strata_N, dtype=np.int64)[train_N[made[0]]],
+                groups_N=[groups_N[row] for row in train_N[made[0]]], seed=seed,
+            )  # fmt: skip
+            made = (np.delete(made[0], spare_N), made[0][spare_N], *made[2:])
         for split, chosen_N in zip(shares, made, strict=True):
             if len(chosen_N):
                 result[split] = train_N[chosen_N]
