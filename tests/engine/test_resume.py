@@ -145,6 +145,23 @@ def test_a_signal_while_validating_leaves_before_the_end_of_it(
     assert_same(straight.path, path)
 
 
+def test_a_signal_while_validating_what_the_time_allowed_loses_nothing(
+    train, registry, monkeypatch, tmp_path
+):
+    with monkeypatch.context() as patched:
+
+        def stopped(*args, **keywords):
+            os.kill(os.getpid(), signal.SIGTERM)
+            return loop.evaluate(*args, **keywords)
+
+        patched.setattr(stage, "evaluate", stopped)
+        with pytest.raises(Interrupted):
+            train(name="cut", epochs=3, max_minutes=1e-6)
+    result = zoo.resume(tmp_path / "runs" / "cut", registry=registry)
+    assert [(row.epoch, row.best) for row in result.rows] == [(1, True)]
+    assert final(result.path)[0].state["position"]["steps_done"] == 1
+
+
 def test_a_signal_while_testing_leaves_before_the_end_of_it(train, registry, monkeypatch):
     straight = train(name="straight", epochs=2)
     with monkeypatch.context() as patched:

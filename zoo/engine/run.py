@@ -206,7 +206,7 @@ class _Run:
         state, phase = self.state, self.job.phases[self.state.position.phase]
         position = state.position
         return (
-            state.out_of_time
+            (state.out_of_time and not position.step)  # else what was trained is to be validated
             or position.epoch >= phase.epochs
             or (position.epoch > 0 and state.best.exhausted(phase.patience))
         )
@@ -233,12 +233,13 @@ class _Run:
         lr = mean_lr(job, position, num_steps)  # before the schedule sees how the epoch went
         stage.to_train()
         try:
-            with stage.threads():
-                train_epoch(
-                    stage.training, epoch=position.epochs_done, first_step=position.step,
-                    meter=meter, lr_factor=partial(lr_factor, job, position),
-                    step_ended=lambda *step: self.step_ended(stage, meter, *step),
-                )  # fmt: skip
+            if not self.state.out_of_time:  # it is where a signal ended the last validation
+                with stage.threads():
+                    train_epoch(
+                        stage.training, epoch=position.epochs_done, first_step=position.step,
+                        meter=meter, lr_factor=partial(lr_factor, job, position),
+                        step_ended=lambda *step: self.step_ended(stage, meter, *step),
+                    )  # fmt: skip
         except _OutOfTime:
             self.state.out_of_time = True
             self.observer.noted(f"{job.config.max_minutes:g} minutes are over")
