@@ -117,6 +117,24 @@ def test_a_phase_that_stops_improving_gives_way_to_the_next(train):
     assert [row.phase for row in seen.rows] == ["head", "head", "all", "all"]
 
 
+def test_the_last_epochs_are_averaged_also_after_a_phase_that_stopped_early(train):
+    seen = Trained()
+    train(
+        phases="head:epochs=50,patience=1+all:epochs=3,patience=0", epochs=None, lr=1e-9, swa=2,
+        observer=seen,
+    )  # fmt: skip
+    assert [row.phase for row in seen.rows] == ["head", "head", "all", "all", "all"]
+    assert any(note.startswith("average of the last 2 epochs") for note in seen.notes)
+
+
+def test_an_average_of_epochs_that_never_came_is_pointed_out(train):
+    seen = Trained()
+    train(epochs=50, patience=1, lr=1e-9, swa=2, observer=seen)
+    assert seen.notes[-1] == (
+        "--swa 2 has no effect: training ended before the last 2 of the epochs that were planned"
+    )
+
+
 def test_the_schedule_spans_the_run_or_starts_again(train):
     spans, restarts = Trained(), Trained()
     for scope, seen in (("run", spans), ("phase", restarts)):

@@ -109,6 +109,11 @@ def _averages(
         return _Average(name=name, weights=weights, score=score)
 
     average = state.last_epochs
+    if average is not None and not average.num_updates:
+        observer.noted(
+            f"--swa {job.config.swa} has no effect: training ended before the last "
+            f"{job.config.swa} of the epochs that were planned"
+        )
     if average is not None and average.num_updates:
         with average.swapped():
             found = made(f"average of the last {average.num_updates} epochs", scored())

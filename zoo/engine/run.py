@@ -324,8 +324,7 @@ class _Run:
 
     def is_among_the_last(self) -> bool:
         """Whether the current epoch's weights are to be in the plain average."""
-        planned = sum(phase.epochs for phase in self.job.phases)
-        return self.state.position.epochs_done + 1 > planned - self.job.config.swa
+        return self.state.position.epochs_left(self.job.phases) <= self.job.config.swa
 
     def save(self, stage: Stage, meter: Meter) -> None:
         """Writes the best weights, a checkpoint and the table so far, unless weights are NaN."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from zoo.data.reading.scan import listed
 from zoo.engine.assembly.job import Job
+from zoo.engine.assembly.phases import Phase
 from zoo.engine.events import EpochRow
 from zoo.engine.features.frozen import FrozenRecord
 from zoo.engine.loop import Accumulation
@@ -41,6 +42,11 @@ class Position:
     step: int = 0
     epochs_done: int = 0
     steps_done: int = 0
+
+    def epochs_left(self, phases: Sequence[Phase]) -> int:
+        """Returns how many epochs can still come, the current one among them."""
+        later = sum(phase.epochs for phase in phases[self.phase + 1 :])
+        return phases[self.phase].epochs - self.epoch + later
 
 
 @dataclass(slots=True)
