@@ -8,11 +8,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from test_resume import StopAt
 
 import zoo
 from zoo.config import RunConfig
 from zoo.engine.assembly.phases import parse_phases, plan_of
 from zoo.engine.events import Observer
+from zoo.engine.interrupts import Interrupted
 from zoo.errors import UsageError
 
 SETTLED = RunConfig(norm="hold", warmup=0.5, sched_scope="run", patience=3, layer_decay=0.9)
@@ -144,6 +146,19 @@ def test_the_schedule_spans_the_run_or_starts_again(train):
         )  # fmt: skip
     assert [row.lr for row in spans.rows] == pytest.approx([0.08, 0.04, 0.02, 0.01])
     assert [row.lr for row in restarts.rows] == pytest.approx([0.08, 0.04, 0.08, 0.04])
+
+
+def test_a_schedule_that_pauses_for_a_phase_goes_on_after_a_resume_in_it(train, registry):
+    options = {
+        "phases": "head:epochs=4,sched=run+all:epochs=1,sched=phase+all:epochs=2,sched=run",
+        "epochs": None, "lr": 1e-7, "sched": "plateau:factor=0.5,patience=0,min_lr=0",
+    }  # fmt: skip
+    straight = train(**options)
+    assert straight.rows[-1].lr < 1e-7
+    with pytest.raises(Interrupted):
+        train(name="cut", observer=StopAt(13), **options)  # three steps an epoch
+    resumed = zoo.resume(straight.path.parent / "cut", registry=registry)
+    assert [row.lr for row in resumed.rows] == [row.lr for row in straight.rows]
 
 
 def test_lengths_are_said_once(registry, shapes_folder):

@@ -95,7 +95,6 @@ class RunState:
     ) -> dict[str, Any]:
         """Returns the nested state for a checkpoint."""
         scaler = stage.training.device.accelerator.scaler
-        schedule = job.schedules[self.position.phase]
         position = self.position
         return {
             "position": {name: getattr(position, name) for name in Position.__slots__},
@@ -110,7 +109,10 @@ class RunState:
             "average": self.average.state_dict() if self.average else None,
             "last_epochs": self.last_epochs.state_dict() if self.last_epochs else None,
             "optimizer": stage.training.update.optimizer.state_dict(),
-            "schedule": schedule.state_dict() if isinstance(schedule, ReactiveSchedule) else None,
+            "schedules": [  # of every phase: one that spans the run may pause for a phase
+                schedule.state_dict() if isinstance(schedule, ReactiveSchedule) else None
+                for schedule in job.schedules
+            ],
             "scaler": scaler.state_dict() if scaler is not None else None,
             "meter": meter.state_dict(),
             "classes": list(job.data.classes),
@@ -161,9 +163,12 @@ class RunState:
         state.seconds, state.out_of_time = saved["seconds"], saved["out_of_time"]
         state.epoch_seconds = saved.get("epoch_seconds", 0.0)
         state.accumulation.num_parts = saved["num_parts"]
-        schedule = job.schedules[state.position.phase]
-        if isinstance(schedule, ReactiveSchedule) and saved["schedule"] is not None:
-            schedule.load_state_dict(saved["schedule"])
+        schedules = saved.get("schedules") or [None] * len(job.schedules)
+        if "schedule" in saved:  # of an earlier zoo: the current phase's alone
+            schedules[state.position.phase] = saved["schedule"]
+        for schedule, was in zip(job.schedules, schedules, strict=False):
+            if isinstance(schedule, ReactiveSchedule) and was is not None:
+                schedule.load_state_dict(was)
         try:
             restore(job.model, checkpoint.model)
         except RuntimeError as error:
