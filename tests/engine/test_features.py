@@ -10,13 +10,16 @@ import torch
 from safetensors.torch import load_file
 
 import zoo
+from zoo.cli.progress import RunDisplay
 from zoo.data.batches import cut
 from zoo.engine.device import Device
 from zoo.engine.events import Observer
+from zoo.engine.records.earlier import result_of
 from zoo.engine.stage import epoch_draws, image_feed
 from zoo.errors import NonFiniteError, UsageError, ZooError
 from zoo.registry import Registry
 from zoo.runs import checkpoint
+from zoo.runs.folder import RunFolder
 
 
 class Notes(Observer):
@@ -76,6 +79,18 @@ def test_the_average_of_the_last_epochs_is_tried(train, registry):
     score = float(note.split("val_loss ")[1].split()[0])
     best_row = min(row.val_loss for row in result.rows)
     assert result.best_score == pytest.approx(min(score, best_row), abs=1e-4)
+
+
+def test_an_average_that_is_kept_is_named(train, capsys):
+    result = train(epochs=5, swa=3, seed=1, monitor="loss", **{**PLAIN, "lr": 0.15})
+    assert result.best_score < min(row.val_loss for row in result.rows)
+    summary = json.loads((result.path / "summary.json").read_text())
+    assert summary["average"] == result.average == "average of the last 3 epochs"
+    assert result_of(RunFolder(result.path)).average == result.average
+    RunDisplay().run_ended(result)
+    said = capsys.readouterr().out
+    assert f"best       {result.average}, val_loss {result.best_score:.4f}" in said
+    assert train(epochs=2).average == ""
 
 
 def test_a_soup_is_never_worse_than_its_best_epoch(train, registry):

@@ -189,7 +189,8 @@ class RunDisplay(Observer):
             if result.monitor.endswith("accuracy")
             else f"{result.best_score:.4f}"
         )
-        self._print(f"best       epoch {result.best_epoch}, {result.monitor} {best}")
+        what = result.average or f"epoch {result.best_epoch}"
+        self._print(f"best       {what}, {result.monitor} {best}")
         if result.test_accuracy is not None:
             self._print(
                 f"test       accuracy {result.test_accuracy:.1%} "
@@ -264,7 +265,8 @@ class LogFile(Observer):
 
     def run_ended(self, result: RunResult) -> None:
         """Logs how it ended."""
-        self._write(f"done: best epoch {result.best_epoch}, test accuracy {result.test_accuracy}, "
+        what = result.average or f"epoch {result.best_epoch}"
+        self._write(f"done: best {what}, test accuracy {result.test_accuracy}, "
                     f"{result.seconds:.1f} s")  # fmt: skip
 
     def _write(self, *lines: str) -> None:

@@ -79,8 +79,8 @@ class RunResult:
     Args:
         path: The run folder.
         rows: One row an epoch.
-        best_epoch: The epoch whose weights are in best/, from 1.
-        best_score: Its monitored metric, as it is (not negated).
+        best_epoch: From 1. Its weights are in best/, unless ``average`` names others.
+        best_score: The monitored metric of the weights in best/, as it is (not negated).
         monitor: Name of the monitored metric.
         test_accuracy: Of the final weights on the test split, 0..1; None without one.
         test_loss: Likewise.
@@ -88,6 +88,7 @@ class RunResult:
         seconds: Wall time of the whole run, over all its resumes.
         greater_is_better: Direction of the monitored metric.
         test_metrics: What else was asked for, of the final weights on the test split, by label.
+        average: Which average of epochs was better than any epoch; empty where none was.
     """
 
     path: Path
@@ -101,6 +102,7 @@ class RunResult:
     seconds: float
     greater_is_better: bool = True
     test_metrics: Mapping[str, float] = field(default_factory=dict)
+    average: str = ""
 
     def summary(self) -> dict[str, Any]:
         """Returns what summary.json has: no rows, each metric as ``test_LABEL``."""

@@ -57,8 +57,8 @@ def settle_weights(
     evaluation: Evaluation,
     observer: Observer,
     best_weights: BestWeights,
-) -> None:
-    """Tries the averages that were asked for, and leaves the best weights in the network.
+) -> str:
+    """Tries the averages that were asked for, leaves the best weights in the network.
 
     Args:
         job: The job.
@@ -69,17 +69,23 @@ def settle_weights(
         evaluation: Validates.
         observer: Hears what came of it.
         best_weights: Those of an epoch.
+
+    Returns:
+        The name of the average that is kept; empty where the weights of an epoch are.
     """
-    best = state.best
+    best, kept = state.best, ""
     device.wait()
     for average in _averages(job, state, folder, feeds, evaluation=evaluation, observer=observer):
         best_weights.elsewhere()  # the network has the average
-        if best.observe(average.score, epoch=best.epoch) and device.is_main:
-            described = weights_description(job, epoch=best.epoch, average=average.name)
-            folder.write_best(TensorFile.of(average.weights), described)
+        if best.observe(average.score, epoch=best.epoch):
+            kept = average.name
+            if device.is_main:
+                described = weights_description(job, epoch=best.epoch, average=average.name)
+                folder.write_best(TensorFile.of(average.weights), described)
     device.wait()
     if job.config.restore_best:
         best_weights.put_back()
+    return kept
 
 
 def _averages(

@@ -370,7 +370,7 @@ class _Run:
             job, self.state.frozen, feeds, device=self.device, observer=self.observer,
             progress=self.preparing, spare=self.spare, between=self.leave_if_asked,
         )  # fmt: skip
-        settle_weights(
+        average = settle_weights(
             job, self.state, self.folder, feeds, device=self.device, evaluation=evaluation,
             observer=self.observer, best_weights=self.best_weights,
         )  # fmt: skip
@@ -383,7 +383,8 @@ class _Run:
             greater_is_better=job.monitor.greater_is_better,
             test_accuracy=None if tested is None else tested.accuracy,
             test_loss=None if tested is None else tested.loss,
-            test_metrics={} if tested is None else tested.metrics, seconds=self.seconds(),
+            test_metrics={} if tested is None else tested.metrics, average=average,
+            seconds=self.seconds(),
             num_test=len(job.data.splits["test"].images) if "test" in job.data.splits else 0,
         )  # fmt: skip
         if self.device.is_main:

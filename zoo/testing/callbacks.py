@@ -66,6 +66,7 @@ class _Result:
     seconds: float = 4.5
     greater_is_better: bool = True
     test_metrics: Mapping[str, float] = field(default_factory=lambda: {"f1": 0.4})
+    average: str = ""
 
     def summary(self) -> dict[str, Any]:
         """Returns what summary.json has."""
