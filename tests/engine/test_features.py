@@ -72,6 +72,16 @@ def test_the_moving_average_is_what_is_validated_and_kept(train, registry, weigh
     assert json.loads((result.path / "best/model.json").read_text())["average"] == "ema"
 
 
+def test_a_moving_average_is_validated_alike_on_kept_features(train):
+    """What a phase holds still is not averaged further: what trains sees it as it is."""
+    options = {"phases": "all:epochs=2+head:epochs=2", "epochs": None, "ema": 0.99, **PLAIN}
+    kept, whole = (train(cache=cache, **options) for cache in (True, False))
+    for one, other in zip(kept.rows, whole.rows, strict=True):
+        assert one.val_loss == pytest.approx(other.val_loss, rel=1e-5)
+    first, second = (load_file(r.path / "best/model.safetensors") for r in (kept, whole))
+    assert all(torch.allclose(first[name], second[name], atol=1e-5) for name in first)
+
+
 def test_the_average_of_the_last_epochs_is_tried(train, registry):
     watch = Notes()
     result = train(swa=3, epochs=5, observer=watch, monitor="val_loss", **{**PLAIN, "lr": 0.2})

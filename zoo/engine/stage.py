@@ -151,7 +151,7 @@ class Stage:
 
     def averaged(self) -> AbstractContextManager[None]:
         """Has the moving average in the network inside the block, where there is one."""
-        return nullcontext() if self.average is None else self.average.swapped()
+        return nullcontext() if self.average is None else self.average.swapped(still=False)
 
     def threads(self) -> AbstractContextManager[None]:
         """Computes inside the block with as many threads as the stage's steps gain from."""

@@ -62,6 +62,7 @@ class WeightAverage:
         self._decay = decay
         self._live: dict[str, Tensor] = {}
         self._averages: dict[str, Tensor] = {}
+        self._moving: set[str] = set()
         self.num_updates = 0
 
     @classmethod
@@ -90,6 +91,7 @@ class WeightAverage:
         moving &= model.state_dict().keys()  # without buffers that are computed anew
         for name in sorted(moving - self._averages.keys()):
             self._averages[name] = present[name].detach().clone()
+        self._moving = moving
         self._live = {name: present[name].detach() for name in self._averages}
 
     @torch.no_grad()
@@ -101,21 +103,29 @@ class WeightAverage:
         self.num_updates += 1
 
     @contextmanager
-    def swapped(self) -> Iterator[None]:
+    def swapped(self, *, still: bool = True) -> Iterator[None]:
         """Puts the average into the network inside the block, and the exact weights back after it.
 
         A checkpoint is written outside the block; the best weights are written inside.
+
+        Args:
+            still: Also of what does not move in the present phase, but did in one before. Without,
+                that stays as what trains now sees it, on kept features too.
         """
-        kept = {name: tensor.clone() for name, tensor in self._live.items()}
+        live = {n: tensor for n, tensor in self._live.items() if still or n in self._moving}
+        kept = {name: tensor.clone() for name, tensor in live.items()}
         try:
-            _write(self._live, self._averages)
+            _write(live, self._averages)
             yield
         finally:
-            _write(self._live, kept)
+            _write(live, kept)
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns all that a checkpoint must hold: the averages and the number of updates."""
-        return {"num_updates": self.num_updates, "averages": dict(self._averages)}
+        """Returns all that a checkpoint must hold: averages, number of updates, what moves."""
+        return {
+            "num_updates": self.num_updates, "averages": dict(self._averages),
+            "moving": sorted(self._moving),
+        }  # fmt: skip
 
     def load_state_dict(self, state: Mapping[str, Any], model: nn.Module) -> None:
         """Takes a state back, to the bit: values, and the memory layout of the network's tensors.
@@ -145,6 +155,7 @@ class WeightAverage:
             name: torch.empty_like(tensors[name]).copy_(saved) for name, saved in averages.items()
         }
         self._live = {name: tensors[name] for name in averages}
+        self._moving = set(state.get("moving", averages))
         self.num_updates = int(state["num_updates"])
 
 
