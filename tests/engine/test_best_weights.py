@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 import zoo
 from zoo.engine.events import Observer
 from zoo.engine.records.best import BestWeights
+from zoo.runs import checkpoint
 from zoo.runs.folder import RunFolder
 
 LAST_IS_WORSE = {"lr": 3.0, "sched": "constant", "seed": 3}
@@ -83,3 +84,18 @@ def test_weights_that_others_followed_are_read_from_the_disk(registry, shapes_fo
             tensor.zero_()
     best.put_back()
     assert all(torch.equal(kept[name], tensor) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("options", [{"swa": 2}, {"soup": 2}, {"ema": 0.6}], ids=str)
+def test_without_restoring_the_test_is_of_what_was_validated_last(train, registry, options):
+    common = {"epochs": 4, "restore_best": False, "optim": "sgd", "lr": 0.05}
+    left = Left()
+    result = train(observer=left, **common, **options)
+    saved, _ = checkpoint.latest(result.path / "checkpoints")
+    state = checkpoint.load(saved)
+    averages = state.state["average"]["averages"] if "ema" in options else {}
+    now = left.model.state_dict()
+    for name, tensor in {**state.model, **averages}.items():
+        assert torch.equal(now[name], tensor), name
+    if "ema" not in options:
+        assert result.test_loss == train(**common).test_loss

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
@@ -58,7 +59,9 @@ def settle_weights(
     observer: Observer,
     best_weights: BestWeights,
 ) -> str:
-    """Tries the averages that were asked for, leaves the best weights in the network.
+    """Tries the averages that were asked for, and leaves the best weights in the network.
+
+    With ``--no-restore-best`` those that the last epoch was validated with.
 
     Args:
         job: The job.
@@ -74,6 +77,7 @@ def settle_weights(
         The name of the average that is kept; empty where the weights of an epoch are.
     """
     best, kept = state.best, ""
+    last = None if job.config.restore_best else _validated_last(job, state)
     device.wait()
     for average in _averages(job, state, folder, feeds, evaluation=evaluation, observer=observer):
         best_weights.elsewhere()  # the network has the average
@@ -83,9 +87,17 @@ def settle_weights(
                 described = weights_description(job, epoch=best.epoch, average=average.name)
                 folder.write_best(TensorFile.of(average.weights), described)
     device.wait()
-    if job.config.restore_best:
+    if last is None:
         best_weights.put_back()
+    else:
+        restore(job.model, last)
     return kept
+
+
+def _validated_last(job: Job, state: RunState) -> dict[str, Tensor]:
+    """Returns a copy of the weights that the last epoch was validated with."""
+    with nullcontext() if state.average is None else state.average.swapped(still=False):
+        return {name: tensor.clone() for name, tensor in job.model.state_dict().items()}
 
 
 def _averages(
