@@ -374,3 +374,18 @@ def test_a_signal_ends_the_trial_and_a_resume_starts_the_run(train, speeds, tmp_
     assert config_of(result)["channels_last"] is False
     whole = train(name="whole", tune=True)
     assert digest(weights_of(result)) == digest(weights_of(whole))
+
+
+def test_resume_auto_finds_a_run_that_was_tuned(train, speeds, registry):
+    class Died(Exception):
+        pass
+
+    class Dies(Observer):
+        def epoch_ended(self, row):
+            raise Died
+
+    with pytest.raises(Died):
+        train(name="cut", tune=True, epochs=2, observer=Dies())
+    result = train(tune=True, epochs=2, resume="auto")
+    assert result.path.name == "cut"
+    assert len(result.rows) == 2

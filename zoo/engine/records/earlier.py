@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from zoo.config import RunConfig, load_config
 from zoo.engine.events import EpochRow, RunResult
+from zoo.engine.tuning.settings import decided_by_trial
 from zoo.errors import ZooError, printable
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ def cut_short(config: RunConfig, settle: Callable[[RunConfig], RunConfig]) -> Pa
     """Returns the run that ``--resume auto`` goes on with, None to start a new one.
 
     The run of the name that the configuration has; without a name the newest one that has not
-    ended and has the same options.
+    ended and has the same options. What ``--tune`` has decided stands in the run's, and is not
+    compared.
 
     Args:
         config: What the user asked for.
@@ -32,7 +34,8 @@ def cut_short(config: RunConfig, settle: Callable[[RunConfig], RunConfig]) -> Pa
     if config.name is not None:
         named = runs / config.name
         return named if (named / "config.toml").is_file() else None
-    apart = {"name", "runs", "resume", *(("weights",) if config.weights == "auto" else ())}
+    apart = {"name", "runs", "resume", *decided_by_trial(config)}
+    apart |= {"weights"} if config.weights == "auto" else set()
 
     def compared(options: RunConfig) -> dict[str, object]:
         return {key: value for key, value in options.as_mapping().items() if key not in apart}
@@ -62,7 +65,7 @@ def other_options(config: RunConfig, path: Path) -> list[str]:
         f"--{key.replace('_', '-')} {printable(value)} is not taken: the run was begun with "
         f"{printable(began.get(key, 'none'))}"
         for key, value in config.as_mapping().items()
-        if key not in ("name", "runs", "resume") and value != plain.get(key)
+        if key not in ("name", "runs", "resume", "tune") and value != plain.get(key)
         and value != began.get(key)
     ]  # fmt: skip
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from zoo.config.run_config import option_of
 from zoo.engine.step.graphs import GRAPH_MODES
 
-__all__ = ["Settings", "fastest", "thread_counts"]
+if TYPE_CHECKING:
+    from zoo.config import RunConfig
+
+__all__ = ["Settings", "decided_by_trial", "fastest", "thread_counts"]
 
 GAIN = 0.05
 """Share of a step's time that another setting must save to be taken."""
@@ -72,6 +75,21 @@ class Settings:
 
 def _shown(value: Any) -> str:
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
+
+
+def decided_by_trial(config: RunConfig) -> set[str]:
+    """Returns the options that ``--tune`` decides: not threads and workers that the user names.
+
+    Args:
+        config: What the user asked for.
+    """
+    if not config.tune:
+        return set()
+    return {
+        "tune", "channels_last", "fast_convolutions",
+        *(key for key in ("threads", "workers") if getattr(config, key) is None),
+        *(("compile", "compile_mode") if config.compile else ()),
+    }  # fmt: skip
 
 
 def fastest(
