@@ -1,4 +1,4 @@
-"""A run that goes on when its data is no longer what it was."""
+"""A run that goes on when its data or its options are no longer what they were."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from test_resume import StopAt, assert_same
 import zoo
 from zoo.engine.events import Observer
 from zoo.engine.interrupts import Interrupted
-from zoo.errors import DataError
+from zoo.errors import CheckpointError, DataError
 
 
 def test_other_classes_are_named_and_write_nothing_to_the_terminal(
@@ -57,3 +57,16 @@ def test_files_that_were_written_since_are_noted(train, registry, shapes_folder,
         "if they are other images, start a new run"
     )
     assert_same(tmp_path / "runs" / "one", tmp_path / "runs" / "two")
+
+
+def test_other_options_are_refused_unless_they_decide_nothing(train, registry, tmp_path):
+    with pytest.raises(Interrupted):
+        train(name="cut", epochs=2, lr=0.01, optim="sgd", observer=StopAt(2))
+    config = tmp_path / "runs" / "cut" / "config.toml"
+    text = config.read_text()
+    config.write_text(text.replace("lr = 0.01", "lr = 0.5").replace("epochs = 2", "epochs = 3"))
+    with pytest.raises(CheckpointError) as caught:
+        zoo.resume(config.parent, registry=registry)
+    assert "--epochs was 2 and is 3; --lr was 0.01 and is 0.5" in str(caught.value)
+    config.write_text(text.replace("max_minutes = 0.0", "max_minutes = 9.0"))
+    assert len(zoo.resume(config.parent, registry=registry).rows) == 2

@@ -20,6 +20,7 @@ SAVED = {
         "callback-0": {"spec": "acme/post", "package": "zoo-acme 1.0"},
     },
     "code": {"zoo": "aa", "zoo_acme": "bb"},
+    "options": {"lr": 0.1, "mean": None},
     "data": {"name": "shapes", "fingerprint": "f1", "classes": ["bar", "dot"]},
 }
 
@@ -50,6 +51,8 @@ REFUSED = {
         "there is no optimizer any more",
     ),
     "code": (("code", "zoo_acme", "cc"), "the code of zoo_acme was changed"),
+    "option": (("options", "lr", 0.5), "--lr was 0.1 and is 0.5"),
+    "option that was open": (("options", "mean", [0.5]), "--mean was none and is 0.5"),
     "data": (("data", "fingerprint", "f2"), "the data has changed"),
     "classes": (
         ("data", "classes", ["bar", "star"]),

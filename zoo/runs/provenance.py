@@ -28,8 +28,8 @@ def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Returns a line for each difference that refuses a resume.
 
     These are the versions of zoo, torch and each component's package, what each component was
-    asked to be, the digests of their code, the data's fingerprint and the classes. What one of
-    the two records does not have is not compared: an older zoo wrote less.
+    asked to be, the digests of their code, the options, the data's fingerprint and the classes.
+    What one of the two records does not have is not compared: an older zoo wrote less.
 
     Args:
         saved: ``environment.json`` of the run.
@@ -48,6 +48,7 @@ def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         for name in code_saved
         if name in code_now and code_saved[name] != code_now[name]
     ]
+    lines += _options(_section(saved, "options"), _section(now, "options"))
     return lines + _data(_section(saved, "data"), _section(now, "data"))
 
 
@@ -157,6 +158,14 @@ def _components(
             for key in ("spec", "package")
             for line in _changed(saved[part], now[part], only=[key])
         )
+
+
+def _options(saved: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """Yields a line for each option that both have and that differs."""
+    for name, value in saved.items():
+        if name in now and now[name] != value:
+            was, is_now = ("none" if one is None else _shown(one) for one in (value, now[name]))
+            yield f"--{printable(name).replace('_', '-')} was {was} and is {is_now}"
 
 
 def _data(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

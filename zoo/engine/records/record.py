@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 from zoo.data.reading.stamps import num_written_since
 from zoo.engine.records.environment import environment
+from zoo.engine.tuning.settings import decided_by_trial
 from zoo.errors import CheckpointError
 from zoo.runs.provenance import code_digest, code_digests, differences, drifts
 
@@ -16,6 +17,13 @@ if TYPE_CHECKING:
     from zoo.engine.events import Observer
 
 __all__ = ["made_with", "refuse_changes", "weights_description"]
+
+_APART = frozenset({
+    "recipe", "runs", "name", "resume", "callback", "save_every", "save_steps", "max_minutes",
+    "device", "threads", "workers", "ram", "keep_decoded", "keep_features", "auto_batch", "tune",
+    "model", "head", "loss", "optim", "sched", "aug", "metric", "data", "weights", "distill",
+})  # fmt: skip
+"""Options that decide no bits, and those of what is recorded by itself."""
 
 
 def made_with(job: Job, *, digest: Callable[[str], str | None] = code_digest) -> dict[str, Any]:
@@ -39,6 +47,7 @@ def made_with(job: Job, *, digest: Callable[[str], str | None] = code_digest) ->
             for choice in job.choices.all if choice.entry.plugin.digest
         },
         "code": code_digests(["zoo", *packages], digest=digest),
+        "options": _options(job),
         "weights": job.taken.reason,
         "preprocessing": asdict(job.preprocessing),
         "data": {
@@ -46,6 +55,15 @@ def made_with(job: Job, *, digest: Callable[[str], str | None] = code_digest) ->
             "classes": list(job.data.classes), "bad": dict(job.data.bad),
         },
     }  # fmt: skip
+
+
+def _options(job: Job) -> dict[str, Any]:
+    """Returns the options that decide bits, but for those that ``--tune`` has yet to decide."""
+    apart = _APART | decided_by_trial(job.config)
+    named = {f.name: getattr(job.config, f.name) for f in fields(job.config) if f.name not in apart}
+    return {
+        name: list(value) if isinstance(value, tuple) else value for name, value in named.items()
+    }
 
 
 def refuse_changes(
@@ -62,7 +80,7 @@ def refuse_changes(
         force: Note what would be refused, and go on.
 
     Raises:
-        CheckpointError: Components, their code, torch, data or classes are others.
+        CheckpointError: Components, their code, options, torch, data or classes are others.
     """
     now = made_with(job)
     changed = differences(saved, now)
