@@ -9,16 +9,18 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from test_resume import StopAt
 from torch import nn
 
 import zoo
+from zoo.engine.interrupts import Interrupted
 from zoo.engine.step.distillation import (
     Teacher,
     class_columns,
     distillation_loss,
     multi_label_distillation_loss,
 )
-from zoo.errors import UsageError, ZooError
+from zoo.errors import CheckpointError, UsageError, ZooError
 from zoo.protocols import Preprocessing
 
 
@@ -221,3 +223,15 @@ def test_a_teacher_of_other_classes_is_refused(train, tmp_path, shapes_folder):
     with pytest.raises(UsageError, match="is not a run folder"):
         train(distill=str(tmp_path / "nowhere"))
     assert sorted(teacher.path.parent.iterdir()) == before, "nothing was begun"
+
+
+def test_a_resume_under_another_teacher_is_refused(train, registry):
+    teacher = train(name="teacher", epochs=1)
+    with pytest.raises(Interrupted):
+        train(name="cut", epochs=2, distill=str(teacher.path), observer=StopAt(2))
+    shutil.rmtree(teacher.path)
+    train(name="teacher", epochs=1, seed=1)
+    path = teacher.path.parent / "cut"
+    with pytest.raises(CheckpointError, match="the teacher is another one"):
+        zoo.resume(path, registry=registry)
+    assert len(zoo.resume(path, registry=registry, force=True).rows) == 2

@@ -21,6 +21,7 @@ SAVED = {
     },
     "code": {"zoo": "aa", "zoo_acme": "bb"},
     "options": {"lr": 0.1, "mean": None},
+    "teacher": "dd",
     "data": {"name": "shapes", "fingerprint": "f1", "classes": ["bar", "dot"]},
 }
 
@@ -53,6 +54,7 @@ REFUSED = {
     "code": (("code", "zoo_acme", "cc"), "the code of zoo_acme was changed"),
     "option": (("options", "lr", 0.5), "--lr was 0.1 and is 0.5"),
     "option that was open": (("options", "mean", [0.5]), "--mean was none and is 0.5"),
+    "teacher": (("teacher", "ee"), "the teacher is another one, or has other weights"),
     "data": (("data", "fingerprint", "f2"), "the data has changed"),
     "classes": (
         ("data", "classes", ["bar", "star"]),

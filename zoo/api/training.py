@@ -89,7 +89,7 @@ def run_settings(
     )
     with folder.owned() if device.is_main else nullcontext():
         if device.is_main:
-            _describe(job, folder, digest=sources.code)
+            _describe(job, folder, teacher=teacher, digest=sources.code)
         return _train(
             job, folder, device=device, observer=observer, teacher=teacher,
             spare=sources.spare,
@@ -180,11 +180,14 @@ def resume(
         )  # fmt: skip
         # Where the weights came from stays said; best/model.json must not depend on a resume.
         job = replace(job, taken=replace(job.taken, reason=saved["weights"]))
+        teacher = teacher_for(job, device=device, registry=registry)
         began_ns = (folder.path / "environment.json").stat().st_mtime_ns
-        refuse_changes(job, saved, observer=observer, began_ns=began_ns, force=force)
+        refuse_changes(
+            job, saved, observer=observer, began_ns=began_ns, teacher=teacher, force=force
+        )
         return _train(
             job, folder, device=device, observer=observer, state=state, force=force,
-            teacher=teacher_for(job, device=device, registry=registry),
+            teacher=teacher,
         )  # fmt: skip
 
 
@@ -217,12 +220,14 @@ def _plain(name: str) -> str:
     return "-".join(filter(None, kept.split("-")))[:40].lower() or "data"
 
 
-def _describe(job: Job, folder: Any, *, digest: Callable[[str], str | None]) -> None:
+def _describe(
+    job: Job, folder: Any, *, teacher: Teacher | None, digest: Callable[[str], str | None]
+) -> None:
     """Writes what the run is: the configuration that repeats it, and the environment."""
     from zoo.engine.records.record import made_with
 
     repeats = job.config.changed(resume="never")
     if repeats.weights == "auto":
         repeats = repeats.changed(weights=job.taken.weights.name if job.taken.weights else "none")
-    folder.write_json("environment.json", made_with(job, digest=digest))
+    folder.write_json("environment.json", made_with(job, teacher=teacher, digest=digest))
     folder.write_text("config.toml", repeats.to_toml())  # last: it is what makes a run folder

@@ -28,8 +28,9 @@ def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Returns a line for each difference that refuses a resume.
 
     These are the versions of zoo, torch and each component's package, what each component was
-    asked to be, the digests of their code, the options, the data's fingerprint and the classes.
-    What one of the two records does not have is not compared: an older zoo wrote less.
+    asked to be, the digests of their code, the options, the teacher's weights, the data's
+    fingerprint and the classes. What one of the two records does not have is not compared: an
+    older zoo wrote less.
 
     Args:
         saved: ``environment.json`` of the run.
@@ -49,6 +50,8 @@ def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         if name in code_now and code_saved[name] != code_now[name]
     ]
     lines += _options(_section(saved, "options"), _section(now, "options"))
+    if "teacher" in saved and "teacher" in now and saved["teacher"] != now["teacher"]:
+        lines.append("the teacher is another one, or has other weights")
     return lines + _data(_section(saved, "data"), _section(now, "data"))
 
 

@@ -15,6 +15,7 @@ from zoo.runs.provenance import code_digest, code_digests, differences, drifts
 if TYPE_CHECKING:
     from zoo.engine.assembly.job import Job
     from zoo.engine.events import Observer
+    from zoo.engine.step.distillation import Teacher
 
 __all__ = ["made_with", "refuse_changes", "weights_description"]
 
@@ -26,11 +27,15 @@ _APART = frozenset({
 """Options that decide no bits, and those of what is recorded by itself."""
 
 
-def made_with(job: Job, *, digest: Callable[[str], str | None] = code_digest) -> dict[str, Any]:
+def made_with(
+    job: Job, *, teacher: Teacher | None = None,
+    digest: Callable[[str], str | None] = code_digest,
+) -> dict[str, Any]:  # fmt: skip
     """Returns versions, machine, components with the digests of their code, and the data.
 
     Args:
         job: What is trained.
+        teacher: Whom it learns from besides the labels.
         digest: Digests the code of a package.
     """
     machine = environment()
@@ -48,6 +53,7 @@ def made_with(job: Job, *, digest: Callable[[str], str | None] = code_digest) ->
         },
         "code": code_digests(["zoo", *packages], digest=digest),
         "options": _options(job),
+        "teacher": None if teacher is None else teacher.digest,
         "weights": job.taken.reason,
         "preprocessing": asdict(job.preprocessing),
         "data": {
@@ -67,8 +73,9 @@ def _options(job: Job) -> dict[str, Any]:
 
 
 def refuse_changes(
-    job: Job, saved: Mapping[str, Any], *, observer: Observer, began_ns: int, force: bool = False
-) -> None:
+    job: Job, saved: Mapping[str, Any], *, observer: Observer, began_ns: int,
+    teacher: Teacher | None = None, force: bool = False,
+) -> None:  # fmt: skip
     """Notes what has changed since a run was started, and refuses what would change its result.
 
     Args:
@@ -77,12 +84,14 @@ def refuse_changes(
         observer: Hears the notes.
         began_ns: When the run was started, nanoseconds since 1970. Files of images that are newer
             are noted: a fingerprint does not tell a copy of the data from other images in place.
+        teacher: Whom it would learn from besides the labels.
         force: Note what would be refused, and go on.
 
     Raises:
-        CheckpointError: Components, their code, options, torch, data or classes are others.
+        CheckpointError: Components, their code, options, torch, teacher, data or classes are
+            others.
     """
-    now = made_with(job)
+    now = made_with(job, teacher=teacher)
     changed = differences(saved, now)
     for line in (*drifts(saved, now), *_newer(job, began_ns), *(changed if force else ())):
         observer.noted(f"since the run was started: {line}")

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import UsageError, ZooError, printable
+from zoo.network.freeze import digest
 from zoo.protocols import Preprocessing
 
 __all__ = ["Teacher", "class_columns", "distillation_loss", "multi_label_distillation_loss"]
@@ -167,6 +168,11 @@ class Teacher:
             scale_1C11=std / own_std,
             shift_1C11=(mean - own_mean) / own_std,
         )
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of its weights."""
+        return digest(self.module.state_dict())
 
     @torch.no_grad()
     def logits(self, images_BCHW: Tensor) -> Tensor:
