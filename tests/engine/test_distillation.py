@@ -235,3 +235,16 @@ def test_a_resume_under_another_teacher_is_refused(train, registry):
     with pytest.raises(CheckpointError, match="the teacher is another one"):
         zoo.resume(path, registry=registry)
     assert len(zoo.resume(path, registry=registry, force=True).rows) == 2
+
+
+def test_statistics_of_an_average_are_taken_without_the_teacher(train, monkeypatch):
+    teacher = train(epochs=1)
+    seen, real = [], Teacher.logits
+
+    def logits(self, images_BCHW):
+        seen.append(len(images_BCHW))
+        return real(self, images_BCHW)
+
+    monkeypatch.setattr(Teacher, "logits", logits)
+    train(model="mlp-mnist", epochs=3, distill=str(teacher.path), norm="train", swa=2)
+    assert sum(seen) == 3 * 24

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from zoo.engine.device import Device
     from zoo.engine.events import Observer
     from zoo.engine.features.evaluation import Evaluation
-    from zoo.engine.feeds import Feed
+    from zoo.engine.feeds import ImageFeed
     from zoo.engine.records.best import BestWeights
     from zoo.engine.records.state import RunState
     from zoo.runs.folder import RunFolder
@@ -52,7 +52,7 @@ def settle_weights(
     job: Job,
     state: RunState,
     folder: RunFolder,
-    feeds: Mapping[str, Feed],
+    feeds: Mapping[str, ImageFeed],
     *,
     device: Device,
     evaluation: Evaluation,
@@ -104,7 +104,7 @@ def _averages(
     job: Job,
     state: RunState,
     folder: RunFolder,
-    feeds: Mapping[str, Feed],
+    feeds: Mapping[str, ImageFeed],
     *,
     evaluation: Evaluation,
     observer: Observer,
@@ -116,7 +116,7 @@ def _averages(
         if weights is not None:
             restore(job.model, weights)
         if mixed:
-            _recalibrate(job, feeds["train"])
+            _recalibrate(job, feeds["train"].plain())  # no teacher is asked
         monitored = [m for m in job.measures if m.label == job.monitor.label]
         return job.monitor.score(evaluation.scores("val", measures=monitored))
 
@@ -144,7 +144,7 @@ def _averages(
         yield made(f"soup of epochs {epochs}", scored(soup, mixed=len(members) > 1))
 
 
-def _recalibrate(job: Job, feed: Feed) -> None:
+def _recalibrate(job: Job, feed: ImageFeed) -> None:
     """Computes batch-norm statistics anew where the last phase let them move."""
     phase = job.phases[-1]
     trained = trainable_modules(job.model, head=job.head, trainable=phase.trainable)
