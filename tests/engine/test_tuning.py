@@ -361,18 +361,24 @@ def test_an_old_name_of_the_option_still_reads():
     assert zoo.RunConfig.from_mapping({"fast_depthwise": False}).fast_convolutions is False
 
 
-def test_a_signal_ends_the_trial_and_a_resume_starts_the_run(train, speeds, tmp_path, registry):
+def test_a_signal_ends_the_trial_and_a_resume_starts_the_run(
+    train, speeds, tmp_path, registry, monkeypatch
+):
+    monkeypatch.setattr(tune, "num_cores", lambda: 2)
+
     class Press(Observer):
         def preparing(self, what, done, total):
             if what == "settings":
                 signal.raise_signal(signal.SIGTERM)
 
     with pytest.raises(Interrupted) as stopped:
-        train(name="cut", tune=True, observer=Press())
+        train(name="cut", tune=True, threads=None, observer=Press())
     assert stopped.value.exit_code == 143
+    speeds.clear()
     result = zoo.resume(tmp_path / "runs" / "cut", registry=registry)
+    assert {s.threads for s in speeds} == {1, 2}
     assert config_of(result)["channels_last"] is False
-    whole = train(name="whole", tune=True)
+    whole = train(name="whole", tune=True, threads=None)
     assert digest(weights_of(result)) == digest(weights_of(whole))
 
 

@@ -172,7 +172,7 @@ def resume(
         state = None if found is None else checkpoint.load(found)
         saved = folder.read_json("environment.json")
         refuse_missing(saved.get("components"), registry, run=folder.path)
-        if config.threads is None:  # bits are promised for a number of threads
+        if config.threads is None and not config.tune:  # bits are promised for a number of them
             config = config.changed(threads=saved["threads"])
         job = assemble(
             config, registry, progress=observer.preparing,
