@@ -6,10 +6,11 @@ import hashlib
 from collections import Counter
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zoo.data.batches import balanced_draws, cut, repeated_draws
+from zoo.data.batches import balanced_draws, cut, repeated_draws, split_evenly
 from zoo.data.randomness import order
 from zoo.data.subset import stratified_rows, subset, with_fewer_images
 from zoo.protocols import DataSet, Split
@@ -67,6 +68,16 @@ def test_parts_hold_the_batch_and_the_partner_before_each_draw(size, num_parts, 
     assert all(len(part.draws_B) for part in parts)
     for part in parts:
         assert (part.partners_B == 100 + (part.draws_B - 100 - 1) % size).all()
+
+
+@pytest.mark.parametrize(("num", "batch_size"), [(24, 8), (25, 9), (50, 7)])
+def test_the_partner_of_an_image_that_stands_several_times_is_another_image(num, batch_size):
+    for repeats in (1, 2, 3):
+        draws = repeated_draws(num, repeats=repeats, seed=0, epoch=0)
+        for batch in split_evenly(draws, batch_size):
+            (part,) = cut(batch, num_parts=1, repeats=repeats)
+            if len(batch) >= 2 * repeats:
+                assert (part.draws_B % num != part.partners_B % num).all()
 
 
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=120), st.data(), st.integers(0, 2**31 - 1))

@@ -84,7 +84,10 @@ def preview(
     job = prepare(config, registry=registry, observer=observer, **options)
     device = Device.open(job.config)
     feed = image_feed(job, "train", device=device, progress=observer.preparing)
-    sample = sample_of(feed, epoch_draws(job)(epoch)[:count], classes=job.data.classes, epoch=epoch)
+    sample = sample_of(
+        feed, epoch_draws(job)(epoch)[:count], classes=job.data.classes, epoch=epoch,
+        repeats=job.config.repeats,
+    )  # fmt: skip
     pixels_BSSC = sample.images_BCHW.mul(255).round().clamp(0, 255).to(torch.uint8)
     images = pixels_BSSC.permute(0, 2, 3, 1).numpy()
     return list(zip(images, sample.labels, strict=True))

@@ -97,13 +97,22 @@ def split_evenly(draws: NDArray[np.int64], batch_size: int) -> list[NDArray[np.i
     return np.array_split(draws, num_batches(len(draws), batch_size))
 
 
-def cut(batch: NDArray[np.int64], *, num_parts: int, rank: int = 0, world: int = 1) -> list[Part]:
+def cut(
+    batch: NDArray[np.int64], *, num_parts: int, repeats: int = 1, rank: int = 0, world: int = 1
+) -> list[Part]:
     """Returns what one process computes of a batch, in at most ``num_parts`` parts, none empty.
 
-    Each draw's partner is the one before it in the whole batch, so parts and processes change
-    nothing about who is mixed with whom.
+    Each draw's partner is the one before it in the whole batch; with repeats it is as many before
+    it, and so of another image. Parts and processes change nothing about that.
+
+    Args:
+        batch: The draws.
+        num_parts: How many parts are asked for.
+        repeats: How often an image stands in a row.
+        rank: Number of this process.
+        world: How many there are.
     """
-    partners = batch[np.arange(-1, len(batch) - 1)]
+    partners = np.roll(batch, max(1, min(repeats, len(batch) // 2)))
     num_parts = max(1, min(num_parts, len(batch) // world))
     if num_parts == world == 1:
         return [Part(batch, partners)]

@@ -139,7 +139,13 @@ def _steps(
 ) -> Iterator[list[Batch]]:
     """Yields the batches, one a part, of each step."""
     device, num_parts = training.device, training.accumulation.num_parts
-    steps = [cut(b, num_parts=num_parts, rank=device.rank, world=device.world) for b in plan]
+    steps = [
+        cut(
+            b, num_parts=num_parts, repeats=training.config.repeats, rank=device.rank,
+            world=device.world,
+        )
+        for b in plan
+    ]  # fmt: skip
     parts: list[Part] = [part for step in steps for part in step]
     batches = training.feed.batches(parts, epoch=epoch if training.augment else None)
     for step in steps:

@@ -301,6 +301,7 @@ class _Run:
         sample = partial(
             sample_of, feed, stage.training.draws(epoch)[:_SHOWN],
             classes=self.job.data.classes, epoch=epoch if stage.training.augment else None,
+            repeats=self.job.config.repeats,
         )  # fmt: skip
         self.observer.sampled(stage.phase, sample, epoch=epoch + 1)
 

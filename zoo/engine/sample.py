@@ -23,12 +23,15 @@ def sample_of(
     *,
     classes: tuple[str, ...],
     epoch: int | None,
+    repeats: int = 1,
 ) -> Sample:
     """Returns the images of these draws, augmented and mixed as of ``epoch`` unless None.
 
     A mixed image is labelled with its shares, as far as they round to 1 %: ``cat 70%, dog 30%``.
+    ``repeats`` is how often an image stands in a row.
     """
-    ((_, images_BCSS, target),) = feed.pictures([cut(draws, num_parts=1)[0]], epoch=epoch)
+    (part,) = cut(draws, num_parts=1, repeats=repeats)
+    ((_, images_BCSS, target),) = feed.pictures([part], epoch=epoch)
     return Sample(
         images_BCHW=images_BCSS.detach().cpu(),
         labels=tuple(_caption(answer, classes) for answer in target.cpu()),
