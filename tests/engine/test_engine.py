@@ -153,6 +153,20 @@ def test_accumulation_equals_the_whole_batch(train, registry):
         assert a.val_loss == pytest.approx(b.val_loss, abs=1e-6)
 
 
+def test_the_loss_of_a_step_is_that_of_all_its_parts(train):
+    class Losses(Observer):
+        def __init__(self):
+            self.told = []
+
+        def step_measured(self, *, steps_done, lr, loss):
+            self.told.append(loss)
+
+    whole, parts = Losses(), Losses()
+    for number, heard in ((1, whole), (3, parts)):
+        train(accumulate=number, optim="sgd", lr=0.05, epochs=2, aug="none", observer=heard)
+    assert parts.told == pytest.approx(whole.told, abs=1e-5)
+
+
 def test_clipping_bounds_the_gradient(train, monkeypatch):
     norms = []
     real = torch.optim.SGD.step

@@ -136,13 +136,13 @@ def check_finite(
     step: int,
     update: Update,
 ) -> float:
-    """Returns the loss of the last part, once it is known that all are finite.
+    """Returns the loss of a step, the mean over its samples, once it is known to be finite.
 
     Raises:
-        NonFiniteError: One is not. The message names the step, the learning rate and the first
-            layer with a value that is not finite.
+        NonFiniteError: That of a part is not. The message names the step, the learning rate and
+            the first layer with a value that is not finite.
     """
-    value = math.nan
+    total, count = 0.0, 0
     for batch, (loss, _) in zip(batches, answers, strict=True):
         value = float(loss)
         if not math.isfinite(value):
@@ -155,4 +155,5 @@ def check_finite(
                 found=f"learning rate {rate:.3g}; not finite: {where}",
                 hint=f"--lr {rate / 10:.1g}, or --clip-norm 1",
             )
-    return value
+        total, count = total + value * len(batch.target), count + len(batch.target)
+    return total / max(count, 1)
