@@ -10,7 +10,9 @@ import torch
 from pytorch_optimizer import SAM
 from torch import nn
 
+import zoo
 from zoo.engine.step.sharpness import climb, climbed, descend
+from zoo.errors import UsageError
 from zoo.network.statistics import statistics_held
 
 
@@ -138,3 +140,14 @@ def test_statistics_are_counted_once():
     assert twice[1].num_batches_tracked == 1
     assert torch.equal(once[1].running_mean, twice[1].running_mean)
     assert torch.equal(once[1].running_var, twice[1].running_var)
+
+
+@pytest.mark.parametrize("optimizer", ["timm/adahessian", "pytorch-optimizer/sophiah"])
+def test_optimizers_of_second_derivatives_are_refused(registry, shapes_folder, optimizer):
+    """They differentiate the gradient, with SAM where the weights are no more."""
+    with pytest.raises(UsageError) as caught:
+        zoo.prepare(
+            data=str(shapes_folder), sam=0.05, compile=True, optim=optimizer, registry=registry
+        )
+    assert "--sam takes it elsewhere" in str(caught.value)
+    assert "and --compile cannot" in str(caught.value)

@@ -140,6 +140,7 @@ def check_combination(
     multi_label: bool,
     num_train: int,
     head_norms_by_batch: bool,
+    second_order: bool,
 ) -> tuple[list[ZooError], list[str]]:
     """Returns (what cannot work, what has no effect) once everything is built.
 
@@ -153,6 +154,7 @@ def check_combination(
         multi_label: Whether images have several labels.
         num_train: Training images.
         head_norms_by_batch: Whether ``--head`` needs the statistics of a batch.
+        second_order: Whether the optimizer differentiates the gradient once more.
     """
     problems: list[ZooError] = []
     notes: list[str] = []
@@ -160,6 +162,17 @@ def check_combination(
         problems.append(UsageError(
             f"--aug {config.aug} mixes labels, and --loss {config.loss} takes one class an image",
             hint="--loss ce, or --aug without mixup and cutmix",
+        ))  # fmt: skip
+    if second_order and config.sam:
+        problems.append(UsageError(
+            f"--optim {config.optim} differentiates the gradient at the weights, and --sam takes "
+            "it elsewhere",
+            hint="one of the two",
+        ))  # fmt: skip
+    if second_order and config.compile:
+        problems.append(UsageError(
+            f"--optim {config.optim} differentiates the gradient, and --compile cannot",
+            hint="--no-compile, or another --optim",
         ))  # fmt: skip
     if head_norms_by_batch and (smallest := _smallest_part(config, num_train)) < 2:
         cut = f", in {config.accumulate} parts" if config.accumulate > 1 else ""

@@ -199,6 +199,7 @@ def assemble(
         head_norms_by_batch=choices.head is not None and norms_by_batch(
             network.model.get_submodule(network.head[0])
         ),
+        second_order="needs-create-graph" in choices.optimizer.entry.component.tags,
     )  # fmt: skip
     if problems:
         raise UsageError.together(problems)
