@@ -135,6 +135,14 @@ class Rolls(nn.Module):
         return functional.dropout(x, 0.5, training=True)
 
 
+class Keeps(nn.Module):
+    """Goes on with what it keeps, and would with another thread's."""
+
+    def forward(self, x):
+        self.skip = x.flatten(1)
+        return self.skip.tanh() + self.skip
+
+
 class Uncopied(nn.Module):
     """Refuses to be copied, and writes into its input."""
 
@@ -148,6 +156,7 @@ class Uncopied(nn.Module):
 REFUSED = [
     (Residual, "folded", "torch", "folded gives other outputs than the network"),
     (Rolls, "folded", "torch", "folded gives other outputs than the network"),
+    (Keeps, "folded", "torch", "folded: threads would share skip, which a pass writes to"),
     (Uncopied, "folded", "torch", r"folded: no copies\x1b"),
     pytest.param(Decides, "onnx", "folded", "Decides cannot be exported to ONNX", marks=needs_onnx),
     pytest.param(Rolls, "onnx", "torch", "onnx gives other outputs", marks=needs_onnx),

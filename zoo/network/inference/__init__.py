@@ -13,6 +13,7 @@ function from images to outputs, by the fastest engine that gives the same outpu
     openvino_forward.py  the one that OpenVINO computes
     candidates.py  the engines that one network can have
     folding.py     the folded copy
+    leavings.py    what a pass leaves in a network, which threads must not share
     exporting.py   the network as an ONNX model
     proof.py       whether two forward functions give the same
     prefix.py      the part of a network before its head, as a module

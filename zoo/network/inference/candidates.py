@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from zoo.errors import PluginError, in_words
+from zoo.errors import PluginError, in_words, printable
 from zoo.network.inference.exporting import EXPORTERS, Exporter, export_missing, onnx_bytes
 from zoo.network.inference.folding import folded_copy
 from zoo.network.inference.forwards import (
@@ -23,6 +23,7 @@ from zoo.network.inference.forwards import (
     TorchForward,
     device_of,
 )
+from zoo.network.inference.leavings import leavings, left_anew
 from zoo.network.inference.openvino_forward import OpenvinoForward
 from zoo.network.inference.proof import TOLERANCE, apart, proof_batches
 from zoo.network.inference.timing import seconds_of
@@ -158,15 +159,20 @@ class Candidates:
         """The folded copy on the CPU, proved there: its float32 has all 24 bits."""
         try:
             twin, _ = folded_copy(self._model, self._batches[0])
+            before = leavings(twin)
             batches, expected = list(self._batches), self._expected
             if self.device.type != "cpu":
                 plain = TorchForward(copy.deepcopy(self._model).cpu())
                 batches = [batch.cpu() for batch in batches]
                 expected = [plain(batch.clone()) for batch in batches]
             distance = apart(FoldedForward(twin), batches, expected)
+            shared = left_anew(before, leavings(twin))
         # A network that cannot be copied, or that looks for its norms: whatever it raises.
         except Exception as error:
             self._refuse(f"folded: {in_words(error, kind=False)}")
+            return None
+        if shared:
+            self._refuse(f"folded: threads would share {printable(shared)}, which a pass writes to")
             return None
         return twin if self._same("folded", distance, TOLERANCE) else None
 
