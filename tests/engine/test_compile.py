@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 import zoo
+from tests.engine.feature_runs import Watch, assert_same
 from zoo.config import RunConfig
 from zoo.config.run_config import option_of
 from zoo.engine.device import Device
@@ -143,6 +144,15 @@ def test_a_teacher_is_no_pass_of_the_network(train, graphs):
     assert graphs.modes == ["default"]
     assert first.rows[0].train_loss == second.rows[0].train_loss
     assert first.rows[0].val_loss == second.rows[0].val_loss
+
+
+@pytest.mark.parametrize("phases", ["head:epochs=2", "last-1:epochs=1+all:epochs=1"])
+def test_frozen_features_of_a_compiled_network_are_found_as_python_has_it(train, graphs, phases):
+    options = {"phases": phases, "epochs": None, "aug": "none", "fast_convolutions": False}
+    watch = Watch()
+    first, second = train(compile=True, observer=watch, **options), train(**options)
+    assert watch.cached[0], watch.notes
+    assert_same(first, second)
 
 
 def test_torch_is_told_of_the_passes_of_compiled_networks_only(train, graphs):
