@@ -125,6 +125,22 @@ def test_room_is_made_from_the_oldest_features_only(filled, monkeypatch):
     assert [e.key for e in cache_entries(filled)] == ["64px-3ch-bbbb", "aaaa2222"]
 
 
+def test_an_entry_that_has_no_room_loses_its_own_oldest_files(cache, monkeypatch):
+    """Else what was kept for other seeds would keep those of a new one out for ever."""
+    monkeypatch.setenv("ZOO_CACHE_GB", "0.001")
+    entry(cache, "features", "aaaa", size=0, age=0)
+    folder = cache / "features" / "aaaa"
+    for number in range(4):
+        file = folder / f"{9 - number:064x}.safetensors"
+        file.write_bytes(bytes(240_000))
+        os.utime(file, (number, number))
+    assert not make_room(cache, 1_100_000, keep="aaaa")
+    assert len(list(folder.glob("*.safetensors"))) == 4
+    assert make_room(cache, 400_000, keep="aaaa")
+    assert sorted(int(file.stem, 16) for file in folder.glob("*.safetensors")) == [6, 7]
+    assert (folder / "about.json").exists()
+
+
 def test_there_may_be_no_cache_at_all(zoo_command, cache):
     assert not cache.exists()
     assert zoo_command("cache", "list").code == 0

@@ -154,6 +154,8 @@ def _is_locked(path: Path) -> bool:
 def make_room(root: Path, needed_bytes: int, *, keep: str = "") -> bool:
     """Removes the least recently used features until so many bytes more are within the limit.
 
+    Where those of other entries are not enough, the oldest files of the entry itself go, too.
+
     Args:
         root: The cache folder.
         needed_bytes: What is about to be added.
@@ -163,18 +165,32 @@ def make_room(root: Path, needed_bytes: int, *, keep: str = "") -> bool:
         Whether they are. Nothing is removed when they cannot be.
     """
     limit = cache_limit_bytes()
-    entries = cache_entries(root, kinds=("features",))
-    own = sum(entry.bytes for entry in entries if entry.key == keep)
-    if own + needed_bytes > limit:
+    if needed_bytes > limit:
         return False
+    entries = cache_entries(root, kinds=("features",))
     total = needed_bytes + sum(entry.bytes for entry in entries)
     for entry in reversed(entries):
         if total <= limit:
             break
-        if entry.key != keep:
-            remove_entry(entry)
+        if entry.key != keep and remove_entry(entry):
             total -= entry.bytes
-    return True
+    own = [entry.path for entry in entries if entry.key == keep and total > limit]
+    for file, size in (pair for path in own for pair in _by_age(path)):
+        if total > limit:
+            with suppress(OSError):
+                file.unlink()
+                total -= size
+    return total <= limit
+
+
+def _by_age(folder: Path) -> list[tuple[Path, int]]:
+    """Returns the files of rows in a folder, the oldest first, and what each takes."""
+    found = []
+    for file in folder.glob("*.safetensors"):
+        with suppress(OSError):
+            status = file.stat()
+            found.append((status.st_mtime, file, status.st_size))
+    return [(file, size) for _, file, size in sorted(found)]
 
 
 def _folders(parent: Path) -> Iterator[Path]:
