@@ -340,3 +340,24 @@ def test_a_network_that_cannot_be_cut_trains_whole_and_says_so(
 def test_contradictions_are_told(registry, shapes_folder):
     with pytest.raises(zoo.errors.UsageError, match="repeats views"):
         zoo.prepare(data=str(shapes_folder), freeze_aug=True, freeze_views=3, registry=registry)
+
+
+REMARK = """
+        self.remark = lambda: None
+        LAMBDAS.append(self.remark)  # the next network's lies elsewhere
+
+    def extra_repr(self):
+        return f"{self.remark}"
+
+    def forward"""
+
+
+def test_where_a_function_lies_in_memory_is_no_other_network(
+    make_plugin, shapes_folder, tmp_path, passes
+):
+    code = PLUGIN.replace("CODE", "torch.relu").replace("'net'", "'remarks'")
+    make_plugin("remarks", f"LAMBDAS = []\n{code}".replace("\n    def forward", REMARK))
+    for _ in range(2):
+        zoo.run(model="remarks", data=str(shapes_folder), img_size=16, threads=1,
+                runs=str(tmp_path / "runs"), registry=Registry.installed(), **FROZEN)  # fmt: skip
+    assert passes == [24, 8, 8]

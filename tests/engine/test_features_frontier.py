@@ -158,3 +158,12 @@ def test_a_cut_that_is_not_right_does_not_prove_out():
         frontier, _ = cut(model, num_classes=2, trainable=1)
         assert not frontier.proves_out(model, torch.rand(3, 3, 2, 2))
     assert model.c.training, "modes are left as they were"
+
+
+def test_a_cut_behind_a_function_is_called_the_same_in_every_process():
+    def between(net, x, extra):
+        y = torch.relu(net.b(net.a(x)))
+        return net.c(torch.tanh(y)) + y
+
+    frontier, _ = cut(Net(between), num_classes=2, trainable=1)
+    assert frontier.name == "relu"

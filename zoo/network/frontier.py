@@ -125,11 +125,16 @@ def find_frontier(
     if next(prefix.parameters(), None) is None:
         raise NoFrontier("nothing comes before what trains")
     return Frontier(
-        name=str((nodes[at] if nodes[at].op == "call_module" else crossing).target),
+        name=_named(nodes[at] if nodes[at].op == "call_module" else crossing),
         prefix=prefix,
         rest=fx.GraphModule(model, _part(nodes, begin=crossing, end=nodes[-1])),
         at_head=False,
     )
+
+
+def _named(node: fx.Node) -> str:
+    """Returns what a node is called, in every process: a function's own words hold its address."""
+    return str(node.target) if node.op == "call_module" else node.name
 
 
 class _OuterTracer(fx.Tracer):
