@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 from tests.engine.feature_runs import FROZEN, Watch, assert_close, assert_same
+from zoo.data.cache import cache_entries, remove_entry
 
 
 def test_a_budget_of_nothing_maps_them_from_the_disk(train, cache, passes):
@@ -91,3 +92,29 @@ def test_the_least_recently_used_go_when_the_limit_is_reached(train, cache, monk
     monkeypatch.setenv("ZOO_CACHE_GB", "0.0001")
     train(img_size=28, freeze_epochs=1, epochs=0)
     assert {path.name for path in cache.iterdir()} == left, "what is too large is not kept"
+
+
+def test_clearing_the_cache_while_features_are_computed_costs_no_run_its_own(train, cache):
+    class Clearing(Watch):
+        def preparing(self, what, done, total):
+            if what.startswith("frozen features"):
+                for entry in cache_entries(cache.parent):
+                    remove_entry(entry)
+
+    kept, watch = train(**FROZEN), Clearing()
+    shutil.rmtree(cache)
+    mapped = train(observer=watch, ram=0, **FROZEN)
+    assert watch.cached == [True], watch.notes
+    assert_same(kept, mapped)
+
+
+def test_features_that_may_only_be_read_are_found(train, passes, monkeypatch):
+    kept = train(**FROZEN)
+    passes.clear()
+
+    def refused(*_, **__):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("zoo.engine.features.shelf.os.utime", refused)
+    assert_same(kept, train(**FROZEN))
+    assert not passes

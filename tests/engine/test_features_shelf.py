@@ -16,6 +16,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from zoo.data.cache import cache_entries, remove_entry
 from zoo.engine.features.rows import HeldRows, Layout, MappedRows
 from zoo.engine.features.shelf import Shelf, shelf_key
 
@@ -206,3 +207,35 @@ def test_no_damage_brings_a_wrong_row(tmp_path_factory, content, at, cut):
     else:
         assert not found.files
         assert not found.places
+
+
+def test_a_shelf_that_may_only_be_read_is_read(tmp_path, monkeypatch):
+    write(tmp_path, range(5))
+
+    def refused(*_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "utime", refused)
+    found = Shelf.open(tmp_path, about=ABOUT, layout=LAYOUT)
+    assert torch.equal(taken(found, [4, 1]), rows_of([4, 1]))
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "null", '{"digest": []}', "", '{"digest'])
+def test_what_does_not_say_what_it_is_holds_nothing_and_is_mended(tmp_path, content):
+    shelf = write(tmp_path, range(5))
+    (shelf.folder / "about.json").write_text(content)
+    assert not Shelf.open(tmp_path, about=ABOUT, layout=LAYOUT).files
+    write(tmp_path, range(5))
+    assert len(Shelf.open(tmp_path, about=ABOUT, layout=LAYOUT).files) == 1
+
+
+def test_rows_whose_folder_is_cleared_while_they_are_written_are_there(tmp_path):
+    shelf = Shelf.open(tmp_path, about=ABOUT, layout=LAYOUT)
+    with shelf.write(ids_of(range(6)), LAYOUT, keep=True) as writing:
+        writing.add(rows_of(range(4)))
+        for entry in cache_entries(tmp_path):
+            assert remove_entry(entry)
+        writing.add(rows_of(range(4, 6)))
+        writing.finish()
+    assert torch.equal(taken(shelf, [5, 0, 4]), rows_of([5, 0, 4]))
+    assert not list(tmp_path.rglob("*.*"))

@@ -95,20 +95,30 @@ class ShelfFile:
         with path.open("rb") as file:
             if digest is not None:
                 _verify(file, digest)
-                file.seek(0)
-            (length,) = struct.unpack("<Q", file.read(8))
-            if length > _HEADER_LIMIT:
-                raise ValueError("its header is too long")
-            header = json.loads(file.read(length))
-            dtype, stored = _DTYPES[header["rows"]["dtype"]]
-            count, *shape = (int(side) for side in header["rows"]["shape"])
-            last = header["__metadata__"]["channels_last"] == "1"
-            start = 8 + length + count * ID_BYTES
-            row_bytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-            if os.fstat(file.fileno()).st_size != start + count * row_bytes or not count:
-                raise ValueError("its length is not that of its rows")
-            ids_M = np.frombuffer(file.read(count * ID_BYTES), np.uint8).reshape(-1, ID_BYTES)
-            rows_M = np.memmap(file, stored, "r", offset=start, shape=(count, *shape))
+            return cls.of(file, path)
+
+    @classmethod
+    def of(cls, file: BinaryIO, path: Path) -> ShelfFile:
+        """Maps an open file, which stays there as long as it is mapped, whatever becomes of path.
+
+        Raises:
+            ValueError: It is not what it should be.
+            OSError: It cannot be read.
+        """
+        file.seek(0)
+        (length,) = struct.unpack("<Q", file.read(8))
+        if length > _HEADER_LIMIT:
+            raise ValueError("its header is too long")
+        header = json.loads(file.read(length))
+        dtype, stored = _DTYPES[header["rows"]["dtype"]]
+        count, *shape = (int(side) for side in header["rows"]["shape"])
+        last = header["__metadata__"]["channels_last"] == "1"
+        start = 8 + length + count * ID_BYTES
+        row_bytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        if os.fstat(file.fileno()).st_size != start + count * row_bytes or not count:
+            raise ValueError("its length is not that of its rows")
+        ids_M = np.frombuffer(file.read(count * ID_BYTES), np.uint8).reshape(-1, ID_BYTES)
+        rows_M = np.memmap(file, stored, "r", offset=start, shape=(count, *shape))
         real = (shape[-1], *shape[:-1]) if last else tuple(shape)
         return cls(path, ids_M, rows_M, Layout(shape=real, channels_last=last, dtype=dtype))
 
@@ -159,11 +169,12 @@ class Shelf:
         """
         key, digest = shelf_key(about)
         shelf = cls(root, key, about)
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, KeyError, TypeError):
             written = json.loads((shelf.folder / "about.json").read_bytes()[:100_000])
             if written["digest"] != digest:
                 return shelf
-            os.utime(shelf.folder / "about.json")  # it was used
+            with suppress(OSError):  # a cache that may only be read is of use, too
+                os.utime(shelf.folder / "about.json")  # it was used
             for path in sorted(shelf.folder.iterdir()):
                 if not _NAME.fullmatch(path.name):
                     continue
@@ -249,7 +260,7 @@ class Writing:
         self._shelf, self._ids_M, self._layout, self._keep = shelf, ids_M, layout, keep
         self._hash = hashlib.sha256()
         self._path = shelf.folder / f"{TEMPORARY}{os.getpid()}-{os.urandom(4).hex()}"
-        self._file: BinaryIO | None = self._path.open("xb")
+        self._file: BinaryIO | None = self._path.open("x+b")
         try:
             self._put(_header(len(ids_M), layout))
             self._put(ids_M.tobytes())
@@ -265,15 +276,19 @@ class Writing:
             raise _failed(self._shelf.folder, error) from error
 
     def finish(self) -> ShelfFile:
-        """Gives the file its name, and adds it to the shelf."""
+        """Gives the file its name, and adds it to the shelf.
+
+        One that was removed meanwhile, as ``zoo cache clear`` does, is of use to this process.
+        """
         assert self._file is not None
         try:
-            self._file.close()
-            self._file = None
-            if not self._keep:
-                file = ShelfFile.open(self._path, digest=None)
-                self._discard()  # it stays mapped, and goes with the process
+            self._file.flush()
+            if not (self._keep and self._path.exists()):
+                file = ShelfFile.of(self._file, self._path)
+                self._leave()  # it stays mapped, and goes with the process
             else:
+                self._file.close()
+                self._file = None
                 about = self._shelf.folder / "about.json"
                 target = self._shelf.folder / f"{self._hash.hexdigest()}.safetensors"
                 _write_about(about, self._shelf.about)
