@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 
+import zoo
 from tests.engine.feature_runs import FROZEN, Watch, assert_close, assert_same
 from zoo.data.cache import cache_entries, remove_entry
 
@@ -118,3 +119,11 @@ def test_features_that_may_only_be_read_are_found(train, passes, monkeypatch):
     monkeypatch.setattr("zoo.engine.features.shelf.os.utime", refused)
     assert_same(kept, train(**FROZEN))
     assert not passes
+
+
+@pytest.mark.parametrize(("ram", "held"), [(2, [True, True]), (1, [True, False])])
+def test_images_of_both_splits_take_half_of_the_memory_together(shapes_folder, registry, ram, held):
+    """At 80 pixels 450 and 150 KiB; half of a MiB has room for each of them, not for both."""
+    job = zoo.prepare(data=str(shapes_folder), model="lenet", img_size=80, ram=ram,
+                      registry=registry)  # fmt: skip
+    assert [job.store(split).held is not None for split in ("train", "val")] == held

@@ -25,7 +25,7 @@ from zoo.engine.scores import Measure, Monitor
 from zoo.engine.step.distillation import class_columns
 from zoo.errors import UsageError, ZooError
 from zoo.network.weights import Chosen, LoadReport, resolve
-from zoo.protocols import DataSet, Fit, Interpolation, MixTransform, Preprocessing
+from zoo.protocols import DataSet, Fit, Interpolation, MixTransform, PixelImages, Preprocessing
 from zoo.registry import Choice, Registry, build, parse_choice, parse_choices
 from zoo.registry.loading import failure
 from zoo.runs.folder import RunFolder
@@ -101,17 +101,28 @@ class Job:
             behind: Decode them behind the first pass, which computes outside Python.
             progress: Told how many are decoded.
         """
-        half_bytes = self.config.ram * 2**20 // 2  # the other half is for features
         return Store.open(
             self.data.splits[split].images,
             preprocessing=self.preprocessing,
             channels=self.config.channels,
-            budget_bytes=half_bytes if hold else 0,
+            budget_bytes=self._memory_for(split) if hold else 0,
             num_threads=workers_of(self.config),
             keep_decoded=cache_folder() if self.config.keep_decoded else None,
             progress=progress,
             behind=behind,
         )
+
+    def _memory_for(self, split: str) -> int:
+        """Returns the bytes that a split's images may take: of half, the other is for features."""
+        left = self.config.ram * 2**20 // 2
+        square_bytes = self.config.channels * self.preprocessing.image_size**2
+        for name in ("train", "val"):  # both are held at once
+            images = self.data.splits[name].images
+            if name == split:
+                break
+            needed = 0 if isinstance(images, PixelImages) else len(images) * square_bytes
+            left -= needed if needed <= left else 0
+        return left
 
     def mass(self, target: Tensor, weights_B: Tensor | None) -> Tensor:
         """Returns the divisor of the loss's mean: what the loss says, else the samples' weights."""
