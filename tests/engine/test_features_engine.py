@@ -6,10 +6,14 @@ import pytest
 import torch
 from torch import nn
 
+import zoo
+from tests.engine.feature_runs import FROZEN as HEAD_ALONE
+from tests.engine.feature_runs import Watch, assert_close
 from zoo.engine.events import Observer
 from zoo.engine.features import engines
 from zoo.engine.features.spare import Spare
 from zoo.network.inference.forwards import TorchForward
+from zoo.registry import Registry
 
 
 @pytest.fixture
@@ -52,12 +56,12 @@ def test_a_frozen_run_makes_its_engine_once(train, made):
 def test_the_engine_is_closed_before_another_phase_begins(train, made):
     left = []
 
-    class Watch(Observer):
+    class Looking(Observer):
         def weights_shown(self, view, *, epoch):
             left.append([closed for _, closed in made])
 
     phases = "head:epochs=1+last-2:epochs=1+all:epochs=1"
-    train(**FROZEN, phases=phases, epochs=None, observer=Watch())
+    train(**FROZEN, phases=phases, epochs=None, observer=Looking())
     assert left == [[1], [1, 1], [1, 1]]
     assert {closed for _, closed in made} == {1}
 
@@ -84,3 +88,48 @@ def test_a_spare_engine_is_of_one_name_and_one_frozen_part():
     spare.close()
     assert (first.closed, second.closed) == (1, 1)
     assert torch.equal(first(torch.tensor([-1.0, 2.0])), torch.tensor([0.0, 2.0]))
+
+
+PLUGIN = """
+import threading
+from torch import nn
+from zoo.plugin import Component, hookimpl
+
+@hookimpl
+def zoo_components():
+    yield Component(kind='model', name='needing', target=f'{__name__}:build')
+
+class Needing(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.body, self.head = nn.Conv2d(3, 8, 3), nn.Linear(8, num_classes)
+        self.kept = KEPT
+
+    def forward(self, x):
+        x = self.body(x).relu().mean((2, 3))
+        return HEAD
+
+def build(num_classes):
+    return Needing(num_classes)
+"""
+
+NEEDING = {
+    "looks into its head": ("auto", "None", "self.head(x.to(self.head.weight.dtype))"),
+    "cannot be copied": ("folded", "threading.Lock()", "self.head(x)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", NEEDING)
+def test_a_network_that_is_nothing_without_its_head_is_computed_whole(
+    make_plugin, shapes_folder, tmp_path, monkeypatch, way
+):
+    engine, kept, head = NEEDING[way]
+    monkeypatch.setattr(engines, "_FEW_IMAGES", 0)
+    make_plugin("needing", PLUGIN.replace("KEPT", kept).replace("HEAD", head))
+    base = {"model": "needing", "data": str(shapes_folder), "img_size": 16, "threads": 1,
+            "runs": str(tmp_path / "runs"), **HEAD_ALONE}  # fmt: skip
+    watch = Watch()
+    cached = zoo.run(base, engine=engine, registry=Registry.installed(), observer=watch)
+    assert watch.cached == [True]
+    assert any(note.startswith("inference engine torch; without its head") for note in watch.notes)
+    assert_close(cached, zoo.run(base, cache=False, registry=Registry.installed()), to=1e-4)

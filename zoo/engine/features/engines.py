@@ -6,7 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
+
 from zoo.network.inference import ENGINES, Forward, fast_forward, prefix_of
+from zoo.network.inference.proof import TOLERANCE, apart
 
 if TYPE_CHECKING:
     import numpy as np
@@ -95,14 +98,10 @@ def choose_engine(
         asked = "torch"
     fast = spare(asked)
     if fast is None and asked != "torch":
-        prefix = prefix_of(model, frontier.name).eval() if frontier.at_head else frontier.prefix
-        fast = fast_forward(
-            prefix, example=example(), num_images=missing, engine=asked,
+        fast = _made(
+            model, frontier, example=example(), num_images=missing, engine=asked,
             noted=(lambda text: None) if known else noted,
         )  # fmt: skip
-        if fast.name == "torch":
-            fast.close()
-            fast = None
     name = fast.name if fast is not None else "torch"
     if fixed is not None and name != fixed:
         noted(
@@ -111,3 +110,34 @@ def choose_engine(
         )
     forward = fast or (lambda images: frontier.features(model, images))
     return Engine(name, shelves.get(name) or shelf_of(name), forward, fast)
+
+
+def _made(
+    model: nn.Module, frontier: Frontier, *, example: Tensor, num_images: int, engine: str,
+    noted: Callable[[str], None],
+) -> Forward | None:  # fmt: skip
+    """Returns the frozen part as an inference engine; None for the network as it trains."""
+    prefix = _headless(model, frontier, example[:2]) if frontier.at_head else frontier.prefix
+    if prefix is None:
+        noted("inference engine torch; without its head the network gives something else")
+        return None
+    fast = fast_forward(prefix, example=example, num_images=num_images, engine=engine, noted=noted)
+    if fast.name != "torch":
+        return fast
+    fast.close()
+    return None
+
+
+def _headless(model: nn.Module, frontier: Frontier, images_BCSS: Tensor) -> nn.Module | None:
+    """Returns the network without its head; None where that does not give what the head is given.
+
+    Its code may look into the head (for the type of its weights), or know it by a second name.
+    """
+    try:
+        prefix = prefix_of(model, frontier.name).eval()
+        with torch.no_grad():
+            expected = frontier.features(model, images_BCSS.clone())
+            distance = apart(prefix, [images_BCSS], [expected])
+    except Exception:  # whatever a stranger's code does without its head, or when it is copied
+        return None
+    return prefix if distance <= TOLERANCE else None
