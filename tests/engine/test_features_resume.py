@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 import zoo
+from tests.network.inference_networks import needs_openvino
 from zoo.data.randomness import Stream, key
 from zoo.engine.events import Observer
 from zoo.evaluation.sameness import compare_runs
@@ -83,6 +85,30 @@ def test_the_engine_is_that_of_the_beginning(train, registry, tmp_path, monkeypa
     zoo.resume(path, registry=registry)
     assert set(asked) == {"folded"}
     assert compare_runs(straight.path, path).identical
+
+
+@needs_openvino
+def test_a_run_goes_on_without_the_engine_that_auto_had_taken(
+    train, registry, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("zoo.engine.features.engines._FEW_IMAGES", 0)
+    from zoo.engine.features import engines
+
+    real = engines.fast_forward
+
+    def choosing(model, *, engine, **rest):
+        return real(model, engine="openvino" if engine == "auto" else engine, **rest)
+
+    with monkeypatch.context() as patches:
+        patches.setattr(engines, "fast_forward", choosing)
+        path = stopped(train, tmp_path / "stopped", 2)
+    shutil.rmtree(f"{tmp_path}-cache")
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    watch = Stopping(10**9)
+    zoo.resume(path, registry=registry, observer=watch)
+    told = "the run began with features of the engine openvino, which cannot be had now"
+    assert any(told in note for note in watch.notes)
+    assert load_file(path / "best/model.safetensors")
 
 
 def test_features_with_other_bits_are_told(train, registry, tmp_path, monkeypatch):

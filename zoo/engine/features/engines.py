@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from zoo.network.inference import ENGINES, Forward, fast_forward, prefix_of
+from zoo.network.inference import ENGINES, Forward, engine_missing, fast_forward, prefix_of
 from zoo.network.inference.proof import TOLERANCE, apart
 
 if TYPE_CHECKING:
@@ -95,6 +95,8 @@ def choose_engine(
     if asked == "auto" and missing <= num_images // 2:
         asked, known = name, True
     if asked == "auto" and missing <= _FEW_IMAGES:
+        asked = "torch"
+    if engine == "auto" and engine_missing(asked):  # no longer installed where a run goes on
         asked = "torch"
     fast = spare(asked)
     if fast is None and asked != "torch":
