@@ -133,3 +133,26 @@ def test_a_network_that_is_nothing_without_its_head_is_computed_whole(
     assert watch.cached == [True]
     assert any(note.startswith("inference engine torch; without its head") for note in watch.notes)
     assert_close(cached, zoo.run(base, cache=False, registry=Registry.installed()), to=1e-4)
+
+
+OTHER_TYPES = {
+    "float64": ("self.head.double()", "self.head(x.double())"),
+    "bfloat16": ("self.bfloat16()", "self.head(x)"),
+    "float32 at the end": ("self.head.double()", "self.head(x.double()).float()"),
+}
+
+
+@pytest.mark.parametrize("kind", OTHER_TYPES)
+def test_a_network_whose_features_are_no_float32_trains_whole(
+    make_plugin, shapes_folder, tmp_path, kind
+):
+    made, head = OTHER_TYPES[kind]
+    code = PLUGIN.replace("KEPT", f"({made}, None)[1]").replace("HEAD", head)
+    make_plugin("needing", code.replace("self.body(x)", "self.body(x.to(self.body.weight.dtype))"))
+    watch = Watch()
+    base = {"model": "needing", "data": str(shapes_folder), "img_size": 16, "threads": 1,
+            "runs": str(tmp_path / "runs"), **HEAD_ALONE}  # fmt: skip
+    result = zoo.run(base, registry=Registry.installed(), observer=watch)
+    assert watch.cached == [False]
+    assert any("what it makes is torch." in note for note in watch.notes)
+    assert result.test_loss > 0

@@ -154,7 +154,9 @@ def proves_out(model: nn.Module, head_name: str, images_BCHW: Tensor) -> bool:
 
 
 def _close(one: object, other: object) -> bool:
-    if not isinstance(one, Tensor) or not isinstance(other, Tensor) or one.shape != other.shape:
+    if not isinstance(one, Tensor) or not isinstance(other, Tensor):
+        return False
+    if (one.shape, one.dtype) != (other.shape, other.dtype):
         return False
     return torch.allclose(one, other, rtol=1e-5, atol=1e-6)
 

@@ -155,6 +155,9 @@ class FrozenPart:
             config.channels_last, config.fast_convolutions, config.compile, config.compile_mode,
             config.deterministic, str(device.torch_device),
         ))  # fmt: skip
+        if probe.dtype != torch.float32:  # rows are stored as that, and given back
+            noted(f"the frozen part runs in every epoch: what it makes is {probe.dtype}")
+            return None
         spare.part = cls(
             job=job, device=device, trained=tuple(trained), frontier=frontier, probe=probe,
             weights=weights, noted=noted, progress=progress, spare=spare,
