@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,7 +27,7 @@ from zoo.engine.assembly.reading import workers_of
 from zoo.engine.features.collect import SplitView, collect
 from zoo.engine.features.engines import choose_engine, engines_for
 from zoo.engine.features.feed import FeatureFeed
-from zoo.engine.features.identity import image_ids, view_ids
+from zoo.engine.features.identity import ID_BYTES, image_ids, view_ids
 from zoo.engine.features.key import (
     About,
     about_features,
@@ -44,7 +45,6 @@ from zoo.errors import MachineError
 from zoo.network.frontier import Frontier, NoFrontier, find_frontier
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from zoo.engine.assembly.job import Job
@@ -262,8 +262,8 @@ class FrozenPart:
             return nullcontext()
         what = hashlib.sha256(f"{self.weights} {self.frontier.name} {self.layout}".encode())
         what.update(str(self.job.preprocessing).encode())
-        for ids_N in ids:
-            what.update(ids_N.tobytes())
+        # In any order: the folds of a data set ask for the same images, each in another split.
+        what.update(np.sort(np.concatenate(ids).view(f"S{ID_BYTES}"), axis=None).tobytes())
         titles = ", ".join(split.title for split in splits)
         return in_turn(
             cache_folder() / "features" / f"{TEMPORARY}turn-{what.hexdigest()[:16]}",
