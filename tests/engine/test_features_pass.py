@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -29,12 +33,9 @@ NUM, SIDE = 700, 64
 SAMPLES = np.arange(NUM)
 
 
-@pytest.fixture(scope="module")
-def feed():
-    generator = np.random.default_rng(0)
-    pixels = Pixels(generator.integers(0, 256, (NUM, SIDE, SIDE, 3), dtype=np.uint8))
-    labels_N = np.zeros(NUM, dtype=np.int64)
-    preprocessing = Preprocessing(image_size=SIDE)
+def feed_of(pixels, side):
+    labels_N = np.zeros(len(pixels), dtype=np.int64)
+    preprocessing = Preprocessing(image_size=side)
     return ImageFeed(
         Store.open(pixels, preprocessing=preprocessing, channels=3, budget_bytes=0, num_threads=0),
         labels=Labels(
@@ -42,6 +43,12 @@ def feed():
         ),
         preprocessing=preprocessing,
     )
+
+
+@pytest.fixture(scope="module")
+def feed():
+    generator = np.random.default_rng(0)
+    return feed_of(Pixels(generator.integers(0, 256, (NUM, SIDE, SIDE, 3), dtype=np.uint8)), SIDE)
 
 
 @pytest.fixture(scope="module", params=["folded", "onnx", "openvino"])
@@ -118,3 +125,43 @@ def test_progress_counts_images_and_not_what_fills_a_group(engine, feed):
     )  # fmt: skip
     assert sum(len(batch) for batch in made) == 131
     assert told[-1] == (131, 131)
+
+
+PEAK = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+import torch
+from tests.engine.test_features_pass import Pixels, feed_of
+from zoo.engine.features.collect import SplitView, collect
+from zoo.engine.features.engines import Engine
+from zoo.engine.features.identity import image_ids
+from zoo.engine.features.rows import Layout
+from zoo.engine.features.shelf import Shelf
+
+pixels = Pixels(np.random.default_rng(0).integers(0, 256, (4000, 8, 8, 3), dtype=np.uint8))
+layout = Layout(shape=(8000,), channels_last=False, dtype=torch.float32)
+shelf = Shelf.open(Path(sys.argv[1]), about={"what": "numbers"}, layout=layout)
+ids_N = image_ids(pixels, num_threads=0)
+with shelf.write(ids_N[:1], layout, keep=True) as writing:
+    writing.add(torch.ones(1, 8000))
+    writing.finish()
+engine = Engine("torch", shelf, lambda images: images.mean((1, 2, 3))[:, None].repeat(1, 8000))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+rows = collect(
+    SplitView(name="train", images=feed_of(pixels, 8), view=None, ids_N=ids_N), engine,
+    layout=layout, in_memory=True, device=torch.device("cpu"), noted=print,
+    progress=lambda done, total: None,
+)
+assert len(rows) == 4000 and torch.equal(rows.take(np.array([0])), torch.ones(1, 8000))
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / rows.rows_N.nbytes)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in other units elsewhere")
+def test_features_that_are_found_in_part_take_their_room_once(tmp_path):
+    told = subprocess.run(
+        [sys.executable, "-c", PEAK, str(tmp_path)], capture_output=True, text=True, check=True,
+        cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert float(told.stdout) < 1.5, told.stdout

@@ -96,16 +96,17 @@ def collect(
     new_bytes = len(missing_M) * (ID_BYTES + layout.row_bytes)
     keep = keep and bool(len(missing_M)) and make_room(shelf.root, new_bytes, keep=shelf.key)
     if in_memory:
-        fresh_M = torch.empty((len(missing_M), *layout.stored_shape), dtype=layout.dtype)
-        done = 0
+        held_N = torch.empty((len(ids_N), *layout.stored_shape), dtype=layout.dtype)
+        into, done = as_numpy(held_N), 0
         for rows_B in batches() if len(missing_M) else ():
-            fresh_M[done : done + len(rows_B)] = rows_B
+            into[missing_M[done : done + len(rows_B)]] = as_numpy(rows_B)
             done += len(rows_B)
-        held_N = _in_order(fresh_M, ids_N, missing_M, shelf.find(ids_N), shelf.arrays)
+        _fill(into, ids_N, missing_M, shelf.find(ids_N), shelf.arrays)
         if keep:
             try:
                 with shelf.write(ids_N[missing_M], layout, keep=True) as writing:
-                    writing.add(fresh_M)
+                    for some_B in _a_few_at_once(missing_M):
+                        writing.add(held_N[torch.from_numpy(some_B)])
                     writing.finish()
             except MachineError as error:
                 noted(f"{error.what}, so a later run computes them anew: {error.found}")
@@ -118,27 +119,28 @@ def collect(
     return MappedRows(shelf.arrays, shelf.find(ids_N), layout, device)
 
 
-def _in_order(
-    fresh_M: Tensor,
+def _fill(
+    into_N: NDArray[np.generic],
     ids_N: NDArray[np.uint8],
     missing_M: NDArray[np.int64],
     places_N: NDArray[np.int64],
     files: list[NDArray[np.generic]],
-) -> Tensor:
-    """Returns the rows of all samples, of those that were computed and those that were found."""
-    if np.array_equal(missing_M, np.arange(len(ids_N))):
-        return fresh_M
-    held_N = torch.empty((len(ids_N), *fresh_M.shape[1:]), dtype=fresh_M.dtype)
-    into, fresh = as_numpy(held_N), as_numpy(fresh_M)
-    found = np.flatnonzero(places_N >= 0)
-    for some_B in np.array_split(found, max(1, len(found) // 256)):
-        block_B = np.empty((len(some_B), *into.shape[1:]), dtype=into.dtype)
+) -> None:
+    """Copies what was found, and what was computed for a twin, to where that is not yet."""
+    for some_B in _a_few_at_once(np.flatnonzero(places_N >= 0)):
+        block_B = np.empty((len(some_B), *into_N.shape[1:]), dtype=into_N.dtype)
         gather(files, places_N[some_B], block_B)
-        into[some_B] = block_B
-    made = {ids_N[sample].tobytes(): row for row, sample in enumerate(missing_M)}
-    for sample in np.flatnonzero(places_N < 0):
-        into[sample] = fresh[made[ids_N[sample].tobytes()]]
-    return held_N
+        into_N[some_B] = block_B
+    unknown = np.flatnonzero(places_N < 0)
+    if len(unknown) > len(missing_M):
+        first = {ids_N[sample].tobytes(): sample for sample in missing_M}
+        for sample in unknown:
+            into_N[sample] = into_N[first[ids_N[sample].tobytes()]]
+
+
+def _a_few_at_once(samples: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Returns samples a few at a time: copies of all of them would take as much memory again."""
+    return np.array_split(samples, max(1, len(samples) // 32))
 
 
 def _first_of_each(ids_N: NDArray[np.uint8], samples: NDArray[np.int64]) -> NDArray[np.int64]:
