@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
+from tests.engine.feature_runs import FROZEN, Watch, assert_same
 from zoo.data.pixels.store import Store
 from zoo.engine.features.compute import computed
 from zoo.engine.feeds import ImageFeed, Labels
@@ -165,3 +168,28 @@ def test_features_that_are_found_in_part_take_their_room_once(tmp_path):
         cwd=Path(__file__).parents[2],
     )  # fmt: skip
     assert float(told.stdout) < 1.5, told.stdout
+
+
+@pytest.mark.parametrize("ram", [4096, 0], ids=["held", "mapped"])
+def test_what_is_written_over_meanwhile_is_not_kept_as_what_it_was(
+    train, passes, cache, shapes_folder, tmp_path, ram
+):
+    data = Path(shutil.copytree(shapes_folder, tmp_path / "data"))
+    file = sorted((data / "train" / "bar").iterdir())[0]
+    content = file.read_bytes()
+
+    class Exchanging(Watch):
+        def preparing(self, what, done, total):
+            if what == "looking for kept features, val" and file.read_bytes() == content:
+                Image.fromarray(255 - np.asarray(Image.open(file))).save(file)
+
+    watch = Exchanging()
+    clean = train(data=str(data), **FROZEN)
+    shutil.rmtree(cache)
+    exchanged = train(data=str(data), observer=watch, ram=ram, **FROZEN)
+    assert exchanged.rows[0].train_loss != clean.rows[0].train_loss
+    assert any("files of images (train) were written meanwhile" in note for note in watch.notes)
+    file.write_bytes(content)
+    passes.clear()
+    assert_same(clean, train(data=str(data), **FROZEN))
+    assert passes == [24]

@@ -32,12 +32,15 @@ def stamp_of(images: Images) -> str:
     return whole.hexdigest()
 
 
-def num_written_since(images: Images, *, when_ns: int) -> int:
+def num_written_since(
+    images: Images | PixelImages, *, when_ns: int, until_ns: int | None = None
+) -> int:
     """Returns how many files of images were written, moved or copied to their place later.
 
     Args:
         images: Of a split. Those that are in no file of their own do not count.
         when_ns: Nanoseconds since 1970.
+        until_ns: Times that are later do not count: a clock was wrong. None counts them.
     """
     if isinstance(images, PixelImages) or not isinstance(images, SourcedImages):
         return 0
@@ -47,7 +50,9 @@ def num_written_since(images: Images, *, when_ns: int) -> int:
         if not isinstance(source, Path):
             return 0  # in memory, or in a larger file that would have to be read
         status = _status(source)
-        count += status is not None and max(status.st_mtime_ns, status.st_ctime_ns) > when_ns
+        if status is not None:
+            times = (status.st_mtime_ns, status.st_ctime_ns)
+            count += any(when_ns < t and (until_ns is None or t <= until_ns) for t in times)
     return count
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,12 +42,14 @@ class SplitView:
         images: The images, neither mixed nor taught.
         view: The epoch as of which they are augmented; None for the images as they are.
         ids_N: What each is; None where that is not known, and then nothing is kept.
+        were_written: Whether files of them were written since: they may be other images now.
     """
 
     name: str
     images: ImageFeed
     view: int | None
     ids_N: NDArray[np.uint8] | None
+    were_written: Callable[[], bool] = field(default=lambda: False)
 
     @property
     def title(self) -> str:
@@ -93,6 +95,11 @@ def collect(
         ):  # fmt: skip
             yield layout.store(activation)
 
+    def changed() -> bool:
+        if were_written := split.were_written():
+            noted(f"files of images ({split.name}) were written meanwhile: features are not kept")
+        return were_written
+
     new_bytes = len(missing_M) * (ID_BYTES + layout.row_bytes)
     keep = keep and bool(len(missing_M)) and make_room(shelf.root, new_bytes, keep=shelf.key)
     if in_memory:
@@ -102,7 +109,7 @@ def collect(
             into[missing_M[done : done + len(rows_B)]] = as_numpy(rows_B)
             done += len(rows_B)
         _fill(into, ids_N, missing_M, shelf.find(ids_N), shelf.arrays)
-        if keep:
+        if keep and not changed():
             try:
                 with shelf.write(ids_N[missing_M], layout, keep=True) as writing:
                     for some_B in _a_few_at_once(missing_M):
@@ -115,7 +122,7 @@ def collect(
         with shelf.write(ids_N[missing_M], layout, keep=keep) as writing:
             for rows_B in batches():
                 writing.add(rows_B)
-            writing.finish()
+            writing.finish(keep=keep and not changed())
     return MappedRows(shelf.arrays, shelf.find(ids_N), layout, device)
 
 

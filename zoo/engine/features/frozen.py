@@ -322,13 +322,16 @@ class FrozenPart:
             )  # fmt: skip
 
         ids_N = self.spare.ids(contents, look) if keeps else None
-        images = wanted.images.plain()
+        view_of = partial(
+            SplitView, name=name, images=wanted.images.plain(),
+            were_written=partial(self.spare.were_written, contents),
+        )  # fmt: skip
         if not wanted.views:
-            return [SplitView(name=name, images=images, view=None, ids_N=ids_N)]
+            return [view_of(view=None, ids_N=ids_N)]
         spec = augmentation_spec(self.job)
         return [
-            SplitView(
-                name=name, images=images, view=view,
+            view_of(
+                view=view,
                 ids_N=None if ids_N is None else view_ids(ids_N, spec=spec, view=view),
             )
             for view in range(wanted.views)

@@ -275,15 +275,18 @@ class Writing:
         except OSError as error:
             raise _failed(self._shelf.folder, error) from error
 
-    def finish(self) -> ShelfFile:
+    def finish(self, *, keep: bool = True) -> ShelfFile:
         """Gives the file its name, and adds it to the shelf.
 
         One that was removed meanwhile, as ``zoo cache clear`` does, is of use to this process.
+
+        Args:
+            keep: False for one that was to stay, and must not after all.
         """
         assert self._file is not None
         try:
             self._file.flush()
-            if not (self._keep and self._path.exists()):
+            if not (keep and self._keep and self._path.exists()):
                 file = ShelfFile.of(self._file, self._path)
                 self._leave()  # it stays mapped, and goes with the process
             else:

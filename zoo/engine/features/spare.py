@@ -5,10 +5,12 @@ Shapes: N samples of a split.
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
+from zoo.data.reading.stamps import num_written_since
 from zoo.engine.features.rows import HeldRows
 from zoo.network.freeze import digest
 
@@ -30,6 +32,9 @@ Digest: TypeAlias = "Callable[[Mapping[str, Tensor]], str]"
 _SPLITS = 3
 # Whose images are remembered: training, validation and test.
 
+_TICK_NS = 10**7
+# A file's time is that of the last tick of a clock, at most so long before.
+
 
 class Spare:
     """What passes leave: a cut network, its engine, its probe, what images are, features in memory.
@@ -45,7 +50,7 @@ class Spare:
         self.part: FrozenPart | None = None
         """The frozen part of the last phase."""
         self._engine: tuple[object, Forward] | None = None
-        self._ids: OrderedDict[int, tuple[object, NDArray[np.uint8] | None]] = OrderedDict()
+        self._ids: OrderedDict[int, tuple[object, NDArray[np.uint8] | None, int]] = OrderedDict()
         self._rows: dict[str, tuple[object, HeldRows]] = {}
         self._probe: tuple[object, Tensor] | None = None
 
@@ -88,11 +93,22 @@ class Spare:
             look: Looks at them.
         """
         if id(images) not in self._ids:
-            self._ids[id(images)] = images, look()  # kept, so that no other gets its id
+            now_ns = time.time_ns()  # before it looks: what is written meanwhile may be seen
+            # The images are kept, so that no others get their id.
+            self._ids[id(images)] = images, look(), now_ns
             while len(self._ids) > _SPLITS:
                 self._ids.popitem(last=False)
         self._ids.move_to_end(id(images))
         return self._ids[id(images)][1]
+
+    def were_written(self, images: Images | PixelImages) -> bool:
+        """Returns whether files of images were written since it was looked what they are.
+
+        Args:
+            images: Which :meth:`ids` was asked about.
+        """
+        _, _, when_ns = self._ids[id(images)]
+        return num_written_since(images, when_ns=when_ns - _TICK_NS, until_ns=time.time_ns()) > 0
 
     def probe(self, make: Callable[[], Tensor], *, made_of: object) -> Tensor:
         """Returns what a frozen part makes of the two made-up images: made once, for the last one.
