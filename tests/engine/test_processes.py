@@ -51,3 +51,29 @@ def test_two_processes_end_where_one_does(shapes_folder, tmp_path, options):
     double = load_file(tmp_path / "two/best/model.safetensors")
     for name, value in single.items():
         assert torch.allclose(value, double[name], atol=1e-6), name
+
+
+_WAIT = """
+import torch
+from zoo.config import RunConfig
+from zoo.engine.device import Device
+Device.open(RunConfig(device="cpu"))
+group = torch.distributed.group.WORLD._get_backend(torch.device("cpu"))
+print("waits", group.options._timeout.total_seconds())
+"""
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distribution")
+def test_processes_wait_as_long_as_the_first_one_computes_features(tmp_path):
+    script = tmp_path / "waits.py"
+    script.write_text(_WAIT)
+    path = os.pathsep.join([str(ROOT), str(ROOT / "plugins"), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+         str(script)], env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    waits = [float(line.split()[1]) for line in done.stdout.splitlines() if "waits" in line]
+    assert len(waits) == 2
+    assert min(waits) >= 24 * 3600

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list
 from torch import Tensor, nn
 
 from zoo.engine.allocator import freed_memory_kept
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 __all__ = ["Device", "compute_threads", "own_device", "torch_settings"]
 
 _T = TypeVar("_T")
+
+_LONGEST_WAIT = timedelta(days=7)
+"""How long processes wait for each other. Usually it is 10 or 30 minutes, and the first one computes
+the frozen features of all images meanwhile. One that dies is noticed by what has started them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,10 @@ class Device:
             raise UsageError("--precision fp16 needs CUDA", hint="--precision bf16 or no")
         # accelerate keeps its settings for the whole process, and a process may make several runs.
         AcceleratorState._reset_state(reset_partial_state=kind in ("cpu", "mps"))
-        return cls(Accelerator(cpu=kind == "cpu", mixed_precision=precision))
+        waits = InitProcessGroupKwargs(timeout=_LONGEST_WAIT)
+        return cls(
+            Accelerator(cpu=kind == "cpu", mixed_precision=precision, kwargs_handlers=[waits])
+        )
 
     @property
     def torch_device(self) -> torch.device:
