@@ -50,6 +50,8 @@ COMPONENTS = (
     declare(name="constant"),
     declare(name="vit-b", params=(Param(name="size", type="int"),), shorthand=("size",)),
     declare(name="vit-b-16"),
+    declare(name="texts", params=(Param(name="text", type="str", optional=True),)),
+    declare(name="free", params=(Param(name="any", default=1.0),)),
     declare(
         name="words",
         params=(
@@ -91,6 +93,11 @@ def small() -> Registry:
         ("multistep:milestones=[1,2],gamma=.5", "multistep", {"milestones": (1, 2), "gamma": 0.5}),
         ("words:mode=max,on=true,limit=2", "words", {"mode": "max", "on": True, "limit": 2.0}),
         ("words:limit=none", "words", {"mode": "min", "on": False, "limit": None}),
+        ("texts:text=007", "texts", {"text": "007"}),  # no number: it may be a folder's name
+        ("texts:text=1.10", "texts", {"text": "1.10"}),
+        ("texts:text= 1e5 ", "texts", {"text": "1e5"}),
+        ("texts:text=true", "texts", {"text": "true"}),
+        ("texts:text=None", "texts", {"text": None}),
         ("vit-b-16", "vit-b-16", {}),  # an exact name wins over the shorthand
         ("VIT_B_16", "vit-b-16", {}),
         ("vit-b-32", "vit-b", {"size": 32}),
@@ -122,6 +129,7 @@ def test_reads(small, text, name, arguments):
         ("plateau:factor=none", "is none, and must be a float"),
         ("multi-30,x-0.1", "does not read"),
         ("plateau:factor=" + "9" * 400, "must be"),
+        ("free:any=1e999", "any is inf, and must be finite"),
         ("sgrd-10-2", "no scheduler is named 'sgrd-10-2'"),
         ("", "is empty"),
         ("nope/SGDR", "no scheduler is named"),

@@ -88,7 +88,8 @@ def _resolved(registry: Registry, kind: str, text: str) -> tuple[Entry, dict[str
         return entry, {}
     name, colon, tail = text.partition(":")
     if colon:
-        return registry.find(kind, name), parse_pairs(tail, text)
+        entry = registry.find(kind, name)
+        return entry, _read(entry, _pairs(tail, text))
     for end in reversed([match.start() for match in re.finditer("-", text)]):
         if end and (entry := registry.get(kind, text[:end])) is not None:
             if not entry.component.shorthand and registry.get(kind, text.replace("-", "")):
@@ -173,7 +174,12 @@ def parse_pairs(tail: str, text: str) -> dict[str, Value]:
     Raises:
         SpecError: A pair without ``=``, or a key that is given twice.
     """
-    given: dict[str, Value] = {}
+    return {key: parse_value(value) for key, value in _pairs(tail, text).items()}
+
+
+def _pairs(tail: str, text: str) -> dict[str, str]:
+    """Returns the values of the pairs as they are written."""
+    given: dict[str, str] = {}
     for part in re.findall(r"(?:\[[^\]]*\]|[^,\[])+", tail):
         key, equals, value = part.partition("=")
         key = key.strip().lower().replace("-", "_")
@@ -184,8 +190,20 @@ def parse_pairs(tail: str, text: str) -> dict[str, Value]:
             )
         if key in given:
             raise SpecError(f"{printable(text)!r}: {printable(key)!r} is given twice")
-        given[key] = parse_value(value)
+        given[key] = value.strip()
     return given
+
+
+def _read(entry: Entry, pairs: Mapping[str, str]) -> dict[str, Value]:
+    """Returns the values that pairs say. A text stays as it is written: 007 is no number there."""
+    texts = {param.name for param in entry.component.params if param.type == "str"}
+    return {
+        key: _text(value) if key in texts else parse_value(value) for key, value in pairs.items()
+    }
+
+
+def _text(value: str) -> str | None:
+    return None if value.lower() == "none" else value
 
 
 def _bind(entry: Entry, given: Mapping[str, Value], text: str) -> Choice:
@@ -231,10 +249,10 @@ def _scalar(param: Param, type_name: str, value: Value) -> bool | int | float | 
     result: bool | int | float | str
     if type_name == "bool" and isinstance(value, bool):
         result = value
-    elif type_name == "int" and number and float(value).is_integer():  # type: ignore[arg-type]  # a number
+    elif type_name == "int" and number and value % 1 == 0:  # type: ignore[operator]  # a number
         result = int(value)  # type: ignore[arg-type]  # a number
     elif type_name == "float" and number:
-        result = float(value)  # type: ignore[arg-type]  # a number
+        result = _as_float(value)  # type: ignore[arg-type]  # a number
     elif type_name == "str" and isinstance(value, str | int | float):
         result = value if isinstance(value, str) else format_value(value)
     else:
@@ -243,8 +261,15 @@ def _scalar(param: Param, type_name: str, value: Value) -> bool | int | float | 
         )
     allowed = result in param.choices if param.choices else _in_range(param, result)
     if not allowed:
-        raise ValueError(f"is {shown}, and must be {param.range}")
+        raise ValueError(f"is {shown}, and must be {param.range or 'finite'}")
     return result
+
+
+def _as_float(value: int | float) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # a whole number of more than 308 digits
+        return float("inf")
 
 
 def _in_range(param: Param, value: bool | int | float | str) -> bool:
