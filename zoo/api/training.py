@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from zoo.api.settings import settings_of
 from zoo.errors import CheckpointError, printable
@@ -25,6 +26,22 @@ if TYPE_CHECKING:
     from zoo.runs.folder import RunFolder
 
 __all__ = ["prepare", "resume", "run"]
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def _draws_apart(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Leaves torch's generator as it was: who draws the options of runs goes on drawing."""
+
+    @wraps(function)
+    def apart(*args: _P.args, **options: _P.kwargs) -> _R:
+        import torch
+
+        with torch.random.fork_rng(devices=[]):
+            return function(*args, **options)
+
+    return apart
 
 
 def run(
@@ -51,6 +68,7 @@ def run(
 
 
 @collected_rarely()
+@_draws_apart
 def run_settings(
     settings: RunConfig, *, registry: Registry, observer: Observer | None,
     sources: Sources | None = None,
@@ -96,6 +114,7 @@ def run_settings(
         )  # fmt: skip
 
 
+@_draws_apart
 def prepare(
     config: RunConfig | Mapping[str, object] | None = None,
     *,
@@ -114,6 +133,7 @@ def prepare(
 
 
 @collected_rarely()
+@_draws_apart
 def resume(
     path: str | Path,
     *,
@@ -205,9 +225,14 @@ def _train(
     """Trains a job that is described in its folder."""
     from zoo.engine.callbacks import listening
     from zoo.engine.run import run_job
+    from zoo.engine.step.memory import is_out_of_memory
+    from zoo.registry.loading import blamed
 
     callbacks = job.choices.callbacks if device.is_main else ()
-    with listening(observer, callbacks, run_path=folder.path) as everybody:
+    with (
+        blamed(job.choices.all, unless=is_out_of_memory),
+        listening(observer, callbacks, run_path=folder.path) as everybody,
+    ):
         return run_job(
             job, folder, device=device, observer=everybody, resume=state, force=force,
             teacher=teacher, spare=spare,

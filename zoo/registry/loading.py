@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import re
 import sys
 import traceback
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, metadata
 from typing import Any
 
-from zoo.errors import PluginError, ZooError, in_words
+from zoo.errors import MachineError, PluginError, ZooError, as_zoo_error, in_words
 from zoo.garbage import collected_rarely
 from zoo.plugin import fold
 from zoo.registry.names import Entry
 from zoo.registry.specs import Choice
 from zoo.without_compiler import compiler_spared
 
-__all__ = ["build", "call", "failure", "load_target"]
+__all__ = [
+    "blamed",
+    "build",
+    "call",
+    "failure",
+    "load_target",
+    "missing_packages",
+    "parameters_of",
+]
 
 
 def load_target(entry: Entry) -> Any:
@@ -27,7 +38,7 @@ def load_target(entry: Entry) -> Any:
         PluginError: A required package is missing, or the import fails.
     """
     component = entry.component
-    missing = [name for name in component.requires if importlib.util.find_spec(name) is None]
+    missing = missing_packages(component.requires)
     if missing:
         raise PluginError(
             f"the {component.kind} {entry.id} needs {', '.join(missing)}, which is not installed",
@@ -42,6 +53,18 @@ def load_target(entry: Entry) -> Any:
     except (Exception, SystemExit) as error:
         raise failure(entry, f"cannot import {component.target}", error) from error
     return found
+
+
+def missing_packages(names: Iterable[str]) -> list[str]:
+    """Returns those of the modules that cannot be imported. Imports none but their parents."""
+    return [name for name in names if not _is_there(name)]
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):  # its parent is missing
+        return False
 
 
 _DISTRIBUTIONS = {
@@ -93,6 +116,13 @@ def build(choice: Choice, **facts: object) -> Any:
     return call(entry, load_target(entry), given, facts)
 
 
+def parameters_of(entry: Entry) -> Collection[str]:
+    """Returns the names of the parameters of a component's target."""
+    import inspect
+
+    return inspect.signature(load_target(entry)).parameters.keys()
+
+
 def call(entry: Entry, function: Any, given: dict[str, object], facts: dict[str, object]) -> Any:
     """Calls a function of a plugin with all of ``given`` and those of ``facts`` that it names."""
     import inspect
@@ -116,8 +146,7 @@ def failure(entry: Entry, what: str, error: BaseException) -> PluginError:
         error: What its code raised.
     """
     frames = traceback.extract_tb(error.__traceback__)
-    package = sys.modules.get(re.split("[.:]", entry.component.target)[0])
-    own = (*getattr(package, "__path__", ()), getattr(package, "__file__", None) or "?")
+    own = _files_of(entry)
     inside = [frame for frame in frames if frame.filename.startswith(own)]
     last = (inside or frames)[-1:]
     where = "".join(f" at {frame.filename}:{frame.lineno}" for frame in last)
@@ -126,3 +155,53 @@ def failure(entry: Entry, what: str, error: BaseException) -> PluginError:
         found=f"{in_words(error)}{where}",
         hint=f"report it to the authors of {entry.origin}, or choose another; --debug shows all",
     )
+
+
+@contextmanager
+def blamed(
+    choices: Iterable[Choice], *, unless: Callable[[Exception], bool] = lambda error: False
+) -> Iterator[None]:
+    """Has an error that a third party's component raises inside the block name that component.
+
+    Where zoo's own code is nearer to the error than the component's, it stays what it is.
+
+    Args:
+        choices: The components that are used inside the block.
+        unless: Whether an error is nobody's fault, as when memory runs out.
+
+    Raises:
+        PluginError: Instead of what was raised.
+    """
+    try:
+        yield
+    except ZooError:
+        raise
+    except Exception as error:
+        machine = isinstance(as_zoo_error(error), MachineError)
+        entry = None if machine or unless(error) else _culprit(choices, error)
+        if entry is None:
+            raise
+        raise failure(entry, "failed", error) from error
+
+
+def _culprit(choices: Iterable[Choice], error: Exception) -> Entry | None:
+    """Returns whose code, of these and zoo's, an error is nearest to; None if it is zoo's."""
+    theirs = [(choice.entry, _files_of(choice.entry)) for choice in choices
+              if not choice.entry.plugin.builtin]  # fmt: skip
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if frame.filename.startswith(_OWN):
+            return None
+        for entry, files in theirs:
+            if frame.filename.startswith(files):
+                return entry
+    return None
+
+
+def _files_of(entry: Entry) -> tuple[str, ...]:
+    """Returns what the names of the files of a target's package start with."""
+    package = sys.modules.get(re.split("[.:]", entry.component.target)[0])
+    folders = (os.path.join(folder, "") for folder in getattr(package, "__path__", ()))
+    return (*folders, getattr(package, "__file__", None) or "?")
+
+
+_OWN = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")

@@ -8,12 +8,12 @@ import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 from zoo.errors import PluginError, ZooError, in_words, printable
+from zoo.registry.loading import missing_packages
 from zoo.testing.subject import NotApplicable, Subject
 
 __all__ = ["FLOORS", "Attempt", "Check", "Result", "attempt", "checks_of", "identifier", "purpose"]
@@ -125,8 +125,7 @@ def attempt(check: Check, subject: Subject) -> Attempt:
 
 def _missing(subject: Subject) -> str:
     """Returns which packages of an extra are not there."""
-    wanted = subject.component.requires
-    return ", ".join(name for name in wanted if find_spec(name) is None)
+    return ", ".join(missing_packages(subject.component.requires))
 
 
 def _told(error: BaseException) -> str:

@@ -16,6 +16,7 @@ from zoo.data.pixels.normalise import as_floats, normalise_
 from zoo.data.pixels.store import Store
 from zoo.network.head import find_head
 from zoo.registry import Registry, build, parse_choice
+from zoo.registry.loading import blamed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -112,7 +113,8 @@ def explainer_for(
     explaining: Explainer = build(choice, head=head[0])
 
     def heat(bytes_BCSS: Tensor, classes_B: Tensor) -> Tensor:
-        return explaining(trained.model, normalised(trained, bytes_BCSS), classes_B.long())
+        with blamed([choice]):
+            return explaining(trained.model, normalised(trained, bytes_BCSS), classes_B.long())
 
     return heat
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from zoo.errors import PluginError, printable
 from zoo.registry import Registry, build, parse_choice
+from zoo.registry.loading import blamed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,7 +52,8 @@ def project(
     """
     choice = parse_choice(registry or Registry.installed(), "projector", projector)
     projecting: Projector = build(choice, seed=seed)
-    points_N2 = np.asarray(projecting(embeddings.embeddings_ND), dtype=np.float32)
+    with blamed([choice]):
+        points_N2 = np.asarray(projecting(embeddings.embeddings_ND), dtype=np.float32)
     if points_N2.shape != (len(embeddings), 2) or not np.isfinite(points_N2).all():
         raise PluginError(
             f"the projector {choice.entry.id} did not return a point for each image",

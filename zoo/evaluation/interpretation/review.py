@@ -21,6 +21,7 @@ from zoo.errors import DataError, PluginError, UsageError, printable
 from zoo.evaluation.predict.cells import safe_cell
 from zoo.evaluation.subjects import ALL
 from zoo.registry import Registry, build, parse_choice
+from zoo.registry.loading import blamed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -125,7 +126,8 @@ def review(
     judged = _judged(examined)
     reviewing: Reviewer = build(choice)
     labels_N, probabilities_NK = judged.labels_N, judged.probabilities_NK
-    suspicion_N = np.asarray(reviewing(probabilities_NK, labels_N), dtype=np.float32)
+    with blamed([choice]):
+        suspicion_N = np.asarray(reviewing(probabilities_NK, labels_N), dtype=np.float32)
     if suspicion_N.shape != labels_N.shape or not np.isfinite(suspicion_N).all():
         raise PluginError(
             f"the reviewer {choice.entry.id} did not return a suspicion for each image",
