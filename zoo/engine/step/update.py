@@ -51,7 +51,8 @@ class Update:
     def start(self, factor: float) -> None:
         """Sets the learning rates to this share of their base, and forgets the last gradient."""
         for group in self.optimizer.param_groups:
-            group["lr"] = group["base_lr"] * factor
+            base: float = group.setdefault("base_lr", group["lr"])  # where an optimizer dropped it
+            group["lr"] = base * factor
         self.forget()
 
     def forget(self) -> None:
