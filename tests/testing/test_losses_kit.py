@@ -228,7 +228,7 @@ class RefusesSoft(Right):
     ("right", "idle"),
     [
         (loss(Right, example=Example(reference=reference)), set()),
-        (loss(RefusesSoft), {"soft-targets", "equals-the-reference"}),
+        (loss(RefusesSoft, tags=("hard labels",)), {"soft-targets", "equals-the-reference"}),
         (subject("loss", lambda: Right()), {"class-weights", "equals-the-reference"}),
     ],
 )
@@ -245,3 +245,9 @@ def test_torchs_own_function_is_no_loss_of_zoo():
     )
     halves = {"half-precision-logits": "torch.float16", "extreme-logits": ""}
     assert_caught(losses.CHECKS, subject("loss", lambda: F.cross_entropy), {**caught, **halves})
+
+
+def test_one_that_refuses_soft_targets_says_so_before_a_run_begins():
+    assert_caught(
+        losses.CHECKS, loss(RefusesSoft), {"soft-targets": "does not carry the tag 'hard labels'"}
+    )

@@ -117,7 +117,7 @@ def check_data(config: RunConfig, data: DataSet, *, sigmoid: bool) -> list[ZooEr
     if data.multi_label and not sigmoid:
         problems.append(UsageError(
             f"images of {name} have several labels, and --loss {config.loss} expects one",
-            hint="--loss bce or asymmetric",
+            hint="--loss bce or asymmetric, or another one with the tag sigmoid",
         ))  # fmt: skip
     if data.multi_label and config.balance != "none":
         problems.append(UsageError(

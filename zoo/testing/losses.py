@@ -26,6 +26,8 @@ _BATCH, _CLASSES = 12, 5
 _HALVES = (torch.float16, torch.bfloat16)
 _CLASS_WEIGHTS = (0.0, 1.0, 2.0, 1.0, 3.0)
 _TOLERANCE = 1e-5
+_HARD_LABELS = "hard labels"
+"""The tag of losses that take class indices alone: a run that mixes images refuses them."""
 _EXTREMES = (
     (torch.float32, 1e4), (torch.float16, 1e4), (torch.bfloat16, 1e4), (torch.float16, 6e4),
     (torch.float32, 1e30), (torch.bfloat16, 1e30), (torch.float32, 90.0), (torch.float16, 17.0),
@@ -234,6 +236,11 @@ def soft_targets(subject: Subject) -> None:
     """Soft targets that are one-hot cost what the class indices cost, and other ones are finite."""
     loss = _built(subject)
     if not _takes_soft(loss):
+        require(
+            _HARD_LABELS in subject.component.tags,
+            "it refuses soft targets, and does not carry the tag 'hard labels': a run that mixes "
+            "images would only find out at its first batch",
+        )
         raise NotApplicable("it refuses soft targets by a UsageError")
     logits_BK, target_B, soft_BK = _batch()
     one_hot_BK = F.one_hot(target_B, _CLASSES).float()

@@ -23,11 +23,19 @@ from zoo.engine.assembly.sources import Sources
 from zoo.engine.feeds import total_weight
 from zoo.engine.scores import Measure, Monitor
 from zoo.engine.step.distillation import class_columns
-from zoo.errors import UsageError, ZooError
+from zoo.errors import PluginError, UsageError, ZooError
 from zoo.network.weights import Chosen, LoadReport, resolve
-from zoo.protocols import DataSet, Fit, Interpolation, MixTransform, PixelImages, Preprocessing
+from zoo.protocols import (
+    DataSet,
+    Fit,
+    Interpolation,
+    MixTransform,
+    PixelImages,
+    Preprocessing,
+    ReactiveSchedule,
+)
 from zoo.registry import Choice, Registry, build, parse_choice, parse_choices
-from zoo.registry.loading import failure
+from zoo.registry.loading import failure, parameters_of
 from zoo.runs.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -165,6 +173,8 @@ def assemble(
         config = config.changed(loss="bce")
         choices = replace(choices, loss=parse_choice(registry, "loss", "bce"))
     problems = check_data(config, data, sigmoid="sigmoid" in choices.loss.entry.component.tags)
+    if config.balance == "loss" and "class_weight_K" not in parameters_of(choices.loss.entry):
+        problems.append(_no_class_weights(choices.loss))
     measures, failed = build_measures(choices.metrics, data)
     if problems := [*problems, *failed, *_check_teacher(config, data)]:
         raise UsageError.together(problems)
@@ -226,6 +236,14 @@ def assemble(
         transforms=tuple(part for part in augmentation if not isinstance(part, MixTransform)),
         measures=measures, monitor=monitor_of(choices.monitor, measures),
     )  # fmt: skip
+
+
+def _no_class_weights(loss: Choice) -> UsageError:
+    name = loss.entry.component.name
+    return UsageError(
+        f"--balance loss weighs classes in the loss, and --loss {name} takes no weights of classes",
+        hint="--balance sampler, or --loss ce",
+    )
 
 
 def _check_teacher(config: RunConfig, data: DataSet) -> list[ZooError]:
