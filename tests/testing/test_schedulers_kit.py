@@ -80,6 +80,18 @@ class Halving:
             setattr(self, name, value)
 
 
+class Forgetful:
+    """Hears the metric, and has no state to resume from."""
+
+    factor = 1.0
+
+    def __call__(self, epoch):
+        return self.factor
+
+    def observe(self, score):
+        self.factor /= 2
+
+
 class Named(Halving):
     def __call__(self, epoch):
         return {"lr": self.factor}
@@ -115,6 +127,8 @@ WRONG = [
     (reactive("refuses nan"), {"survives-scores-that-are-none": "the score is NaN"}),
     (reactive("keeps what is not finite"), {"survives-scores-that-are-none": "no JSON"}),
     (reactive("counts on nan"), {"survives-scores-that-are-none": "not finite"}),
+    (Forgetful, {"reacts-to-the-metric": "has observe and no state",
+                 "survives-scores-that-are-none": "has observe and no state"}),
 ]  # fmt: skip
 
 

@@ -32,9 +32,14 @@ def _build(subject: Subject, *, epochs: float = _EPOCHS, lr: float = _RATE) -> _
 
 def _reactive(subject: Subject) -> ReactiveSchedule:
     schedule = _build(subject)
-    if not isinstance(schedule, ReactiveSchedule):
-        raise NotApplicable("it has no observe, state_dict and load_state_dict: a function of time")
-    return schedule
+    if isinstance(schedule, ReactiveSchedule):
+        return schedule
+    require(
+        not hasattr(schedule, "observe"),
+        "it has observe and no state, so a run refuses it: state_dict and load_state_dict keep "
+        "what it has observed",
+    )
+    raise NotApplicable("it has no observe, state_dict and load_state_dict: a function of time")
 
 
 def _factor(schedule: _Schedule, epoch: float) -> float:

@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Job", "assemble"]
 
+_MOST_LOOKS = 10_000
+"""Epochs at which a schedule is tried: a run that ends by its patience may plan millions."""
+
 Progress = Callable[[str, int, int], None]
 """Told (what is being prepared, how many are done, of how many)."""
 
@@ -301,17 +304,27 @@ def _schedules(config: RunConfig, choice: Choice, phases: Sequence[Phase]) -> tu
     """Builds one schedule over the run, and one of its own for each phase that restarts it.
 
     Raises:
-        PluginError: One has no number for the beginning of an epoch.
+        PluginError: One has no number for the beginning of an epoch, or listens to the metric and
+            could not be resumed.
     """
     total = sum(phase.epochs for phase in phases)
     whole: Schedule = build(choice, epochs=float(total), lr=config.lr)
+    if hasattr(whole, "observe") and not isinstance(whole, ReactiveSchedule):
+        lacking = [m for m in ("state_dict", "load_state_dict") if not hasattr(whole, m)]
+        raise PluginError(
+            f"the scheduler {choice.entry.id} has observe and no state, so it cannot be resumed",
+            found=f"no {' and no '.join(lacking)}",
+            hint=f"report it to the authors of {choice.entry.origin}, or choose another: "
+            "zoo list schedulers",
+        )
     schedules: list[Schedule] = [
         build(choice, epochs=float(phase.epochs), lr=config.lr) if phase.restarts else whole
         for phase in phases
     ]
     try:
         for schedule, phase in zip(schedules, phases, strict=True):
-            for epoch in range(phase.epochs if phase.restarts else total):
+            num_epochs = phase.epochs if phase.restarts else total
+            for epoch in range(0, num_epochs, 1 + num_epochs // _MOST_LOOKS):
                 float(schedule(float(epoch)))
     except Exception as error:
         raise failure(choice.entry, "failed", error) from error

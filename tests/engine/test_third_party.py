@@ -1,0 +1,103 @@
+"""Components of others in a run: what they cannot do is said first, what they break names them."""
+
+from __future__ import annotations
+
+import pytest
+
+import zoo
+from zoo.errors import PluginError, UsageError
+
+PLUGIN = """
+import torch
+from torch.nn import functional as F
+from zoo.plugin import Component, hookimpl
+
+
+@hookimpl
+def zoo_components():
+    for kind, name, target in (
+        ("scheduler", "forgetful", "Forgetful"), ("loss", "plain", "plain"),
+        ("loss", "ruin", "ruin"), ("optimizer", "tidy", "tidy"), ("optimizer", "full", "full"),
+    ):
+        yield Component(kind=kind, name=name, target=f"{__name__}:{target}", summary=name)
+
+
+class Forgetful:
+    def __call__(self, epoch):
+        return 1.0
+
+    def observe(self, score):
+        self.seen = score
+
+    def state_dict(self):
+        return {}
+
+
+def plain():
+    return lambda logits, target, weight=None: F.cross_entropy(logits, target)
+
+
+def ruin():
+    def loss(logits, target, weight=None):
+        raise ValueError("no such thing")
+
+    return loss
+
+
+def tidy(params, *, lr, weight_decay):
+    known = ("params", "lr", "weight_decay")
+    return torch.optim.SGD([{key: group[key] for key in known} for group in params], lr=lr)
+
+
+class full(torch.optim.SGD):
+    def step(self, closure=None):
+        raise OSError(28, "No space left on device", "/far")
+"""
+
+
+@pytest.fixture
+def go(make_plugin, shapes_folder, tmp_path):
+    """Trains a tiny network with the plugin's components there."""
+    make_plugin("acme", PLUGIN)
+
+    def call(**options):
+        return zoo.run(
+            data=str(shapes_folder), model="lenet", weights="none", img_size=16, batch_size=8,
+            epochs=1, threads=1, runs=str(tmp_path / "runs"), **options,
+        )  # fmt: skip
+
+    return call
+
+
+def test_a_schedule_that_hears_the_metric_and_keeps_no_state_is_refused(go, tmp_path):
+    with pytest.raises(PluginError, match="acme/forgetful has observe and no state") as caught:
+        go(sched="forgetful")
+    assert caught.value.found == "no load_state_dict"
+    assert not (tmp_path / "runs").exists()
+
+
+def test_class_weights_are_not_promised_of_a_loss_that_takes_none(go, tmp_path):
+    with pytest.raises(UsageError, match="--loss plain takes no weights of classes"):
+        go(loss="plain", balance="loss")
+    assert not (tmp_path / "runs").exists()
+    assert go(loss="plain", balance="sampler").rows
+    assert go(loss="ce", balance="loss").rows
+
+
+def test_what_a_component_raises_while_it_trains_names_it_and_its_line(go):
+    with pytest.raises(PluginError, match="the loss acme/ruin failed") as caught:
+        go(loss="ruin")
+    assert "ValueError: no such thing at " in caught.value.found
+    assert "zoo_acme_plugin" in caught.value.found
+    assert "zoo-acme 1.0" in caught.value.hint
+    assert isinstance(caught.value.__cause__, ValueError)
+
+
+def test_a_full_disk_is_nobodys_fault(go):
+    with pytest.raises(OSError, match="No space left"):
+        go(optim="full")
+
+
+def test_an_optimizer_may_make_groups_of_its_own(go):
+    own, torchs = go(optim="tidy", sched="step-1-0.5"), go(optim="sgd", sched="step-1-0.5")
+    assert [row.lr for row in own.rows] == [row.lr for row in torchs.rows]
