@@ -170,6 +170,11 @@ def as_zoo_error(error: Exception) -> ZooError:
             f"writing failed: {error.strerror}", found=printable(error.filename or ""),
             hint="make room there, or write to another place",
         )  # fmt: skip
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return UsageError(
+            "a name is too long for the file system", found=printable(error.filename or "")[:80],
+            hint="a shorter --name, --runs, --data or --weights",
+        )  # fmt: skip
     import traceback
 
     where = traceback.extract_tb(error.__traceback__)[-1]

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
+import zoo
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -75,6 +77,34 @@ def test_explain_plateau_falls_when_nothing_gets_better(zoo_command):
     text = zoo_command("explain", "default-0.1-3").out
     assert "never gets better" in text
     assert "patience" in text
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("explain", "cosine", "--lr", "nan"), ("explain", "cosine", "--lr", "inf"),
+        ("explain", "cosine", "--warmup", "inf"), ("lr-find", "--max-lr", "nan"),
+        ("predict", "runs/a", "b.png", "--threshold", "nan"),
+        ("compare", "runs/a", "runs/b", "--alpha", "nan"),
+    ],
+)  # fmt: skip
+def test_a_number_that_is_none_is_a_usage_error(zoo_command, args):
+    outcome = zoo_command(*args)
+    assert outcome.code == 2
+    assert f"{args[-1]} is not a finite number" in outcome.err
+
+
+@pytest.mark.parametrize("option", ["--data", "--weights", "--name", "--runs", "--config"])
+def test_a_name_that_no_file_can_have_is_a_usage_error(zoo_command, tmp_path, option):
+    tiny = ("--model", "lenet", "--img-size", 16, "--limit", 20, "--epochs", 1, "--threads", 1)
+    outcome = zoo_command("run", *tiny, "--runs", tmp_path, option, "x" * 300)
+    assert outcome.code == 2, outcome.err
+    assert "too long" in outcome.err
+
+
+def test_one_word_is_a_list_of_one():
+    assert zoo.list("loss", tags="sigmoid") == zoo.list("loss", tags=["sigmoid"])
+    assert zoo.list("loss", tags="sigmoid")
 
 
 def test_plugins_list_shows_package_version_status(zoo_command):

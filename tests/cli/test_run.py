@@ -40,6 +40,59 @@ def test_a_run_prints_a_row_an_epoch_and_leaves_its_folder(zoo_command, shapes_f
     assert "phase freeze: " in (run / "log.txt").read_text()
 
 
+PRINTS = """
+from torch.nn import functional as F
+from zoo.plugin import Component, hookimpl
+
+@hookimpl
+def zoo_components():
+    yield Component(kind="loss", name="chatty", target=f"{__name__}:chatty", summary="Prints")
+
+def chatty():
+    def loss(logits, target, weight=None):
+        print("a loss")
+        return F.cross_entropy(logits, target)
+    return loss
+"""
+
+
+def test_what_a_component_prints_stays_out_of_the_json(
+    make_plugin, zoo_command, shapes_folder, tmp_path
+):
+    make_plugin("acme", PRINTS)
+    options = (*TINY, "--data", shapes_folder, "--epochs", 1, "--loss", "chatty", "--json")
+    for command in (("run",), ("kfold", "--folds", 2), ("sweep", "--seeds", 1)):
+        outcome = zoo_command(*command, *options, "--runs", tmp_path / command[0])
+        assert json.loads(outcome.out), command
+        assert "a loss" in outcome.err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such terminals there")
+def test_a_terminal_of_another_encoding_shows_what_it_can(shapes_folder, tmp_path):
+    import pty
+
+    data = tmp_path / "日本"
+    shutil.copytree(shapes_folder, data)
+    own, other = pty.openpty()
+    path = os.pathsep.join([str(ROOT), str(ROOT / "plugins"), *sys.path])
+    with subprocess.Popen(
+        [sys.executable, "-m", "zoo.cli.main", "run", *TINY, "--data", data, "--epochs", "1",
+         "--runs", tmp_path / "runs"],
+        stdout=other, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": path, "PYTHONIOENCODING": "latin-1", "TERM": "xterm"},
+    ) as process:  # fmt: skip
+        os.close(other)
+        shown = b""
+        try:
+            while block := os.read(own, 2**16):
+                shown += block
+        except OSError:  # as Linux says that the other end is closed
+            pass
+        assert process.wait(120) == 0, process.stderr.read()
+    os.close(own)
+    assert b"data       ??: 2 classes" in shown
+
+
 def test_json_is_json_and_nothing_else(zoo_command, shapes_folder, tmp_path):
     outcome = zoo_command("run", *TINY, "--data", shapes_folder, "--epochs", 1,
                           "--runs", tmp_path, "--json")  # fmt: skip

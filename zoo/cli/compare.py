@@ -9,6 +9,7 @@ import click
 
 from zoo.cli.console import echo, print_json, print_table
 from zoo.cli.data.output import bar
+from zoo.cli.values import FiniteRange
 from zoo.errors import UsageError, printable
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ _SHOWN_DIFFERENCES = 30
     help="Besides accuracy and loss, as f1,auroc: zoo list metrics; f1 by default.",
 )  # fmt: skip
 @click.option(
-    "--alpha", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.05,
+    "--alpha", type=FiniteRange(0, 1, min_open=True, max_open=True), default=0.05,
     show_default=True, help="A difference with a p-value below this is no noise.",
 )  # fmt: skip
 @click.option(

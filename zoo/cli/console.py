@@ -7,12 +7,22 @@ import shutil
 import sys
 import unicodedata
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 
 import click
 
 from zoo.errors import printable
 
-__all__ = ["can_show", "echo", "print_json", "print_table", "rewrap", "width"]
+__all__ = [
+    "apart",
+    "can_show",
+    "echo",
+    "print_json",
+    "print_table",
+    "rewrap",
+    "showable",
+    "width",
+]
 
 
 def width() -> int:
@@ -20,10 +30,15 @@ def width() -> int:
     return shutil.get_terminal_size((100, 24)).columns if sys.stdout.isatty() else 10_000
 
 
+def showable(text: str) -> str:
+    """Returns a text with what the terminal's encoding does not have replaced."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, "replace").decode(encoding)
+
+
 def echo(text: str = "") -> None:
     """Prints a line; characters that the terminal cannot show are replaced."""
-    encoding = sys.stdout.encoding or "utf-8"
-    click.echo(text.encode(encoding, "replace").decode(encoding))
+    click.echo(showable(text))
 
 
 def can_show(text: str) -> bool:
@@ -33,6 +48,11 @@ def can_show(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def apart(as_json: bool) -> AbstractContextManager[object]:
+    """Has what plugins print in the block stand beside the JSON of a command, and not in it."""
+    return redirect_stdout(sys.stderr) if as_json else nullcontext()
 
 
 def print_json(value: object) -> None:

@@ -109,9 +109,11 @@ class _Display:
     """
 
     def __init__(self, silent: bool) -> None:
+        from zoo.cli.console import apart
         from zoo.cli.progress import LogFile, RunDisplay
 
         self._bar = None if silent else RunDisplay()
+        self._apart = apart(silent)
         self._several, self._of_all, self._num_ended, self._total = False, False, 0, 0
         self._lock = threading.RLock()  # for the bar, and whose it is
         bars = [] if self._bar is None else [_Moving(self._own_bar)]
@@ -126,9 +128,11 @@ class _Display:
         }  # fmt: skip
 
     def __enter__(self) -> _Display:
+        self._apart.__enter__()
         return self
 
-    def __exit__(self, *stopped: object) -> None:
+    def __exit__(self, *stopped: Any) -> None:
+        self._apart.__exit__(*stopped)
         if self._bar is not None:
             self._bar.close()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from zoo.cli.console import can_show, echo, print_json, rewrap, width
+from zoo.cli.values import FiniteRange
 from zoo.registry import Choice, Registry, build, parse_choice
 from zoo.registry.specs import format_value
 
@@ -16,8 +17,8 @@ _EIGHTHS = " ▏▎▍▌▋▊▉█"
 @click.command("explain")
 @click.argument("sched")
 @click.option("--epochs", default=30, show_default=True, type=click.IntRange(1, 100_000))
-@click.option("--lr", default=0.01, show_default=True, type=click.FloatRange(0, min_open=True))
-@click.option("--warmup", default=0.0, show_default=True, type=click.FloatRange(0),
+@click.option("--lr", default=0.01, show_default=True, type=FiniteRange(0, min_open=True))
+@click.option("--warmup", default=0.0, show_default=True, type=FiniteRange(0),
               help="Epochs of rising rate in front.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def explain(sched: str, epochs: int, lr: float, warmup: float, as_json: bool) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from zoo.cli.run import Grouped, run_flags, table_of
+from zoo.cli.values import FiniteRange
 from zoo.plugin import Value
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def _lr_find(
     say; the rates of the backbone keep their ratio to it.
     """
     from zoo.api import prepare
+    from zoo.cli.console import apart
     from zoo.cli.progress import RunDisplay
     from zoo.engine.device import Device
     from zoo.engine.events import Observer
@@ -45,12 +47,13 @@ def _lr_find(
     display = None if as_json else RunDisplay()
     observer = display or Observer()
     try:
-        job = prepare(table_of(config_file, settings, flags), observer=observer)
-        chosen = phase_named(job, phase)
-        curve = find_rates(
-            job, chosen, rates=rising_rates(steps, lowest=min_lr, highest=max_lr),
-            device=Device.open(job.config), progress=observer.preparing,
-        )  # fmt: skip
+        with apart(as_json):
+            job = prepare(table_of(config_file, settings, flags), observer=observer)
+            chosen = phase_named(job, phase)
+            curve = find_rates(
+                job, chosen, rates=rising_rates(steps, lowest=min_lr, highest=max_lr),
+                device=Device.open(job.config), progress=observer.preparing,
+            )  # fmt: skip
     finally:
         if display is not None:
             display.close()
@@ -167,11 +170,11 @@ lr_find = Grouped(
             ["--phase"], metavar="NAME", help="Phase of the plan to try it in; the first one."
         ),
         click.Option(
-            ["--min-lr"], type=click.FloatRange(0, min_open=True), default=1e-7, show_default=True,
+            ["--min-lr"], type=FiniteRange(0, min_open=True), default=1e-7, show_default=True,
             help="First rate.",
         ),
         click.Option(
-            ["--max-lr"], type=click.FloatRange(0, min_open=True), default=10.0, show_default=True,
+            ["--max-lr"], type=FiniteRange(0, min_open=True), default=10.0, show_default=True,
             help="Last rate.",
         ),
         click.Option(["--plot"], metavar="FILE.png", help="Draw the curve into a PNG."),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 import click
 
+from zoo.cli.values import FiniteRange
 from zoo.errors import UsageError, printable
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ _BLOCK = 1000
 @click.option("--top-k", type=click.IntRange(0), default=0, metavar="K",
               help="Also the K most probable classes.")  # fmt: skip
 @click.option("--probabilities", is_flag=True, help="Also the probability of every class.")
-@click.option("--threshold", type=click.FloatRange(0, 1), default=0.5, show_default=True,
+@click.option("--threshold", type=FiniteRange(0, 1), default=0.5, show_default=True,
               help="Above which an image has a label, where it can have several.")  # fmt: skip
 @click.option("--tta", metavar="VIEWS",
               help="Average over views: flip, five-crop, ten-crop, or a transform.")  # fmt: skip

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zoo.cli.console import echo
+from zoo.cli.console import echo, showable
 from zoo.engine.events import EpochRow, Observer, RunResult
 from zoo.errors import printable
 
@@ -156,7 +156,7 @@ class RunDisplay(Observer):
         self._print("")
         self._total_epochs = sum(phase.epochs for phase in job.phases)
         if self._live:
-            self._console.print(_header(job), style="bold", markup=False)
+            self._console.print(showable(_header(job)), style="bold", markup=False)
         else:
             self._print(_header(job))
 
@@ -211,7 +211,7 @@ class RunDisplay(Observer):
             return
         try:
             if self._live:
-                self._console.print(text, markup=False)
+                self._console.print(showable(text), markup=False)
             else:
                 echo(text)
         except BrokenPipeError:  # zoo run | head: the training goes on, log.txt has it all

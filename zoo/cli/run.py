@@ -136,13 +136,14 @@ run = Grouped(
 
 def with_display(train: Callable[[Observer], RunResult], *, as_json: bool) -> None:
     """Calls ``train(observer)`` with a display on the terminal and a log in the run folder."""
-    from zoo.cli.console import print_json
+    from zoo.cli.console import apart, print_json
     from zoo.cli.progress import LogFile, RunDisplay
     from zoo.engine.events import Observers
 
     display = None if as_json else RunDisplay()
     try:
-        result = train(Observers([LogFile(), *([display] if display else [])]))
+        with apart(as_json):
+            result = train(Observers([LogFile(), *([display] if display else [])]))
     finally:
         if display is not None:
             display.close()

@@ -23,7 +23,7 @@ def load_config(path: Path) -> dict[str, object]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(f"the configuration {printable(path)} does not exist") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # of no UTF-8, of no TOML
         raise UsageError(
             f"the configuration {printable(path)} cannot be read", found=printable(error)
         ) from None

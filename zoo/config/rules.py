@@ -1,13 +1,17 @@
-"""What must hold for the values of options and is more than a range."""
+"""What must hold for the values of options and is more than a type and a range."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
 from zoo.errors import UsageError, ZooError, printable
 from zoo.plugin import Value
 
-__all__ = ["broken_rules", "parse_fold"]
+__all__ = ["broken_rules", "parse_fold", "plain_value"]
+
+_LONGEST_NAME = 200
+"""Bytes of a run's name: file systems take 255, and temporary names are longer."""
 
 
 def broken_rules(values: Mapping[str, Value]) -> list[ZooError]:
@@ -30,10 +34,9 @@ def broken_rules(values: Mapping[str, Value]) -> list[ZooError]:
                 hint=f"--{key} 0.5,0.5,0.5",
             ))  # fmt: skip
     name = values.get("name")
-    if isinstance(name, str) and (not name or name in (".", "..") or set(name) & set('/\\:*?"<>|\0')
-                                  or not name.isprintable()):  # fmt: skip
+    if isinstance(name, str) and not _is_folder_name(name):
         problems.append(UsageError(
-            f"name is {printable(name)!r}, and must be one plain folder name",
+            f"name is {printable(name)[:80]!r}, and must be one plain folder name, not too long",
             hint="--name trial-1 --runs FOLDER",
         ))  # fmt: skip
     mode = values.get("compile_mode", "default")
@@ -50,6 +53,11 @@ def broken_rules(values: Mapping[str, Value]) -> list[ZooError]:
         except UsageError as error:
             problems.append(error)
     return problems
+
+
+def _is_folder_name(name: str) -> bool:
+    plain = name.isprintable() and not set(name) & set('/\\:*?"<>|')
+    return plain and name not in ("", ".", "..") and len(name.encode()) <= _LONGEST_NAME
 
 
 def parse_fold(text: str) -> tuple[int, int]:
@@ -70,3 +78,19 @@ def parse_fold(text: str) -> tuple[int, int]:
         f"{printable(text)!r} is not a fold", found="folds count from 1, and there are at least 2",
         hint="--fold 2/5 validates on the second of five parts",
     )  # fmt: skip
+
+
+def plain_value(value: object) -> object:
+    """Returns a value as a configuration file could say it.
+
+    A number or an array of NumPy's or torch's becomes Python's, a list a tuple, a path its text.
+
+    >>> from pathlib import Path
+    >>> plain_value(["a", 1]), plain_value(Path("images"))
+    (('a', 1), 'images')
+    """
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if callable(as_python := getattr(value, "tolist", None)):
+        value = as_python()
+    return tuple(map(plain_value, value)) if isinstance(value, list | tuple) else value

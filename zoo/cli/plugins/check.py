@@ -7,7 +7,7 @@ import dataclasses
 import click
 
 from zoo.api.plugins import check_plugin
-from zoo.cli.console import echo, print_json, print_table
+from zoo.cli.console import apart, echo, print_json, print_table
 from zoo.errors import printable
 
 __all__ = ["check"]
@@ -24,7 +24,8 @@ def check(ctx: click.Context, plugin: str, everything: bool, as_json: bool) -> N
     NAME is an installed plugin or package, PATH a module file, a package folder, a project or a
     wheel that is not installed. The same checks run under pytest: zoo.testing.
     """
-    results = list(check_plugin(plugin))
+    with apart(as_json):
+        results = list(check_plugin(plugin))
     failed = [result for result in results if not result.ok]
     if as_json:
         print_json([{**dataclasses.asdict(result), "ok": result.ok} for result in results])
