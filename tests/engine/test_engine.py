@@ -359,3 +359,16 @@ def test_the_lazy_names_of_zoo():
         _ = zoo.nothing
     assert zoo.__version__
     assert isinstance(nn.Module, type)
+
+
+def test_a_run_leaves_the_generator_of_its_caller_alone(train, shapes_folder, tmp_path):
+    drawn = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        expected = torch.rand(3)
+        torch.manual_seed(seed)
+        result = train()
+        assert zoo.resume(result.path).rows
+        zoo.prepare(data=str(shapes_folder), model="lenet", weights="none", img_size=16)
+        drawn.append(torch.rand(3))
+        assert torch.equal(drawn[-1], expected)

@@ -280,3 +280,14 @@ def test_a_model_whose_plugin_is_gone(runs, registry, tmp_path):
         zoo.load(copy, registry=registry)
     assert "pip install 'zoo-gone==1.2'" in str(caught.value)
     assert caught.value.exit_code == 5
+
+
+def test_one_picture_needs_no_list(runs, trained, many, registry):
+    file = many / "7.png"
+    expected = trained[0].predict([file])
+    for one in (file, str(file), Image.open(file)):
+        assert trained[0].predict(one) == expected
+    assert len(zoo.embed(runs[0], str(file), registry=registry)) == 1
+    assert len(zoo.heatmap(runs[0], file, registry=registry).explained) == 1
+    with pytest.raises(UsageError, match="one run alone"):
+        zoo.compare(str(runs[0]), registry=registry)

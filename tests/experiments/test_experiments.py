@@ -113,6 +113,32 @@ def test_what_cannot_be_swept_is_said_before_anything_is_trained(zoo_command, tm
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_program_gives_arrays_and_is_told_of_what_is_no_list(shapes_folder, tmp_path):
+    options = {
+        "model": "mlp-mnist", "img_size": np.int64(16), "epochs": 1, "workers": 0,
+        "batch_size": 8, "data": shapes_folder, "runs": tmp_path,
+    }  # fmt: skip
+    found = zoo.sweep(options, grid={"lr": np.float32([1e-2, 1e-3]), "seed": np.arange(1)})
+    assert [type(value) for value in found.outcomes[0].trial.setting.values()] == [float, int]
+    for values in ("cosine", 0.1, {"a": 1}):
+        with pytest.raises(UsageError, match="the axis sched is"):
+            zoo.sweep(options, grid={"sched": values})
+    with pytest.raises(UsageError, match="seeds is 3, and must be a list"):
+        zoo.kfold(options, seeds=3)
+    for folds in (0, 1, "5"):
+        with pytest.raises(UsageError, match=f"folds is {folds}, and must be"):
+            zoo.kfold(options, folds=folds)
+    with pytest.raises(UsageError, match="sample is 0"):
+        zoo.sweep(options, grid={"lr": [1e-2, 1e-3]}, sample=0)
+
+
+def test_folds_with_a_seed_are_of_that_seed():
+    config = RunConfig()
+    assert [trial.config.seed for trial in fold_trials(config, folds=2)] == [0, 0]
+    assert [trial.config.seed for trial in fold_trials(config, folds=2, seeds=[3])] == [3, 3]
+    assert len({trial.name for trial in fold_trials(config, folds=2, seeds=[3, 4])}) == 4
+
+
 def test_a_single_run_is_not_taken_for_an_experiment(zoo_command, shapes_folder, tmp_path):
     zoo.run(model="mlp-mnist", data=str(shapes_folder), img_size=16, epochs=1, name="one",
             runs=str(tmp_path), workers=0)  # fmt: skip

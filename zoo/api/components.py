@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from zoo.api.settings import several
 from zoo.errors import UsageError
 from zoo.plugin import fold
 from zoo.registry import Entry, Registry
@@ -32,7 +33,7 @@ def list_components(
     """
     from fnmatch import fnmatchcase
 
-    wanted = {tag.lower() for tag in tags}
+    wanted = {tag.lower() for tag in several(tags)}
     glob = fold(pattern or "")
     if glob and not set(glob) & set("*?["):
         glob = f"*{glob}*"
@@ -100,6 +101,7 @@ def new_plugin(
         write_folder,
     )
 
+    kinds = several(kinds)
     chosen = [kind for kind in KINDS if kind in kinds]
     if unknown := sorted(set(kinds) - set(KINDS)) or not chosen:
         raise UsageError(

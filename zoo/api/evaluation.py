@@ -7,6 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from zoo.api.settings import several
 from zoo.registry import Registry
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def predict(
     from zoo.evaluation.predict.session import Session
 
     session = Session.open(
-        _several(runs), _several(paths), registry=registry or Registry.installed(),
+        several(runs), several(paths), registry=registry or Registry.installed(),
         manifest=manifest, data=data, split=split, top_k=top_k, probabilities=probabilities,
         threshold=threshold, tta=tta, tta_views=tta_views, engine=engine, on_bad=on_bad,
     )  # fmt: skip
@@ -122,9 +123,3 @@ def predict(
         for prediction in block
         if on_bad != "skip" or not prediction.error
     ]
-
-
-def _several(
-    given: str | PathLike[str] | Iterable[str | PathLike[str]],
-) -> list[str | PathLike[str]]:
-    return [given] if isinstance(given, str | PathLike) else list(given)

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.api.process import go_on, prepare
-from zoo.api.settings import settings_of
+from zoo.api.settings import listed, settings_of
 from zoo.api.training import run_settings
-from zoo.errors import UsageError
+from zoo.errors import UsageError, printable
 from zoo.garbage import collected_rarely
 from zoo.registry import Registry
 
@@ -83,7 +83,7 @@ def kfold(
     from zoo.experiments.trials import fold_trials
 
     settings = settings_of(config, options, registry)
-    trials = fold_trials(settings, folds=folds, seeds=seeds)
+    trials = fold_trials(settings, folds=folds, seeds=listed("seeds", seeds))
     return _experiment(
         settings, trials, "kfold", jobs=jobs, registry=registry, observer=observer,
         listener=listener, at_once=at_once, started=started, ended=ended,
@@ -127,7 +127,8 @@ def sweep(
     from zoo.experiments.trials import grid_trials
 
     settings = settings_of(config, options, registry)
-    trials = grid_trials(settings, grid, sample=sample)
+    axes = {key: listed(f"the axis {printable(key)}", values) for key, values in grid.items()}
+    trials = grid_trials(settings, axes, sample=sample)
     return _experiment(
         settings, trials, "sweep", jobs=jobs, registry=registry, observer=observer,
         listener=listener, at_once=at_once, started=started, ended=ended,

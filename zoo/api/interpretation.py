@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zoo.api.settings import several
 from zoo.registry import Registry
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def heatmap(
 
     registry = registry or Registry.installed()
     return explained(
-        subjects(Path(path), paths, data=data, split=split, registry=registry),
+        subjects(Path(path), several(paths), data=data, split=split, registry=registry),
         explainer=explainer, class_name=class_name, count=count, registry=registry,
         progress=progress,
     )  # fmt: skip
@@ -87,7 +88,7 @@ def embed(
     from zoo.evaluation.interpretation.subjects import subjects
 
     registry = registry or Registry.installed()
-    chosen = subjects(Path(path), paths, data=data, split=split, registry=registry)
+    chosen = subjects(Path(path), several(paths), data=data, split=split, registry=registry)
     return embedded(chosen, progress=progress)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zoo.api.settings import several
 from zoo.errors import BusyError, printable
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def list_runs(
     from zoo.runs.selecting import chosen, ranked
 
     known = option_names()
-    entries = chosen(found_in(Path(folder)), pattern=pattern, where=where, known=known)
+    entries = chosen(found_in(Path(folder)), pattern=pattern, where=several(where), known=known)
     ordered = ranked(entries, sort, known=known)
     return ordered[::-1] if reverse else ordered
 
@@ -76,7 +77,7 @@ def prune_runs(
     """
     from zoo.runs.pruning import carry_out, plan_for, runs_named
 
-    paths = runs_named(Path(folder), names)
+    paths = runs_named(Path(folder), several(names))
     plans = [plan_for(path, keep_last=keep_last, everything=everything) for path in paths]
     if names and (busy := [plan for plan in plans if plan.busy]):
         raise BusyError(
@@ -123,7 +124,7 @@ def compare(
     from zoo.registry import Registry
 
     return compare_runs(
-        [Path(run) for run in runs], registry=registry or Registry.installed(), data=data,
+        [Path(run) for run in several(runs)], registry=registry or Registry.installed(), data=data,
         split=split, metrics=metrics, alpha=alpha, seed=seed, progress=progress,
     )  # fmt: skip
 

@@ -1,10 +1,11 @@
-"""A configuration with options on top, as every function of the API takes it."""
+"""What functions of the API are given: a configuration with options on top, one or several."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from zoo.errors import UsageError, printable
 
@@ -12,7 +13,9 @@ if TYPE_CHECKING:
     from zoo.config import RunConfig
     from zoo.registry import Registry
 
-__all__ = ["settings_of"]
+__all__ = ["listed", "settings_of", "several"]
+
+_Path = TypeVar("_Path", bound=str | PathLike[str])
 
 
 def settings_of(
@@ -43,3 +46,29 @@ def settings_of(
         )
     base = config.as_mapping() if isinstance(config, RunConfig) else dict(config or {})
     return RunConfig.from_mapping(with_recipe({**base, **options}, registry, complete=whole))
+
+
+def several(given: _Path | Iterable[_Path]) -> list[_Path]:
+    """Returns what was given in a list: a path or a word, or several.
+
+    >>> several("cat.jpg"), several(("cat.jpg", "dog.jpg"))
+    (['cat.jpg'], ['cat.jpg', 'dog.jpg'])
+    """
+    return [given] if isinstance(given, str | PathLike) else list(given)
+
+
+def listed(what: str, values: object) -> list[object]:
+    """Returns the values of a list, an array or the like as a configuration could say them.
+
+    >>> listed("seeds", range(3))
+    [0, 1, 2]
+
+    Raises:
+        UsageError: It is one value and no list.
+    """
+    from zoo.config.rules import plain_value
+
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        shown = printable(repr(values)[:80])
+        raise UsageError(f"{what} is {shown}, and must be a list", hint=f"[{shown}]")
+    return [plain_value(value) for value in values]

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from zoo.config.rules import broken_rules
+from zoo.config.rules import broken_rules, plain_value
 from zoo.errors import UsageError, ZooError, printable
 from zoo.plugin import Param, Value
 from zoo.registry.specs import coerce
@@ -327,7 +327,7 @@ class RunConfig:
         problems: list[ZooError] = []
         values: dict[str, Value] = {}
         for raw_key, value in table.items():
-            key = raw_key.replace("-", "_")
+            key = str(raw_key).replace("-", "_")
             key = _RENAMED.get(key, key)
             try:
                 param = option_of(key)
@@ -335,7 +335,7 @@ class RunConfig:
                 problems.append(error)
                 continue
             try:
-                values[key] = coerce(param, tuple(value) if isinstance(value, list) else value)  # type: ignore[arg-type]  # coerce checks
+                values[key] = coerce(param, plain_value(value))  # type: ignore[arg-type]  # coerce checks
             except ValueError as error:
                 problems.append(UsageError(f"{_shown(key, source)} {error}"))
         problems += broken_rules(values)

@@ -74,6 +74,7 @@ class Trained:
         from zoo.evaluation.predict.pictures import pictures_of
         from zoo.evaluation.predict.predictor import Predictor, probabilities_of
 
+        images = _several(images)
         predictor = Predictor.of([self], tta=tta, engine=engine, num_images=len(images))
         given, logits = _Given(images), [torch.zeros(0, len(self.classes))]
         for pictures in pictures_of(given, predictor.geometries, num_threads=num_cores()):
@@ -84,9 +85,16 @@ class Trained:
 
     def predict(self, images: Sequence[Image | Path | str]) -> list[str]:
         """Returns the most probable class of each picture, even where several may hold."""
-        if not images:
+        if not (images := _several(images)):
             return []
         return [self.classes[int(index)] for index in self.probabilities(images).argmax(1)]
+
+
+def _several(
+    images: Image | Path | str | Sequence[Image | Path | str],
+) -> Sequence[Image | Path | str]:
+    """Returns what was given in a list: one picture, or several."""
+    return images if isinstance(images, Sequence) and not isinstance(images, str) else [images]
 
 
 class _Given:

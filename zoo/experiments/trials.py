@@ -62,15 +62,20 @@ class Trial:
         )
 
 
-def fold_trials(config: RunConfig, *, folds: int, seeds: Sequence[int] = ()) -> list[Trial]:
-    """Returns a run for each of the folds, and for each seed where there are several.
+def fold_trials(config: RunConfig, *, folds: int, seeds: Sequence[object] = ()) -> list[Trial]:
+    """Returns a run for each of the folds, and for each seed where there are any.
 
     Each seed divides the images anew: that is repeated cross-validation.
+
+    Raises:
+        UsageError: There are fewer than two folds, or a seed cannot be.
     """
+    if not isinstance(folds, int) or folds < 2:
+        raise UsageError(f"folds is {printable(folds)}, and must be a whole number of at least 2")
     return _trials(
         config,
         [
-            {**({"seed": seed} if len(seeds) > 1 else {}), "fold": f"{number}/{folds}"}
+            {**({"seed": seed} if seeds else {}), "fold": f"{number}/{folds}"}
             for seed in (seeds or (config.seed,))
             for number in range(1, folds + 1)
         ],
@@ -97,8 +102,10 @@ def grid_trials(
             problems.append(UsageError(f"--{printable(key)} cannot vary within an experiment"))
         elif not values:
             problems.append(UsageError(f"the axis {printable(key)} has no values"))
-        elif len({json.dumps(value) for value in values}) < len(values):
+        elif len({json.dumps(value, default=repr) for value in values}) < len(values):
             problems.append(UsageError(f"the axis {printable(key)} has a value twice"))
+    if sample is not None and sample < 1:
+        problems.append(UsageError(f"sample is {sample}, and must be at least 1"))
     total = 1
     for values in axes.values():
         total *= max(1, len(values))
