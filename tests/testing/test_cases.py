@@ -6,6 +6,7 @@ import subprocess
 import sys
 from types import ModuleType
 
+import click
 import pytest
 from making import subject
 
@@ -340,3 +341,24 @@ def test_importing_the_kit_imports_neither_torch_nor_pytest():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split("\n")[:2] == ["[]", "[] True"]
     assert not hasattr(zoo.testing, "nothing_of_that_name")
+
+
+def test_the_command_line_knows_a_command_that_a_test_added(isolated_registry, zoo_command):
+    module = ModuleType("acme_commands")
+
+    @hookimpl
+    def zoo_components():
+        yield Component(kind="command", name="hail", target="acme_commands:hail", summary="Hails")
+
+    module.zoo_components = zoo_components
+    module.hail = click.Command("hail", callback=lambda: click.echo("hail!"), help="Hails.")
+    isolated_registry.add("acme", module)
+    assert zoo_command("hail").out == "hail!\n"
+    assert "hail" in zoo_command("--help").out
+    assert "there is no command" in zoo_command("hial").err
+
+
+def test_a_requirement_within_a_package_that_is_missing_is_missing():
+    deep = subject("loss", len, requires=("nowhere.at.all",))
+    with pytest.raises(PluginError, match=r"needs nowhere.at.all, which is not installed"):
+        deep.build()

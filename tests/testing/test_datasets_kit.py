@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, replace
+from functools import partial
+from io import BytesIO
 
 import numpy as np
 import pytest
@@ -105,6 +107,37 @@ class BigPixels(RightPixels):
         return PIXELS[self.rows].astype(np.int16)
 
 
+class FromFiles(Some):
+    """Says where its pictures are: what was drawn, another one, or what is no content."""
+
+    def source(self, index):
+        content = BytesIO()
+        Image.fromarray(PIXELS[self.rows[index + self.off]]).save(content, "PNG")
+        return content.getvalue()
+
+    off = 0
+
+
+class FromOtherFiles(FromFiles):
+    off = -1
+
+
+class FromTexts(FromFiles):
+    def source(self, index):
+        return self.name(index)
+
+
+class Drawn(Some):
+    """Other pictures under the same names, each time or as of the seed."""
+
+    def __init__(self, rows, seed=None):
+        super().__init__(rows)
+        self.noise = np.random.default_rng(seed).integers(0, 256, PIXELS.shape, dtype=np.uint8)
+
+    def read(self, index):
+        return Image.fromarray(self.noise[self.rows[index]])
+
+
 def data(seed=0, *, images=Some, fingerprint=None) -> DataSet:
     """Thirty pictures of three classes, split by the seed."""
     order = np.random.default_rng(seed).permutation(30)
@@ -197,7 +230,14 @@ WRONG = [
      {"reads-rgb": "none of 6 images of train can be read", "reads-in-threads": ""}),
     (lambda *, seed: data(seed, images=BigPixels), {"reads-rgb": "pixels of train are int16"}),
     (lambda *, seed: data(seed, images=Twins),
-     {"names-are-unique": "['same.png']", "fingerprint-follows-the-split": "neither"}),
+     {"names-are-unique": "['same.png']"}),
+    (lambda *, seed: data(seed, images=FromOtherFiles),
+     {"reads-rgb": "read gives another image for train[0] than zoo decodes of its source"}),
+    (lambda *, seed: data(seed, images=FromTexts),
+     {"reads-rgb": "source gives a str for train[0], no Path or bytes"}),
+    (lambda: data(3, images=Drawn),
+     {"built-twice-is-the-same": "images or labels differ",
+      "fingerprint-follows-the-split": "fingerprint is the same"}),
     (forgetful(), {"built-twice-is-the-same": "images or labels differ",
                    "fingerprint-follows-the-split": "otherwise, and its fingerprint is the same"}),
     (changed(fingerprint="new"), {"built-twice-is-the-same": "no hex digest",
@@ -222,6 +262,8 @@ WRONG = [
         lambda *, seed: data(seed, images=Locked),
         lambda *, seed: data(seed, images=RightPixels),
         lambda *, seed: data(seed, images=Torn),
+        lambda *, seed: data(seed, images=FromFiles),
+        lambda *, seed: data(0, images=partial(Drawn, seed=seed), fingerprint=f"{seed:08x}"),
         with_damage(""),
         with_train(targets_NK=MULTI, weights_N=np.ones(18, np.float32)),
     ],

@@ -97,6 +97,12 @@ class OwnRandomness(Right):
             self.hidden.weight.normal_(generator=self.draw)
 
 
+class FixedWeights(Right):
+    def __init__(self, *, num_features, num_classes):
+        torch.manual_seed(0)
+        super().__init__(num_features=num_features, num_classes=num_classes)
+
+
 class Forgets(Right):
     """Keeps a shift outside its state dict."""
 
@@ -156,6 +162,7 @@ WRONG = [
     (AlwaysRandom, {"evaluation-is-deterministic": "two passes give other logits"}),
     (Counts, {"evaluation-is-deterministic": "changed the tensor passes"}),
     (OwnRandomness, {"weights-follow-the-seed": "hidden.weight differ"}),
+    (FixedWeights, {"weights-follow-the-seed": "every seed makes the same weights"}),
     (Forgets, {"state-dict-round-trips": "returns other logits"}),
     (HalfOverflows, {"float16-is-finite": "in torch.float16"}),
     (BrainOverflows, {"bfloat16-is-finite": "in torch.bfloat16"}),

@@ -157,6 +157,12 @@ class NotPersistent(Small):
         return super().features(images) + self.direction
 
 
+class FixedWeights(Small):
+    def __init__(self, num_classes, channels):
+        torch.manual_seed(0)
+        super().__init__(num_classes, channels)
+
+
 class NumPyWeights(Small):
     def __init__(self, num_classes, channels):
         super().__init__(num_classes, channels)
@@ -224,6 +230,7 @@ WRONG = [
     (model(HiddenState), {"state-dict-round-trips": "neither a parameter nor a persistent"}),
     (model(NotPersistent), {"state-dict-round-trips": "neither a parameter nor a persistent"}),
     (model(NumPyWeights), {"weights-follow-the-seed": "head.weight"}),
+    (model(FixedWeights), {"weights-follow-the-seed": "every seed makes the same weights"}),
     (model(AlwaysDrops), {
         "evaluation-is-deterministic": "two passes", "batch-of-one": "share",
         "features-can-be-cached": "share", "state-dict-round-trips": "",

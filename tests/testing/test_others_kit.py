@@ -175,10 +175,11 @@ WRONG_RECIPES = [
     ({"runs": "elsewhere", "loss": "ce"},
      {"leaves-places-to-the-user": "it sets runs", "says-options": "is for the user to say"}),
     ({"lr": np.float32(0.1), "loss": "ce"},
-     {"fits-toml": "not what TOML can say", "says-options": ""}),
+     {"fits-toml": "not what TOML can say"}),
     (unsure, {"same-every-time": "other values for epochs"}),
     ({"sched": "SRDG-10-2"}, {"names-what-there-is": "its sched 'SRDG-10-2' means nothing"}),
     ({"aug": "flip+turn-the-page"}, {"names-what-there-is": "its aug 'turn-the-page'"}),
+    ({"head": "mpl"}, {"names-what-there-is": "its head 'mpl' means nothing"}),
     (lambda: 3, dict.fromkeys(ASKED, "not a mapping of options")
      | {"says-options": "must be a mapping"}),
 ]  # fmt: skip

@@ -10,13 +10,15 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import Image
 
+from zoo.data.pixels.decode import open_image
 from zoo.errors import DataError, ZooError, printable
-from zoo.protocols import DataSet, PixelImages, Split
+from zoo.protocols import DataSet, PixelImages, SourcedImages, Split
 from zoo.registry import load_target
 from zoo.testing.requiring import require
 from zoo.testing.subject import NotApplicable, Subject
@@ -26,6 +28,9 @@ __all__ = ["CHECKS"]
 _SHARES = (0.6, 0.2, 0.2)
 _LOOKED_AT = 6
 """Images that are read of each split."""
+
+_ROUNDED = 2.0
+"""Grey levels by which decoders of one file may differ, in the mean."""
 
 
 def _build(subject: Subject, *, seed: int = 0, on_bad: str = "skip") -> DataSet:
@@ -157,7 +162,7 @@ def targets_and_weights_fit(subject: Subject) -> None:
 
 
 def reads_rgb(subject: Subject) -> None:
-    """``read`` gives PIL images in RGB; ``pixels``, where it has them, are uint8 and the same."""
+    """``read`` gives PIL images in RGB; ``pixels`` and ``source``, where it has them, the same."""
     for name, split in _build(subject).splits.items():
         images = split.images
         pixels = images.pixels if isinstance(images, PixelImages) else None
@@ -174,6 +179,23 @@ def reads_rgb(subject: Subject) -> None:
                 expected = np.repeat(own[:, :, None], 3, axis=2) if own.ndim == 2 else own
                 same = np.array_equal(found_HW3, expected)
                 require(same, f"read and pixels differ for {name}[{index}]")
+            elif isinstance(images, SourcedImages):  # what training decodes instead of reading
+                _as_its_source(images.source(index), found_HW3, f"{name}[{index}]")
+
+
+def _as_its_source(source: object, found_HW3: NDArray[np.uint8], where: str) -> None:
+    """Requires that an image is what zoo decodes of its source; other decoders may round."""
+    if source is None:
+        return
+    if not isinstance(source, Path | bytes):
+        raise AssertionError(
+            f"source gives a {type(source).__name__} for {where}, no Path or bytes"
+        )
+    decoded_HW3 = np.asarray(open_image(source, name=where))
+    same = decoded_HW3.shape == found_HW3.shape and (
+        np.abs(decoded_HW3.astype(int) - found_HW3).mean() <= _ROUNDED
+    )
+    require(same, f"read gives another image for {where} than zoo decodes of its source")
 
 
 def names_are_unique(subject: Subject) -> None:
@@ -214,10 +236,26 @@ def fingerprint_follows_the_split(subject: Subject) -> None:
         require(not same_print, "another seed splits it otherwise, and its fingerprint is the same")
 
 
-def _contents(data: DataSet) -> list[tuple[str, tuple[str, ...], list[int]]]:
+def _contents(data: DataSet) -> list[object]:
+    """Returns names and labels of all images, and the pixels of some."""
     return [
-        (name, tuple(_names(split)), split.labels_N.tolist()) for name, split in data.splits.items()
+        (
+            name,
+            tuple(_names(split)),
+            split.labels_N.tolist(),
+            [_read(split, i) for i in _some(split)],
+        )
+        for name, split in data.splits.items()
     ]
+
+
+def _read(split: Split, index: int) -> object:
+    """Returns the size and the pixels of an image; None of one that is damaged."""
+    try:
+        pixels = np.asarray(split.images.read(index))
+    except DataError:
+        return None
+    return pixels.shape, pixels.tobytes()
 
 
 def reads_in_threads(subject: Subject) -> None:

@@ -86,7 +86,14 @@ def isolated_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Isolat
     monkeypatch.setenv("ZOO_PLUGINS", "")
     monkeypatch.setenv("ZOO_SETTINGS", str(tmp_path / "no-settings.toml"))
     isolated = IsolatedRegistry(monkeypatch)
-    monkeypatch.setattr(Registry, "installed", staticmethod(lambda: isolated.registry))
+
+    def installed(*, read: bool = True, builtins: bool = True) -> Registry:
+        whole = isolated.registry
+        if builtins:
+            return whole
+        return Registry(plugin for plugin in whole.plugins if not plugin.builtin)
+
+    monkeypatch.setattr(Registry, "installed", staticmethod(installed))
     return isolated
 
 

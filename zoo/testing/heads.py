@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from zoo.errors import in_words
 from zoo.network.head import zero_head
 from zoo.testing.networks import CLASSES, logits, tensors
-from zoo.testing.requiring import Snapshot, equal_bits, require, seeded
+from zoo.testing.requiring import Snapshot, equal_bits, require, require_unseeded, seeded
 from zoo.testing.subject import NotApplicable, Subject
 from zoo.testing.unpickler import other_process
 
@@ -175,7 +175,7 @@ def evaluation_is_deterministic(subject: Subject) -> None:
 
 
 def weights_follow_the_seed(subject: Subject) -> None:
-    """The same seed of torch makes the same random weights."""
+    """The same seed of torch makes the same random weights, and building it sets no seed."""
     one, other = tensors(_built(subject)), tensors(_built(subject))
     differing = [name for name, tensor in one.items() if not equal_bits(tensor, other[name])]
     require(
@@ -183,6 +183,7 @@ def weights_follow_the_seed(subject: Subject) -> None:
         f"{', '.join(differing[:3])} differ though torch was seeded the same: draw them from "
         "torch's own generator",
     )
+    require_unseeded(lambda: subject.build(num_features=_FEATURES, num_classes=CLASSES))
 
 
 # ---- away from where it was made --------------------------------------------------------------

@@ -30,7 +30,7 @@ from zoo.testing.networks import (
     tensors,
 )
 from zoo.testing.portability import CHECKS as PORTABILITY
-from zoo.testing.requiring import Snapshot, equal_bits, require, seeded
+from zoo.testing.requiring import Snapshot, equal_bits, require, require_unseeded, seeded
 from zoo.testing.subject import NotApplicable, Subject
 
 __all__ = ["CHECKS"]
@@ -254,7 +254,7 @@ def state_dict_round_trips(subject: Subject) -> None:
 
 
 def weights_follow_the_seed(subject: Subject) -> None:
-    """The same seed of torch makes the same random weights."""
+    """The same seed of torch makes the same random weights, and building it sets no seed."""
     _, images_BCHW = built(subject)
     size = images_BCHW.shape[-1]
     one, other = built_for(subject, size), built_for(subject, size)
@@ -264,6 +264,7 @@ def weights_follow_the_seed(subject: Subject) -> None:
         f"{', '.join(differing[:3])} differ though torch was seeded the same: draw them from "
         "torch's own generator",
     )
+    require_unseeded(lambda: subject.build(num_classes=CLASSES, channels=3, image_size=size))
 
 
 def evaluation_is_deterministic(subject: Subject) -> None:

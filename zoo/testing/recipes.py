@@ -15,7 +15,7 @@ from zoo.testing.subject import NotApplicable, Subject
 __all__ = ["CHECKS"]
 
 _NAMING = {
-    "model": "model", "loss": "loss", "optim": "optimizer", "sched": "scheduler",
+    "model": "model", "head": "head", "loss": "loss", "optim": "optimizer", "sched": "scheduler",
     "aug": "transform", "callback": "callback",
 }  # fmt: skip
 """Options that name components, and their kinds."""
@@ -83,7 +83,7 @@ def same_every_time(subject: Subject) -> None:
 
 
 def names_what_there_is(subject: Subject) -> None:
-    """The models, losses, optimizers, schedules, transforms and callbacks that it names exist."""
+    """Models, heads, losses, optimizers, schedules, transforms, callbacks that it names exist."""
     options = _options(subject)
     registry = Registry.installed()
     named = 0

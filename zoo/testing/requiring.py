@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Snapshot", "equal_bits", "generators_untouched", "require", "seeded"]
+__all__ = [
+    "Snapshot",
+    "equal_bits",
+    "generators_untouched",
+    "require",
+    "require_unseeded",
+    "seeded",
+]
 
 
 def require(holds: bool, otherwise: str) -> None:
@@ -32,6 +39,23 @@ def seeded(seed: int) -> Iterator[None]:
         # Not torch.manual_seed: it would seed GPUs as well, which nobody puts back.
         torch.default_generator.manual_seed(seed)
         yield
+
+
+def require_unseeded(build: Callable[[], object]) -> None:
+    """Requires that building something draws from torch's generator at most, and does not seed it.
+
+    Raises:
+        AssertionError: It does. Then every seed makes the same weights.
+    """
+    left = []
+    for seed in (1, 2):
+        with seeded(seed):
+            build()
+            left.append(torch.get_rng_state())
+    require(
+        not torch.equal(*left),
+        "building it seeds torch's generator, so that every seed makes the same weights",
+    )
 
 
 @contextmanager
