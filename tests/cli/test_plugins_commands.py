@@ -130,6 +130,21 @@ def test_disable_and_enable_by_either_name(halving, zoo_command, name, back):
     assert zoo_command("explain", "halving").code == 0
 
 
+def test_enabled_is_what_was_disabled_by_both_names(halving, zoo_command):
+    for name in ("acme", "zoo-acme"):
+        assert zoo_command("plugins", "disable", name).code == 0
+    assert zoo_command("plugins", "enable", "acme").code == 0
+    assert zoo_command("explain", "halving").code == 0
+
+
+def test_what_a_component_prints_stays_out_of_the_json_of_a_check(halving, zoo_command):
+    schedules = halving / "schedules.py"
+    schedules.write_text(HALVING.replace("    return", "    print('built')\n    return"))
+    done = zoo_command("plugins", "check", "acme", "--json")
+    assert all(result["ok"] for result in json.loads(done.out))
+    assert "built" in done.err
+
+
 def test_check_runs_the_kit_on_names_and_paths(halving, zoo_command, tmp_path):
     done = zoo_command("plugins", "check", "acme", "--json")
     results = json.loads(done.out)

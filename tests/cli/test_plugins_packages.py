@@ -84,6 +84,23 @@ def test_install_and_remove(scratch, tmp_path):
     assert scratch("plugins", "remove", "brand").returncode == 2
 
 
+def test_a_folder_that_is_installed_again_is_shown_again(scratch, tmp_path):
+    folder = tmp_path / "brand"
+    folder.mkdir()
+    (folder / "zoo_brand.py").write_text(DECLARES)
+    (folder / "pyproject.toml").write_text(
+        '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
+        '[project]\nname = "zoo-brand"\nversion = "1.0"\n'
+        '[project.entry-points."zoo.v1"]\nbrand = "zoo_brand"\n'
+        '[tool.setuptools]\npy-modules = ["zoo_brand"]\n'
+    )
+    options = ("--no-deps", "--no-build-isolation", "-e")
+    for spec in (folder, f"{folder}[test]"):
+        done = scratch("plugins", "install", *options, spec)
+        assert done.returncode == 0, done.stderr
+        assert "scheduler halving" in done.stdout
+
+
 def test_a_plugin_that_breaks_everything_can_be_removed(scratch, tmp_path):
     hostile = wheel(tmp_path, "import os; os._exit(3)")
     done = scratch("plugins", "install", "--no-deps", hostile)
@@ -109,6 +126,7 @@ def test_zoos_own_are_not_removed_and_unknown_ones_have_close_names(zoo_command,
     own = zoo_command("plugins", "remove", "timm")
     assert own.code == 9
     assert "is a part of zoo" in own.err
+    assert "disable" not in own.err, "that is for plugins of others"
     assert zoo_command("plugins", "remove", "classifier-zoo").code == 9
     unknown = zoo_command("plugins", "remove", "zoo-acne")
     assert unknown.code == 2

@@ -32,6 +32,10 @@ HOSTILE = {
     "missing": ("import a_package_that_is_not_there", "ModuleNotFoundError"),
     "syntax": ("def broken(:\n", "SyntaxError"),
     "no_hook": ("x = 1", "has no zoo_components hook"),
+    "no_return": (
+        "from zoo.plugin import hookimpl\n@hookimpl\ndef zoo_components(): pass",
+        "zoo_components returned None",
+    ),
     "misspelt": (
         "from zoo.plugin import hookimpl\n@hookimpl\ndef zoo_component(): return []",
         "zoo_component",
@@ -188,6 +192,41 @@ def test_one_namespace_in_two_packages_loads_neither(make_plugin):
     records = [r for r in Registry.installed().plugins if r.namespace == "acme"]
     assert [r.status for r in records] == ["broken", "broken"]
     assert "zoo-acme" in records[0].cause or "other-acme" in records[0].cause
+
+
+def test_a_disabled_package_makes_way_for_another_one_of_its_namespace(make_plugin, zoo_command):
+    make_plugin("acme", good(), distribution="zoo-acme")
+    make_plugin("acme", good(name="zigzag"), distribution="other-acme")
+    assert zoo_command("plugins", "disable", "other-acme").code == 0
+    statuses = {r.distribution: r.status for r in Registry.installed().plugins}
+    assert (statuses["zoo-acme"], statuses["other-acme"]) == ("ok", "disabled")
+    make_plugin("torch", good(), distribution="evil")
+    settings = Settings(disabled=frozenset({"torch", "classifier-zoo"}))
+    assert {r.status for r in discover(settings) if r.distribution == "evil"} == {"disabled"}
+    settings = Settings(disabled=frozenset({"classifier-zoo"}))
+    assert {r.status for r in discover(settings) if r.distribution == "evil"} == {"broken"}
+
+
+def test_a_pin_that_leads_nowhere_is_named(make_plugin, zoo_command, tmp_path):
+    settings = tmp_path / "settings" / "settings.toml"
+    settings.parent.mkdir(exist_ok=True)
+    settings.write_text('[pins]\n"scheduler/sgdr" = "acme/sgdr"\n')
+    outcome = zoo_command("explain", "sgdr-10-2")
+    assert outcome.code == 2
+    assert "'sgdr' is pinned to acme/sgdr, which is not there" in outcome.err
+    assert str(settings) in outcome.err
+    assert zoo_command("explain", "torch/sgdr").code == 0
+    assert "is pinned to acme/sgdr" in zoo_command("doctor").out
+
+
+@pytest.mark.parametrize("text", ['disabled = [["a"]]', '[pins]\n"model/x" = 3', "disabled = 4"])
+def test_settings_of_another_form_are_a_usage_error(zoo_command, tmp_path, text):
+    settings = tmp_path / "settings" / "settings.toml"
+    settings.parent.mkdir(exist_ok=True)
+    settings.write_text(text)
+    outcome = zoo_command("explain", "sgdr")
+    assert outcome.code == 2
+    assert "is not of the expected form" in outcome.err
 
 
 def test_nobody_takes_a_builtin_namespace(make_plugin):

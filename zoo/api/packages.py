@@ -6,6 +6,8 @@ import importlib
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
 
 from zoo.api.plugins import list_plugins, named, normalised
 from zoo.errors import PluginError, RefusedError, printable
@@ -34,6 +36,10 @@ def install_plugins(
     third = [record for record in discover(load_settings()) if not record.builtin]
     found = [record for record in third if _identity(record) not in before]
     found = found or [record for record in third if normalised(record.distribution) in asked]
+    if not found:  # a folder that was installed before, in the same version
+        folders = [Path(spec.partition("[")[0]) for spec in specs]
+        places = {folder.resolve().as_uri() for folder in folders if folder.is_dir()}
+        found = [record for record in third if _origin(record.distribution) in places]
     if not found:
         raise PluginError(
             f"{printable(' '.join(specs))} declares no plugin of zoo",
@@ -62,7 +68,7 @@ def remove_plugin(name: str, *, told: Callable[[str], None] = lambda command: No
     if record.builtin:
         raise RefusedError(
             f"{printable(name)} is a part of zoo and cannot be removed by itself",
-            hint=f"zoo plugins disable {record.namespace} keeps it out of sight",
+            hint="leave it be: a built-in does nothing until it is chosen by name",
         )
     package = record.distribution
     _run_installer("uninstall", [package], told=told, failing=f"removing {package}")
@@ -119,6 +125,17 @@ def _see_what_is_there() -> None:
     )
     sys.path += [path for path in done.stdout.splitlines() if path and path not in sys.path]
     importlib.invalidate_caches()
+
+
+def _origin(package: str) -> str:
+    """Returns the URL that a package was installed from, as PEP 610 records it; empty without."""
+    import json
+
+    try:
+        told = json.loads(distribution(package).read_text("direct_url.json") or "{}")
+        return str(told.get("url", "")).rstrip("/")
+    except (PackageNotFoundError, ValueError, AttributeError):
+        return ""
 
 
 def _identity(record: PluginRecord) -> tuple[str, str, str]:

@@ -55,7 +55,12 @@ def enable_plugin(name: str) -> Path:
         UnknownName: No third-party plugin has that name, and none is disabled under it.
     """
     settings = load_settings()
-    aliases = {name} if name in settings.disabled else _both_names(name)
+    try:
+        aliases = _both_names(name)
+    except UnknownName:  # it is gone, and its name is still listed
+        if name not in settings.disabled:
+            raise
+        aliases = {name}
     return save_disabled(settings.disabled - aliases)
 
 

@@ -95,7 +95,12 @@ def _settled(found: Iterable[PluginRecord], settings: Settings) -> list[PluginRe
         found,
         key=lambda r: (not r.builtin, r.api, r.namespace, r.module, r.distribution, r.version),
     )
-    speaking = [record for record in ordered if record.api == _OURS]
+    # What is disabled claims no namespace: disabling one of two makes way for the other.
+    speaking = [
+        record
+        for record in ordered
+        if record.api == _OURS and (record.builtin or _allowed(record, settings))
+    ]
     claims = Counter(fold(record.namespace) for record in speaking)
     ours = {fold(record.namespace) for record in speaking if record.builtin}
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from zoo.errors import AmbiguousName, UnknownName, UsageError, printable
 from zoo.plugin import KINDS, Component, fold, plural
 from zoo.registry.discovery import PluginRecord, discover
-from zoo.registry.settings import Settings, load_settings, named_paths
+from zoo.registry.settings import Settings, load_settings, named_paths, settings_file
 
 __all__ = ["Entry", "Registry"]
 
@@ -120,8 +120,10 @@ class Registry:
 
         Raises:
             AmbiguousName: As :meth:`find`.
+            UnknownName: The user has pinned it to a component that is not there.
         """
         namespace, _, bare = name.rpartition("/")
+        pinned = None
         if not namespace:
             pinned = self._pins.get(fold(f"{_checked(kind)}/{bare}"))
             if pinned is not None:
@@ -130,7 +132,10 @@ class Registry:
         canonical, aliased = self._canonical.get(key, []), self._aliases.get(key, [])
         if namespace:
             both = (*canonical, *aliased)
-            return next((e for e in both if fold(e.plugin.namespace) == fold(namespace)), None)
+            own = (entry for entry in both if fold(entry.plugin.namespace) == fold(namespace))
+            if (entry := next(own, None)) is None and pinned is not None:
+                raise _pinned_to_nothing(kind, name, pinned)
+            return entry
         for rank in (_FIRST, _CATALOGUE, _THIRD_PARTY):
             for named in (canonical, aliased):
                 candidates = [entry for entry in named if _rank(entry.plugin)[0] == rank]
@@ -154,7 +159,7 @@ class Registry:
         for kind, name in sorted({*self._canonical, *self._aliases}):
             try:
                 self.get(kind, name)
-            except AmbiguousName as error:
+            except (AmbiguousName, UnknownName) as error:
                 lines.append(f"{error.what}: {error.found}")
         return lines
 
@@ -204,6 +209,14 @@ def _rank(plugin: PluginRecord) -> tuple[int, int, str, str]:
         group if plugin.builtin else _THIRD_PARTY, order, fold(plugin.namespace),
         plugin.distribution,
     )  # fmt: skip
+
+
+def _pinned_to_nothing(kind: str, name: str, pinned: str) -> UnknownName:
+    return UnknownName(
+        f"the {kind} {printable(name)!r} is pinned to {printable(pinned)}, which is not there",
+        found=f"[pins] in {printable(settings_file())}",
+        hint="take the pin out, or see what became of the plugin: zoo plugins list",
+    )
 
 
 def _ambiguous(kind: str, name: str, candidates: Sequence[Entry]) -> AmbiguousName:

@@ -77,6 +77,8 @@ def _ask(module: object, namespace: str, *, strict: bool) -> list[Component]:
     manager.check_pending()
     answers = manager.hook.zoo_components()
     if not answers:
+        if manager.hook.zoo_components.get_hookimpls():
+            raise TypeError("zoo_components returned None; it yields components, or returns them")
         raise TypeError("has no zoo_components hook; decorate it with zoo.plugin.hookimpl")
     components = list(islice(answers[0], _MOST_COMPONENTS + 1))
     if len(components) > _MOST_COMPONENTS:

@@ -94,7 +94,11 @@ def _read(path: Path) -> dict[str, Any]:
         ) from None
     pins = table.get("pins", {})
     disabled = table.get("disabled", [])
-    if not isinstance(disabled, list) or not isinstance(pins, dict):
+    if not (
+        isinstance(disabled, list)
+        and isinstance(pins, dict)
+        and all(isinstance(text, str) for text in (*disabled, *pins.values()))
+    ):
         raise UsageError(
             f"the settings file {path} is not of the expected form",
             hint='disabled = ["acme"] and [pins] "model/resnet18" = "torchvision/resnet18"',
