@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import zoo
-from zoo.errors import PluginError, UsageError
+from zoo.errors import PluginError, UsageError, ZooError
 
 PLUGIN = """
 import torch
@@ -17,7 +17,9 @@ from zoo.plugin import Component, hookimpl
 def zoo_components():
     for kind, name, target in (
         ("scheduler", "forgetful", "Forgetful"), ("loss", "plain", "plain"),
-        ("loss", "ruin", "ruin"), ("optimizer", "tidy", "tidy"), ("optimizer", "full", "full"),
+        ("loss", "ruin", "ruin"), ("loss", "number", "number"), ("scheduler", "uphill", "uphill"),
+        ("scheduler", "tensor", "tensor"), ("optimizer", "tidy", "tidy"),
+        ("optimizer", "full", "full"),
     ):
         yield Component(kind=kind, name=name, target=f"{__name__}:{target}", summary=name)
 
@@ -42,6 +44,18 @@ def ruin():
         raise ValueError("no such thing")
 
     return loss
+
+
+def number():
+    return lambda logits, target, weight=None: 0.5
+
+
+def uphill():
+    return lambda epoch: -1.0 if epoch else 1.0
+
+
+def tensor():
+    return lambda epoch: torch.tensor(1.0)
 
 
 def tidy(params, *, lr, weight_decay):
@@ -91,6 +105,23 @@ def test_what_a_component_raises_while_it_trains_names_it_and_its_line(go):
     assert "zoo_acme_plugin" in caught.value.found
     assert "zoo-acme 1.0" in caught.value.hint
     assert isinstance(caught.value.__cause__, ValueError)
+
+
+def test_what_a_component_returns_may_be_to_blame_as_well(go):
+    with pytest.raises(ZooError, match="a bug in zoo or in acme/number: Attr") as caught:
+        go(loss="number")
+    assert caught.value.exit_code == 1
+    assert caught.value.hint.startswith("zoo plugins check acme; if that passes, the same command")
+
+
+@pytest.mark.parametrize(
+    ("sched", "says"), [("uphill", "1 the factor is -1.0"), ("tensor", "0 the")]
+)
+def test_a_schedule_whose_factors_are_no_shares_is_refused(go, tmp_path, sched, says):
+    with pytest.raises(PluginError, match=f"the scheduler acme/{sched} failed") as caught:
+        go(sched=sched, freeze_epochs=1)
+    assert f"at epoch {says}" in caught.value.found
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_full_disk_is_nobodys_fault(go):

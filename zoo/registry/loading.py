@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, metadata
 from typing import Any
 
-from zoo.errors import MachineError, PluginError, ZooError, as_zoo_error, in_words
+from zoo.errors import PluginError, ZooError, as_zoo_error, in_words
 from zoo.garbage import collected_rarely
 from zoo.plugin import fold
 from zoo.registry.names import Entry
@@ -163,31 +163,44 @@ def blamed(
 ) -> Iterator[None]:
     """Has an error that a third party's component raises inside the block name that component.
 
-    Where zoo's own code is nearer to the error than the component's, it stays what it is.
+    Where zoo's own code is nearer to the error, what the component returned may be to blame, and
+    the message says how to find out.
 
     Args:
         choices: The components that are used inside the block.
         unless: Whether an error is nobody's fault, as when memory runs out.
 
     Raises:
-        PluginError: Instead of what was raised.
+        PluginError: Instead of what a component's code raised.
+        ZooError: Instead of what was raised while components of others were in use.
     """
     try:
         yield
     except ZooError:
         raise
     except Exception as error:
-        machine = isinstance(as_zoo_error(error), MachineError)
-        entry = None if machine or unless(error) else _culprit(choices, error)
-        if entry is None:
+        theirs = [choice.entry for choice in choices if not choice.entry.plugin.builtin]
+        told = as_zoo_error(error)
+        if not theirs or unless(error) or type(told) is not ZooError:
             raise
-        raise failure(entry, "failed", error) from error
+        if (entry := _culprit(theirs, error)) is not None:
+            raise failure(entry, "failed", error) from error
+        names = ", ".join(dict.fromkeys(_checkable(entry) for entry in theirs))
+        raise ZooError(
+            f"this is a bug in zoo or in {', '.join(entry.id for entry in theirs)}: "
+            f"{in_words(error)}",
+            found=told.found,
+            hint=f"zoo plugins check {names}; if that passes, {told.hint}",
+        ) from error
 
 
-def _culprit(choices: Iterable[Choice], error: Exception) -> Entry | None:
+def _checkable(entry: Entry) -> str:
+    return entry.plugin.distribution if entry.plugin.digest else entry.plugin.namespace
+
+
+def _culprit(entries: Iterable[Entry], error: Exception) -> Entry | None:
     """Returns whose code, of these and zoo's, an error is nearest to; None if it is zoo's."""
-    theirs = [(choice.entry, _files_of(choice.entry)) for choice in choices
-              if not choice.entry.plugin.builtin]  # fmt: skip
+    theirs = [(entry, _files_of(entry)) for entry in entries]
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if frame.filename.startswith(_OWN):
             return None

@@ -325,7 +325,13 @@ def _schedules(config: RunConfig, choice: Choice, phases: Sequence[Phase]) -> tu
         for schedule, phase in zip(schedules, phases, strict=True):
             num_epochs = phase.epochs if phase.restarts else total
             for epoch in range(0, num_epochs, 1 + num_epochs // _MOST_LOOKS):
-                float(schedule(float(epoch)))
+                _check_factor(schedule(float(epoch)), epoch)
     except Exception as error:
         raise failure(choice.entry, "failed", error) from error
     return tuple(schedules)
+
+
+def _check_factor(factor: object, epoch: int) -> None:
+    """Raises a ValueError unless it is what a rate can be multiplied by: below 0 it would climb."""
+    if not isinstance(factor, int | float) or not 0 <= factor < float("inf"):
+        raise ValueError(f"at epoch {epoch} the factor is {factor!r:.40}, no number of at least 0")
