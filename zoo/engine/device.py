@@ -26,8 +26,8 @@ __all__ = ["Device", "compute_threads", "own_device", "torch_settings"]
 _T = TypeVar("_T")
 
 _LONGEST_WAIT = timedelta(days=7)
-"""How long processes wait for each other. Usually it is 10 or 30 minutes, and the first one computes
-the frozen features of all images meanwhile. One that dies is noticed by what has started them."""
+"""How long processes wait for each other: the first one computes the frozen features of all images
+meanwhile. Usually it is 10 or 30 minutes. One that dies is noticed by what has started them."""
 
 
 @dataclass(frozen=True, slots=True)
