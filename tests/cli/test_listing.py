@@ -102,6 +102,15 @@ def test_a_name_that_no_file_can_have_is_a_usage_error(zoo_command, tmp_path, op
     assert "too long" in outcome.err
 
 
+@pytest.mark.parametrize("option", ["--data", "--runs", "--config", "--model"])
+def test_a_variable_that_is_not_set_is_no_default(zoo_command, tmp_path, monkeypatch, option):
+    monkeypatch.chdir(tmp_path)
+    outcome = zoo_command("run", "--model", "lenet", "--limit", 20, "--epochs", 1, option, "")
+    assert outcome.code == 2, outcome.err
+    assert "empty" in outcome.err or "cannot be read" in outcome.err
+    assert not list(tmp_path.iterdir())
+
+
 def test_one_word_is_a_list_of_one():
     assert zoo.list("loss", tags="sigmoid") == zoo.list("loss", tags=["sigmoid"])
     assert zoo.list("loss", tags="sigmoid")

@@ -84,7 +84,7 @@ def table_of(
 
     What a recipe says comes under all of them, when the run is prepared.
     """
-    table: dict[str, object] = load_config(Path(config_file)) if config_file else {}
+    table: dict[str, object] = {} if config_file is None else load_config(Path(config_file))
     RunConfig.from_mapping(table, source=printable(config_file or ""))  # errors name the file
     table |= dict(parse_setting(text) for text in settings)
     return table | {key: value for key, value in flags.items() if value is not None}

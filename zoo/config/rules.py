@@ -33,6 +33,11 @@ def broken_rules(values: Mapping[str, Value]) -> list[ZooError]:
                 f"{key} has {len(numbers)} numbers, and must have one, or one a channel (3)",
                 hint=f"--{key} 0.5,0.5,0.5",
             ))  # fmt: skip
+    problems += [
+        UsageError(f"{key} is empty", hint=f"leave --{key.replace('_', '-')} out for its default")
+        for key, value in values.items()
+        if isinstance(value, str) and not value.strip() and key != "name"
+    ]
     name = values.get("name")
     if isinstance(name, str) and not _is_folder_name(name):
         problems.append(UsageError(
