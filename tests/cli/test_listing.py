@@ -111,6 +111,13 @@ def test_a_variable_that_is_not_set_is_no_default(zoo_command, tmp_path, monkeyp
     assert not list(tmp_path.iterdir())
 
 
+def test_a_crop_of_next_to_nothing_is_a_usage_error(zoo_command, tmp_path):
+    tiny = ("--model", "lenet", "--img-size", 16, "--limit", 20, "--epochs", 1, "--threads", 1)
+    outcome = zoo_command("run", *tiny, "--runs", tmp_path, "--crop-fraction", "1e-300")
+    assert outcome.code == 2
+    assert "must be at least 0.01" in outcome.err
+
+
 def test_one_word_is_a_list_of_one():
     assert zoo.list("loss", tags="sigmoid") == zoo.list("loss", tags=["sigmoid"])
     assert zoo.list("loss", tags="sigmoid")

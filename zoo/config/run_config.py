@@ -140,7 +140,7 @@ class RunConfig:
     )  # fmt: skip
     crop_fraction: float | None = _option(
         None, "share of the shorter side that the centre crop keeps; the weights say", GROUPS[3],
-        type="float", above=0, maximum=1,
+        type="float", minimum=0.01, maximum=1,
     )  # fmt: skip
     interpolation: str | None = _option(
         None, "how images are resized; the weights say", GROUPS[3], type="str",
