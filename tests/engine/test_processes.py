@@ -72,8 +72,9 @@ def test_processes_wait_as_long_as_the_first_one_computes_features(tmp_path):
     path = os.pathsep.join([str(ROOT), str(ROOT / "plugins"), *sys.path])
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-         str(script), str(tmp_path)], env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True, timeout=300, check=False,
+         str(script), str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}, capture_output=True,
+        text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     waits = [float((tmp_path / rank).read_text()) for rank in ("0", "1")]
