@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from zoo.config.run_config import RunConfig
     from zoo.protocols import DataSet, Schedule
 
-__all__ = ["check_combination", "check_data", "check_options"]
+__all__ = ["MOST_LOOKS", "check_combination", "check_data", "check_options"]
 
-_MOST_LOOKS = 10_000
+MOST_LOOKS = 10_000
 """Epochs at which a schedule is looked at before a run, which may plan millions of them."""
 
 
@@ -231,7 +231,7 @@ def _idle_schedule(
         return []
     total = sum(phase.epochs for phase in phases)
     first = round(schedules[0](0.0), 9)
-    quarters = range(0, 4 * total, 1 + total // _MOST_LOOKS)
+    quarters = range(0, 4 * total, 1 + total // MOST_LOOKS)
     if total and all(round(schedules[0](number / 4), 9) == first for number in quarters):
         return [
             f"--sched {config.sched} never changes the learning rate in {total} epochs; "

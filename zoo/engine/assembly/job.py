@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from zoo.config.compatibility import check_combination, check_data
+from zoo.config.compatibility import MOST_LOOKS, check_combination, check_data
 from zoo.config.defaults import default_image_size, settle
 from zoo.data.pixels.decoded import cache_folder
 from zoo.data.pixels.store import Store
@@ -45,9 +45,6 @@ if TYPE_CHECKING:
     from zoo.protocols import BatchTransform, Loss, Schedule
 
 __all__ = ["Job", "assemble"]
-
-_MOST_LOOKS = 10_000
-"""Epochs at which a schedule is tried: a run that ends by its patience may plan millions."""
 
 Progress = Callable[[str, int, int], None]
 """Told (what is being prepared, how many are done, of how many)."""
@@ -324,7 +321,7 @@ def _schedules(config: RunConfig, choice: Choice, phases: Sequence[Phase]) -> tu
     try:
         for schedule, phase in zip(schedules, phases, strict=True):
             num_epochs = phase.epochs if phase.restarts else total
-            for epoch in range(0, num_epochs, 1 + num_epochs // _MOST_LOOKS):
+            for epoch in range(0, num_epochs, 1 + num_epochs // MOST_LOOKS):
                 _check_factor(schedule(float(epoch)), epoch)
     except Exception as error:
         raise failure(choice.entry, "failed", error) from error

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from zoo.engine.step.memory import is_out_of_memory
 from zoo.network.inference import ENGINES, Forward, engine_missing, fast_forward, prefix_of
 from zoo.network.inference.proof import TOLERANCE, apart
 
@@ -121,7 +122,7 @@ def _made(
     """Returns the frozen part as an inference engine; None for the network as it trains."""
     prefix = _headless(model, frontier, example[:2]) if frontier.at_head else frontier.prefix
     if prefix is None:
-        noted("inference engine torch; without its head the network gives something else")
+        noted("inference engine torch; without its head the network fails or gives something else")
         return None
     fast = fast_forward(prefix, example=example, num_images=num_images, engine=engine, noted=noted)
     if fast.name != "torch":
@@ -140,6 +141,8 @@ def _headless(model: nn.Module, frontier: Frontier, images_BCSS: Tensor) -> nn.M
         with torch.no_grad():
             expected = frontier.features(model, images_BCSS.clone())
             distance = apart(prefix, [images_BCSS], [expected])
-    except Exception:  # whatever a stranger's code does without its head, or when it is copied
+    except Exception as error:  # of a stranger's code without its head, or when it is copied
+        if is_out_of_memory(error):
+            raise
         return None
     return prefix if distance <= TOLERANCE else None
