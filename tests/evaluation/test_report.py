@@ -232,6 +232,13 @@ def test_an_unknown_split_is_refused(zoo_command, run_path):
     assert "holdout" in outcome.err
 
 
+def test_an_unknown_explainer_is_refused(zoo_command, run_path):
+    outcome = zoo_command("report", run_path, "--explainer", "gradcan")
+    assert outcome.code == 2
+    assert "no explainer is named 'gradcan'" in outcome.err
+    assert not (run_path / "report.html").exists()
+
+
 def test_plots_never_go_through_a_link(zoo_command, run_path, tmp_path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

@@ -26,7 +26,7 @@ from zoo.evaluation.report.pictures import SIDE, thumbnail
 from zoo.evaluation.report.plots import Series, bars, calibration, curves, drawing, matrix
 from zoo.evaluation.report.training import curve_figures
 from zoo.evaluation.subjects import ALL
-from zoo.registry import Registry
+from zoo.registry import Registry, parse_choice
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -94,11 +94,14 @@ def make_report(
 
     Raises:
         UsageError: It is not a run folder, or has no such split.
+        UnknownName: There is no such explainer.
         CheckpointError: A file of it is damaged, or a newer zoo wrote it.
         RefusedError: ``plots`` of the run folder leads elsewhere.
         MachineError: A file cannot be written.
     """
     facts = read_facts(path)
+    if explainer is not None:
+        parse_choice(registry, "explainer", explainer)
 
     def ask(wanted: str | None, of: str | None) -> Examined:
         return examine(
