@@ -379,6 +379,12 @@ def test_a_whole_evaluation(run, trained_run, registry):
     json.dumps(on_val.as_dict(), allow_nan=False)
 
 
+@pytest.mark.parametrize("resamples", [-1, 10**30])
+def test_a_number_of_resamples_that_cannot_be_is_refused(trained_run, registry, resamples):
+    with pytest.raises(UsageError, match="must be from 0 to 1,000,000"):
+        zoo.evaluate(trained_run.path, resamples=resamples, registry=registry)
+
+
 def test_several_labels_are_matched_by_name(tmp_path, registry):
     generator = np.random.default_rng(0)
     rows = ["path,labels,split"]
