@@ -355,6 +355,26 @@ def test_the_same_row_twice_is_a_note(folder):
     assert "3 rows name an image again: counted once" in data.notes
 
 
+def test_labels_of_a_row_that_comes_again_are_joined(folder):
+    names = write(folder, ["path,label,split", *(
+        "0.png,cat,train", "1.png,dog,train", "2.png,dog,val", "0.png,dog,train"
+    )])  # fmt: skip
+    columns = write(folder, ["path,label:cat,label:dog,split", *(
+        "0.png,1,0,train", "1.png,0,1,train", "2.png,0,1,val", "0.png,0,1,train"
+    )], "columns.csv")  # fmt: skip
+    for data in (
+        read_manifest(names, seed=0, separator="|"),
+        read_manifest(columns, seed=0, multi_label=True),
+    ):
+        found = {
+            part.images.name(row): part.targets_NK[row].tolist()
+            for part in data.splits.values()
+            for row in range(len(part.images))
+        }
+        assert found == {"0.png": [1, 1], "1.png": [0, 1], "2.png": [0, 1]}
+        assert "1 rows name an image again: their labels were joined" in data.notes
+
+
 def test_a_file_by_its_absolute_and_its_relative_path_is_one_image(folder):
     twice = [f"{folder / row}" for row in animals()]
     data = read_path(write(folder, ["path,label", *animals(), *twice]), seed=0)

@@ -104,7 +104,7 @@ def read_entries(
         if first is entry:
             continue
         repeated += 1
-        if multi_label and not columns.soft:
+        if multi_label:
             labels = dict.fromkeys((*first.labels, *entry.labels))
             seen[file] = replace(first, labels=tuple(labels))
         if difference := _difference(first, entry, multi_label):
