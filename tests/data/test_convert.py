@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from zoo.data.reading.idx import read_idx_file
 from zoo.data.reading.manifest import read_manifest
 from zoo.data.reading.packed import StackedImages
 from zoo.data.reading.sources import read_path
+from zoo.data.subset import subset
 from zoo.errors import DataError, MachineError, UsageError
 from zoo.protocols import DataSet, Split
 
@@ -399,6 +401,33 @@ def test_soft_labels_and_weights_come_back_from_a_table(tmp_path):
     notes = import_images(data, tmp_path / "folder").notes
     assert any("soft labels were lost" in note for note in notes)
     assert any("weights were lost" in note for note in notes)
+
+
+def test_groups_come_back_from_a_table(tmp_path):
+    data = stacked(groups_N=lambda n: np.arange(n, dtype=np.int64) // 2)
+    export_images(data, tmp_path / "a.csv")
+    back = read_path(tmp_path / "a.csv", seed=0)
+    for split, part in back.splits.items():
+        together = part.groups_N[:, None] == part.groups_N
+        before = by_pixels(data.splits[split], data.splits[split].groups_N)
+        numbers = [before[np.asarray(part.images.read(i)).tobytes()] for i in range(9)]
+        assert together.tolist() == np.equal.outer(numbers, numbers).tolist()
+    for written in (
+        export_images(data, tmp_path / "a.npz"),
+        export_images(data, tmp_path / "idx"),
+        import_images(data, tmp_path / "folder"),
+    ):
+        assert any("groups were lost" in note for note in written.notes)
+
+
+def test_a_table_names_the_files_of_a_part_of_a_folder(tmp_path):
+    import_images(stacked(), tmp_path / "folder")
+    whole = read_folder(tmp_path / "folder", seed=0)
+    some = whole.splits | {"train": subset(whole.splits["train"], np.array([0, 4, 8]))}
+    export_images(replace(whole, splits=some), tmp_path / "a.csv")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.csv", "folder"]
+    back = read_path(tmp_path / "a.csv", seed=0)
+    assert contents(back) == contents(replace(whole, splits=some))
 
 
 def test_several_labels_come_back(tmp_path):

@@ -2,7 +2,7 @@
 
 import    DEST/train/CLASS/NAME.png  DEST/val/...  DEST/test/...  DEST/classes.json
 export    DEST.npz                   train_images, train_labels, ..., classes
-DEST.csv or .tsv           path, label, split; images stay where they are
+DEST.csv or .tsv           path, label, split, weight, group; images stay where they are
 DEST (a folder)            IDX files, grey: train-images-idx3-ubyte.gz, ...
 """
 
@@ -12,7 +12,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from zoo.data.exchange.exports import export_arrays, export_idx, export_table
+from zoo.data.exchange.exports import export_arrays, export_idx, export_table, lost_columns
 from zoo.data.exchange.pictures import FORMATS, check_size, within, write_pictures
 from zoo.data.exchange.safe_names import SafeNames
 from zoo.data.exchange.writing import Written, built_beside
@@ -63,7 +63,9 @@ def import_images(
             f"{printable(data.name)} has several labels an image, which folders cannot hold",
             hint="export it as .csv",
         )
-    notes = _lost(data)
+    notes = lost_columns(data)
+    if any(part.targets_NK is not None for part in data.splits.values()):
+        notes.append("soft labels were lost: the class of the greatest share is the folder")
     place = Path(destination)
     with built_beside(place) as beside:
         beside.mkdir()
@@ -131,17 +133,6 @@ def export_images(
     return Written(
         path=place, splits=_counts(data), num_classes=len(data.classes), notes=tuple(notes)
     )
-
-
-def _lost(data: DataSet) -> list[str]:
-    """Returns what a folder of images cannot hold, a line each."""
-    parts = data.splits.values()
-    lost = []
-    if any(part.targets_NK is not None for part in parts):
-        lost.append("soft labels were lost: the class of the greatest share is the folder")
-    if any(part.weights_N is not None for part in parts):
-        lost.append("sample weights were lost")
-    return lost
 
 
 def _counts(data: DataSet) -> Counter[str]:

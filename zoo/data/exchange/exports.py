@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,8 @@ from PIL import Image
 from zoo.data.exchange.pictures import picture, square, within, work_through, write_pictures
 from zoo.data.exchange.safe_names import SafeNames
 from zoo.data.exchange.writing import built_beside
+from zoo.data.pixels.decode import files_of
 from zoo.data.reading.columns import SOFT_PREFIX
-from zoo.data.reading.folder import FileImages
 from zoo.data.reading.idx import write_idx_file
 from zoo.data.reading.manifest import SEPARATORS
 from zoo.data.reading.scan import listed
@@ -25,7 +26,7 @@ from zoo.data.threads import Progress
 from zoo.errors import UsageError, printable
 from zoo.protocols import DataSet, Images, PixelImages, Split
 
-__all__ = ["export_arrays", "export_idx", "export_table"]
+__all__ = ["export_arrays", "export_idx", "export_table", "lost_columns"]
 
 _IDX_SPLITS = {"train": "train", "val": "val", "test": "t10k"}
 _SEPARATORS = "|;,/"
@@ -53,7 +54,7 @@ def export_arrays(data: DataSet, path: Path, *, size: int | None, progress: Prog
             )
         with beside.open("wb") as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # the names of members
-    return _lost_weights(data)
+    return lost_columns(data)
 
 
 def export_idx(data: DataSet, folder: Path, *, size: int | None, progress: Progress) -> list[str]:
@@ -74,7 +75,7 @@ def export_idx(data: DataSet, folder: Path, *, size: int | None, progress: Progr
             else f"{len(data.classes)} classes of at most 256",
             hint="export it as .csv or .npz",
         )  # fmt: skip
-    lost, coloured = _lost_weights(data), False
+    lost, coloured = lost_columns(data), False
     with built_beside(folder) as beside:
         beside.mkdir()
         for split, pixels in _pixels(data, size=size, progress=progress).items():
@@ -91,7 +92,7 @@ def export_idx(data: DataSet, folder: Path, *, size: int | None, progress: Progr
 
 
 def export_table(data: DataSet, path: Path, *, size: int | None, progress: Progress) -> list[str]:
-    """Writes a manifest: path, label, split, and where there are any weight or soft labels.
+    """Writes a manifest: path, label, split, and where there are any soft labels, weight, group.
 
     Images in files stay where they are: their paths are relative to the manifest where they are
     below its folder, else absolute. Others, and all with ``size``, are written as PNG into
@@ -101,12 +102,10 @@ def export_table(data: DataSet, path: Path, *, size: int | None, progress: Progr
         UsageError: The file or the folder is there already, or names that are no text.
         DataError: Images cannot be read.
     """
-    files = {
-        s: part.images for s, part in data.splits.items() if isinstance(part.images, FileImages)
-    }
+    files = {split: files_of(part.images) for split, part in data.splits.items()}
     with built_beside(path) as beside:
-        if size is None and len(files) == len(data.splits):
-            paths = {split: _located(images, path) for split, images in files.items()}
+        if size is None and None not in files.values():
+            paths = {split: _located(found or (), path) for split, found in files.items()}
         else:
             folder = path.with_name(f"{path.stem}-images")
             names = SafeNames()
@@ -154,12 +153,15 @@ def _rows(data: DataSet, paths: dict[str, list[str]], separator: str) -> list[li
     )
     weighted = any(part.weights_N is not None for part in data.splits.values())
     labels = [f"{SOFT_PREFIX}{name}" for name in data.classes] if soft else ["label"]
-    rows = [["path", *labels, "split", *(["weight"] if weighted else [])]]
+    grouped = any(part.groups_N is not None for part in data.splits.values())
+    rows = [["path", *labels, "split", *["weight"] * weighted, *["group"] * grouped]]
     for split, part in data.splits.items():
         for row, name in enumerate(paths[split]):
             rows.append([name, *_label_cells(data, part, row, separator), split])
             if weighted:
                 rows[-1].append("1" if part.weights_N is None else repr(float(part.weights_N[row])))
+            if grouped:
+                rows[-1].append("" if part.groups_N is None else str(part.groups_N[row]))
     return rows
 
 
@@ -173,12 +175,12 @@ def _label_cells(data: DataSet, part: Split, row: int, separator: str) -> list[s
     return [repr(float(share)) for share in shares_K]
 
 
-def _located(images: FileImages, table: Path) -> list[str]:
+def _located(files: Sequence[Path], table: Path) -> list[str]:
     """Returns the paths of files as a manifest at ``table`` says them."""
     base = os.path.abspath(table.parent)
     paths = []
-    for name in images.names:
-        full = os.path.abspath(images.root / name)
+    for file in files:
+        full = os.path.abspath(file)
         inside = os.path.commonpath([base, full]) == base
         paths.append(Path(os.path.relpath(full, base)).as_posix() if inside else full)
     return paths
@@ -244,6 +246,12 @@ def _refuse_soft(data: DataSet, form: str) -> None:
         )
 
 
-def _lost_weights(data: DataSet) -> list[str]:
-    weighted = any(part.weights_N is not None for part in data.splits.values())
-    return ["sample weights were lost"] if weighted else []
+def lost_columns(data: DataSet) -> list[str]:
+    """Returns what only a table can hold and ``data`` has, a line each."""
+    parts = data.splits.values()
+    lost = []
+    if any(part.weights_N is not None for part in parts):
+        lost.append("sample weights were lost")
+    if any(part.groups_N is not None for part in parts):
+        lost.append("groups were lost: a .csv keeps them")
+    return lost

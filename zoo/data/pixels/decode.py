@@ -45,7 +45,7 @@ from zoo.data.pixels.plain_png import plain_png
 from zoo.errors import DataError, printable
 from zoo.protocols import Images, SourcedImages
 
-__all__ = ["FORMATS", "MAX_PIXELS", "as_rgb", "image_size", "open_image", "reader"]
+__all__ = ["FORMATS", "MAX_PIXELS", "as_rgb", "files_of", "image_size", "open_image", "reader"]
 
 # What Pillow remarks on broken metadata helps nobody who trains. Once for the process, because
 # `warnings.catch_warnings` around a single image is not safe among threads.
@@ -155,6 +155,19 @@ def reader(
         return open_image(source, name=images.name(index), at_least=at_least)
 
     return read
+
+
+def files_of(images: Images) -> list[Path] | None:
+    """Returns the file of every image, or None where one does not come from a file."""
+    if not isinstance(images, SourcedImages):
+        return None
+    files = []
+    for index in range(len(images)):
+        source = images.source(index)
+        if not isinstance(source, Path):
+            return None
+        files.append(source)
+    return files
 
 
 def image_size(source: Path | bytes, *, name: str) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,12 +23,12 @@ import torch
 from torch import Tensor
 
 from zoo.data.pixels.damage import bad_images, find_bad
-from zoo.data.pixels.decode import reader
+from zoo.data.pixels.decode import files_of, reader
 from zoo.data.pixels.decoded import DecodedRows
 from zoo.data.pixels.resize import needed_sides, stack_to_bytes, write_squares
 from zoo.data.threads import QUICK_DECODING_SECONDS, Decoders
 from zoo.errors import DataError
-from zoo.protocols import Images, PixelImages, Preprocessing, SourcedImages
+from zoo.protocols import Images, PixelImages, Preprocessing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -128,7 +128,7 @@ class Store:
         store = cls(images, preprocessing, channels, Decoders(num_threads))
         if isinstance(images, PixelImages):
             return store
-        files = None if keep_decoded is None else _files(images)
+        files = None if keep_decoded is None else files_of(images)
         if keep_decoded is not None and files is not None:
             kept = DecodedRows.open(
                 keep_decoded, files=files, preprocessing=preprocessing, channels=channels
@@ -283,19 +283,6 @@ class Store:
             progress(first + len(chunk), len(missing))
         if bad:
             raise bad_images(self.images, bad)
-
-
-def _files(images: Images) -> Sequence[Path] | None:
-    """Returns the file of every image, or None where one does not come from a file."""
-    if not isinstance(images, SourcedImages):
-        return None
-    files = []
-    for index in range(len(images)):
-        source = images.source(index)
-        if not isinstance(source, Path):
-            return None
-        files.append(source)
-    return files
 
 
 def ahead(
