@@ -9,7 +9,7 @@ from zoo.data.reading.cifar import read_cifar
 from zoo.data.reading.columns import Wanted
 from zoo.data.reading.folder import read_folder
 from zoo.data.reading.idx import read_idx
-from zoo.data.reading.manifest import read_manifest
+from zoo.data.reading.manifest import read_as_it_is, read_manifest
 from zoo.errors import UsageError
 from zoo.protocols import DataSet, OnBad
 
@@ -54,6 +54,7 @@ def manifest(
     seed: int = 0,
     split: Sequence[float] = _SHARES,
     on_bad: OnBad = "fail",
+    unsplit: str | None = None,
 ) -> DataSet:
     """Returns the images that a table names.
 
@@ -70,6 +71,8 @@ def manifest(
         seed: A fact of the run: seed of the split.
         split: A fact of the run: training, validation and test fractions.
         on_bad: A fact of the run: ``fail`` or ``skip``.
+        unsplit: A fact of whoever only looks at the data: the split of all rows where none names
+            one. Nothing is divided then.
 
     Raises:
         UsageError: No path was given.
@@ -78,9 +81,15 @@ def manifest(
     columns = Wanted(
         image=image, label=label, split_column=split_column, weight=weight, group=group
     )
+    place = _given(path, "manifest")
+    if unsplit is not None:
+        return read_as_it_is(
+            place, unsplit=unsplit, on_bad=on_bad, columns=columns, separator=separator,
+            multi_label=multi_label, folder=folder,
+        )  # fmt: skip
     return read_manifest(
-        _given(path, "manifest"), seed=seed, fractions=split, on_bad=on_bad, columns=columns,
-        separator=separator, multi_label=multi_label, folder=folder,
+        place, seed=seed, fractions=split, on_bad=on_bad, columns=columns, separator=separator,
+        multi_label=multi_label, folder=folder,
     )  # fmt: skip
 
 

@@ -408,6 +408,11 @@ def test_several_labels_are_matched_by_name(tmp_path, registry):
     assert (by_name["0.png"], by_name["3.png"]) == ([0, 1, 1], [0, 1, 0])
     kept = examine(result.path, data=more, registry=registry).predictions
     assert torch.equal(kept.targets_NK, found.targets_NK)
+    # Nothing to train on: the test split alone, of two images and one label, by other columns.
+    (tmp_path / "some.csv").write_text("photo,tags,part\n1.png,b,test\n2.png,b,test\n")
+    some = f"manifest:path={tmp_path / 'some.csv'},separator=pipe,image=photo,split_column=part"
+    alone = examine(result.path, data=some, registry=registry)
+    assert (alone.split, alone.predictions.targets_NK.tolist()) == ("test", [[0, 1, 0]] * 2)
     assert zoo.evaluate(result.path, registry=registry, resamples=0).confused == ()
     with pytest.raises(DataError, match="several labels in the run, one in the data"):
         examine(result.path, data=str(tmp_path / "more.csv"), registry=registry)

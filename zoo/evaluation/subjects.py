@@ -2,7 +2,7 @@
 
     --data D where D is        splits
     a folder of images         train, val, test as its folders say; else all images are "all"
-    a table                    likewise, as its rows say
+    a table                    likewise, as its rows say, also as manifest:path=TABLE,...
     what else --data takes     its own test split; "all" where it has none
     not given                  what the run was trained on
 
@@ -97,8 +97,9 @@ def other_data(
     """
     if not names_a_path(source, registry):
         return read_source(
-            parse_choice(registry, "dataset", source), seed=seed, split=_UNSPLIT, on_bad=on_bad
-        )
+            parse_choice(registry, "dataset", source), seed=seed, split=_UNSPLIT, on_bad=on_bad,
+            unsplit=ALL,
+        )  # fmt: skip
     place = Path(source)
     scan = scan_folder(place) if place.is_dir() else Scan()
     if scan.sizes:

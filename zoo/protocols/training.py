@@ -316,9 +316,9 @@ class DataSet:
 class DataSetFactory(Protocol):
     """Reads a data set.
 
-    Facts: ``seed`` and ``split`` (train, val and test shares) for data that is not split already;
-    ``on_bad``, ``fail`` or ``skip``: whether images that cannot be read are an error that names
-    them all, or are left out and listed in :attr:`DataSet.bad`.
+    Facts: ``seed`` and ``split`` (shares) for data that is not split already; ``on_bad``, ``fail``
+    or ``skip``: images that cannot be read are an error that names all, or left out and listed in
+    :attr:`DataSet.bad`; ``unsplit``, if given: divide nothing, the split of what has none.
     """
 
     def __call__(self) -> DataSet: ...

@@ -30,7 +30,7 @@ FACTS: Mapping[str, frozenset[str] | None] = MappingProxyType(
         "optimizer": frozenset({"params", "lr", "weight_decay"}),
         "scheduler": frozenset({"epochs", "lr"}),
         "transform": frozenset(),
-        "dataset": frozenset({"seed", "split", "on_bad"}),
+        "dataset": frozenset({"seed", "split", "on_bad", "unsplit"}),
         "metric": frozenset({"num_classes", "multi_label"}),
         "explainer": frozenset({"head"}),
         "projector": frozenset({"seed"}),

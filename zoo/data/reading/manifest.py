@@ -86,9 +86,8 @@ def read_manifest(
         PluginError: Parquet without pyarrow.
     """
     where = printable(path)
-    cut = SEPARATORS.get(separator.lower(), separator) if separator else None
     table = _usable(
-        Path(path), folder, on_bad=on_bad, wanted=columns or Wanted(), separator=cut,
+        Path(path), folder, on_bad=on_bad, wanted=columns or Wanted(), separator=separator,
         multi_label=multi_label,
     )  # fmt: skip
     entries, notes = table.entries, list(table.notes)
@@ -101,23 +100,37 @@ def read_manifest(
     return _data_set(table, classes, targets_NK, rows_N, notes)
 
 
-def read_as_it_is(path: str | Path, *, unsplit: str, on_bad: OnBad = "fail") -> DataSet:
+def read_as_it_is(
+    path: str | Path,
+    *,
+    unsplit: str,
+    on_bad: OnBad = "fail",
+    columns: Wanted | None = None,
+    separator: str | None = None,
+    multi_label: bool = False,
+    folder: str | Path | None = None,
+) -> DataSet:
     """Returns the images of a table to be looked at: nothing is divided, and one class is enough.
 
     Rows that name no split are training where others name one.
 
     Args:
-        path: The table. Its columns have their usual names.
+        path: The table.
         unsplit: What the split of all images is called where no row names one.
-        on_bad: ``skip`` leaves out files that are missing or cannot be read, ``fail`` does not.
+        on_bad: As for :func:`read_manifest`, like what follows.
+        columns: Columns that do not have one of the usual names.
+        separator: What stands between several labels of an image.
+        multi_label: Whether an image can have any number of labels.
+        folder: What relative paths are below.
 
     Raises:
         DataError: The table, its rows or its images cannot be used.
         PluginError: Parquet without pyarrow.
     """
     table = _usable(
-        Path(path), None, on_bad=on_bad, wanted=Wanted(), separator=None, multi_label=False
-    )
+        Path(path), folder, on_bad=on_bad, wanted=columns or Wanted(), separator=separator,
+        multi_label=multi_label,
+    )  # fmt: skip
     classes = tuple(table.columns.soft) or class_order(
         label for entry in table.entries for label in entry.labels
     )
@@ -170,7 +183,8 @@ def _usable(
     used = find_columns(table.columns, wanted, where=where)
     lists = used.label is not None and any(isinstance(row[used.label], list) for row in table.rows)
     multi_label = multi_label or bool(separator) or lists
-    found = read_entries(table, used, folder=root, separator=separator, multi_label=multi_label)
+    cut = SEPARATORS.get(separator.lower(), separator) if separator else None
+    found = read_entries(table, used, folder=root, separator=cut, multi_label=multi_label)
     _refuse(found, where=where, root=root, on_bad=on_bad)
     headers = read_headers(root, [entry.name for entry in found.images])
     bad = {**found.missing, **headers.bad}

@@ -32,7 +32,12 @@ class ReadSource(Protocol):
 
 
 def read_source(
-    source: Choice | str | Path, *, seed: int, split: Sequence[float], on_bad: OnBad
+    source: Choice | str | Path,
+    *,
+    seed: int,
+    split: Sequence[float],
+    on_bad: OnBad,
+    unsplit: str | None = None,
 ) -> DataSet:
     """Returns the data set of a component or at a path.
 
@@ -41,6 +46,8 @@ def read_source(
         seed: Of the split, where the data is not split already.
         split: Training, validation and test shares, likewise.
         on_bad: ``fail`` or ``skip``, see :class:`zoo.protocols.DataSetFactory`.
+        unsplit: Of a component that takes the fact: nothing is divided, what has no split is of
+            this one.
 
     Raises:
         DataError: The data cannot be used.
@@ -48,7 +55,7 @@ def read_source(
     """
     if not isinstance(source, Choice):
         return read_path(source, seed=seed, split=split, on_bad=on_bad)
-    found: DataSet | Any = build(source, seed=seed, split=split, on_bad=on_bad)
+    found: DataSet | Any = build(source, seed=seed, split=split, on_bad=on_bad, unsplit=unsplit)
     if not isinstance(found, DataSet):
         raise PluginError(
             f"the dataset {source.entry.id} returned {type(found).__name__}, not a DataSet"
