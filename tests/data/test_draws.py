@@ -151,6 +151,16 @@ def test_limit_is_for_each_split_and_fraction_for_training_alone():
     assert other.fingerprint != limited.fingerprint
 
 
+def test_classes_that_are_left_without_images_are_told():
+    data = data_of(60)
+    two = with_fewer_images(data, limit=2, fraction=1.0, seed=0)
+    for name, part in two.splits.items():
+        (lost,) = {0, 1, 2} - set(part.labels_N.tolist())
+        assert f"{name} is left without images of {'abc'[lost]}" in two.notes
+    three = with_fewer_images(data, limit=3, fraction=1.0, seed=0)
+    assert not any("without" in note for note in three.notes)
+
+
 def test_the_order_of_three_epochs_is_this():
     """The bits are promised: another release must not shuffle differently."""
     digest = hashlib.sha256()

@@ -153,6 +153,25 @@ def test_a_manifests_groups_reach_the_folds(tmp_path):
         assert not there["train"] & there["val"]
 
 
+def test_a_class_that_a_fold_does_not_train_on_is_told():
+    data = data_of([0, 1] * 6 + [2])
+    told = [
+        [note for note in with_fold(data, number=n, total=3, seed=0).notes if "without" in note]
+        for n in (1, 2, 3)
+    ]
+    without = "is left without images of c"
+    assert sorted(told) == [[f"train {without}"], [f"val {without}"], [f"val {without}"]]
+
+
+def test_other_groups_make_another_fingerprint():
+    pairs, threes = (
+        with_fold(data_of([0, 1] * 6, groups=np.arange(12) // n), number=1, total=3, seed=0)
+        for n in (2, 3)
+    )
+    assert names(pairs.splits["val"]) != names(threes.splits["val"])
+    assert pairs.fingerprint != threes.fingerprint
+
+
 @pytest.mark.parametrize("text", ["", "2", "0/5", "6/5", "1/1", "a/b", "-1/3", "1/3/5", "²/5"])
 def test_what_is_not_a_fold_is_said(text):
     with pytest.raises(UsageError, match="not a fold"):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zoo.data.splits import stratified_split
-from zoo.data.subset import subset
+from zoo.data.subset import lost_classes, subset
 from zoo.errors import DataError, printable
 from zoo.protocols import DataSet, Images, PixelImages, SourcedImages, Split
 
@@ -138,9 +138,14 @@ def with_fold(data: DataSet, *, number: int, total: int, seed: int) -> DataSet:
     val_N = parts[number - 1]
     train_N = np.setdiff1d(np.arange(len(whole.labels_N)), val_N)
     digest = hashlib.sha256(f"{data.fingerprint} fold {number}/{total} {seed}".encode())
+    digest.update(val_N.tobytes())  # which follow from the groups, too
+    made = {"train": subset(whole, train_N), "val": subset(whole, val_N)}
     return replace(
         data,
-        splits={**data.splits, "train": subset(whole, train_N), "val": subset(whole, val_N)},
+        splits={**data.splits, **made},
         fingerprint=digest.hexdigest(),
-        notes=(*data.notes, f"fold {number} of {total}: train and val were divided again"),
-    )
+        notes=(
+            *data.notes, f"fold {number} of {total}: train and val were divided again",
+            *lost_classes(data, {"train": whole, "val": whole}, made),
+        ),
+    )  # fmt: skip

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zoo.data.randomness import Stream, uniform
+from zoo.data.reading.scan import listed
 from zoo.protocols import DataSet, Images, PixelImages, SourcedImages, Split
 
 if TYPE_CHECKING:
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
-__all__ = ["SomeImages", "SomePixels", "stratified_rows", "subset", "with_fewer_images"]
+__all__ = [
+    "SomeImages", "SomePixels", "lost_classes", "present_classes", "stratified_rows", "subset",
+    "with_fewer_images",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,6 +84,32 @@ def subset(split: Split, rows_M: NDArray[np.int64]) -> Split:
     )
 
 
+def lost_classes(
+    data: DataSet, before: Mapping[str, Split], after: Mapping[str, Split]
+) -> list[str]:
+    """Returns a line for each split that has no image of classes any more.
+
+    Args:
+        data: The data set, which says what the classes are called.
+        before: What each split was taken from.
+        after: What was taken.
+    """
+    notes = []
+    for name, split in after.items():
+        lost = np.setdiff1d(present_classes(before[name]), present_classes(split))
+        if len(lost):
+            labels = listed([data.classes[index] for index in lost])
+            notes.append(f"{name} is left without images of {labels}")
+    return notes
+
+
+def present_classes(split: Split) -> NDArray[np.int64]:
+    """Returns the classes that a split has images of, ascending."""
+    if split.targets_NK is None:
+        return np.unique(split.labels_N)
+    return np.flatnonzero(split.targets_NK.any(axis=0)).astype(np.int64)
+
+
 def stratified_rows(labels_N: NDArray[np.int64], *, count: int, seed: int) -> NDArray[np.int64]:
     """Returns ``count`` rows, ascending, each class in its proportion and none lost if it fits.
 
@@ -128,5 +158,7 @@ def with_fewer_images(data: DataSet, *, limit: int | None, fraction: float, seed
     )
     return replace(
         data, splits=splits, fingerprint=digest.hexdigest(),
-        notes=(*data.notes, f"a part of the data: {counts}"),
+        notes=(
+            *data.notes, f"a part of the data: {counts}", *lost_classes(data, data.splits, splits),
+        ),
     )  # fmt: skip

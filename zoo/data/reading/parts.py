@@ -19,7 +19,7 @@ import numpy as np
 from zoo.cores import num_cores
 from zoo.data.reading.partition import class_notes, fill_splits
 from zoo.data.reading.scan import bullets, listed
-from zoo.data.subset import subset
+from zoo.data.subset import present_classes, subset
 from zoo.data.threads import in_blocks
 from zoo.errors import DataError, printable
 from zoo.protocols import DataSet, Images, Split
@@ -113,7 +113,7 @@ def data_set(
     classes = _classes(name, looked, remarks)
     whole = {split: _by_name(part, classes) for split, part in looked.items()}
     splits, positions = _filled(whole, seed=seed, fractions=fractions, notes=remarks)
-    remarks += class_notes(classes, {key: _present(split) for key, split in splits.items()})
+    remarks += class_notes(classes, {key: present_classes(split) for key, split in splits.items()})
     return DataSet(
         name=name,
         classes=classes,
@@ -219,13 +219,6 @@ def _filled(
         inside_N = positions_N - rows[origin][0]
         filled[key] = splits[origin] if whole else subset(splits[origin], inside_N)
     return filled, positions
-
-
-def _present(split: Split) -> NDArray[np.int64]:
-    """Returns the classes that a split has images of, maybe more than once."""
-    if split.targets_NK is None:
-        return split.labels_N
-    return np.flatnonzero(split.targets_NK.any(axis=0))
 
 
 def _fingerprint(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from zoo.data.reading.packed import StackedImages, content_digest
 from zoo.data.reading.partition import class_notes, class_order, digest, fill_splits, two_classes
 from zoo.data.reading.scan import listed
+from zoo.data.subset import present_classes
 from zoo.errors import DataError
 from zoo.protocols import DataSet, Split
 
@@ -102,7 +103,10 @@ def stacked_data(
         fingerprint=_fingerprint(classes, splits),
         typical_side=min(stacks["train"].pixels.shape[1:3]),
         multi_label=multi_label,
-        notes=(*notes, *_notes(classes, splits)),
+        notes=(
+            *notes,
+            *class_notes(classes, {key: present_classes(part) for key, part in splits.items()}),
+        ),
     )
 
 
@@ -133,15 +137,6 @@ def _shares(stack: Stack, split: str, classes: Sequence[str], where: str) -> NDA
     if not len(shares_NK):
         raise DataError(f"{split} in {where} has no images")
     return shares_NK
-
-
-def _notes(classes: Sequence[str], splits: Mapping[str, Split]) -> list[str]:
-    present = {}
-    for split, part in splits.items():
-        several_NK = part.targets_NK
-        held = part.labels_N if several_NK is None else np.flatnonzero(several_NK.any(axis=0))
-        present[split] = held
-    return class_notes(classes, present)
 
 
 def _fingerprint(classes: Sequence[str], splits: Mapping[str, Split]) -> str:
