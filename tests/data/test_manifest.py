@@ -208,6 +208,25 @@ def test_groups_across_named_splits_are_told_and_followed(folder):
     assert [found[n][0] for n in (6, 7, 8, 9)] == ["val", "val", "train", "train"]
 
 
+def test_a_class_that_its_groups_take_out_of_training_is_refused(folder):
+    rows = [f"{n}.png,{n % 2},{'val' if n > 8 else 'train'},{n}" for n in range(10)]
+    rows += ["10.png,2,,9", "11.png,2,,9"]
+    with pytest.raises(DataError) as caught:
+        read_path(write(folder, ["path,label,split,group", *rows]), seed=0)
+    assert "2 in val (line 12, as others of its group)" in str(caught.value)
+
+
+def test_a_class_whose_files_cannot_be_read_is_refused(folder):
+    (folder / "11.png").write_bytes(b"no image")
+    rows = ["path,label", *animals()[:10], "10.png,gnu", "11.png,emu", "12.png,gnu", "13.png,ape"]
+    path = write(folder, rows)
+    with pytest.raises(DataError, match=r"no image of ape, emu in .* can be read"):
+        read_path(path, seed=0, on_bad="skip")
+    fewer = [row for row in rows if row[-3:] not in ("ape", "emu")]
+    data = read_path(write(folder, fewer), seed=0, on_bad="skip")
+    assert (data.classes, set(data.bad)) == (("cat", "dog", "gnu"), {"12.png"})
+
+
 def test_sample_weights(folder):
     rows = [f"{n}.png,{n % 2},{n / 2 if n else ''}" for n in range(COUNT)]
     data = read_path(write(folder, ["path,label,weight", *rows]), seed=0)

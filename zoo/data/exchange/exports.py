@@ -20,8 +20,8 @@ from zoo.data.exchange.writing import built_beside
 from zoo.data.pixels.decode import files_of
 from zoo.data.reading.columns import SOFT_PREFIX
 from zoo.data.reading.idx import write_idx_file
-from zoo.data.reading.manifest import SEPARATORS
 from zoo.data.reading.scan import listed
+from zoo.data.reading.usable import SEPARATORS
 from zoo.data.threads import Progress
 from zoo.errors import UsageError, printable
 from zoo.protocols import DataSet, Images, PixelImages, Split

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from zoo.data.reading.columns import Columns
 from zoo.data.reading.finding import Finder
 from zoo.data.reading.partition import SPLIT_NAMES
-from zoo.data.reading.scan import natural
+from zoo.data.reading.scan import listed, natural
 from zoo.data.reading.tables import Cell, Table
 from zoo.errors import printable
 
-__all__ = ["Entries", "Entry", "read_entries"]
+__all__ = ["Entries", "Entry", "read_entries", "with_split_of_group"]
 
 SUM_TOLERANCE = 1e-3
 """By how much the soft labels of a row may miss the sum 1. They are divided by their sum."""
@@ -56,12 +57,14 @@ class Entries:
     Args:
         images: An entry for each image, in natural order of their names.
         missing: Reason by name of files that are not there, with the place.
+        missing_labels: The labels of these.
         problems: Why the manifest cannot be used, a line each.
         notes: What was noticed, a line each.
     """
 
     images: list[Entry] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
+    missing_labels: set[str] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -89,6 +92,10 @@ def read_entries(
         except FileNotFoundError:
             name = _text(row[columns.image])
             result.missing[name] = f"no such file ({at})"
+            if columns.label is not None:
+                with suppress(ValueError):
+                    labels = _labels(row[columns.label], separator, multi_label)
+                    result.missing_labels.update(labels)
             continue
         except ValueError as error:
             result.problems.append(f"{at}: {error}")
@@ -105,8 +112,8 @@ def read_entries(
             continue
         repeated += 1
         if multi_label:
-            labels = dict.fromkeys((*first.labels, *entry.labels))
-            seen[file] = replace(first, labels=tuple(labels))
+            joined = dict.fromkeys((*first.labels, *entry.labels))
+            seen[file] = replace(first, labels=tuple(joined))
         if difference := _difference(first, entry, multi_label):
             result.problems.append(
                 f"{at}: {printable(name)} is also at {first.place}, with another {difference}"
@@ -118,6 +125,31 @@ def read_entries(
         )
     result.images = sorted(seen.values(), key=lambda entry: natural(entry.name))
     return result
+
+
+def with_split_of_group(entries: Sequence[Entry], notes: list[str]) -> list[Entry]:
+    """Returns the entries, those without a split in the split of their group if it has one.
+
+    Args:
+        entries: Of all rows.
+        notes: Takes a line about groups.
+    """
+    home: dict[str, str] = {}
+    torn: dict[str, None] = {}
+    for entry in entries:
+        group, split = entry.group, entry.split
+        if group is not None and split is not None and home.setdefault(group, split) != split:
+            torn[group] = None
+    if torn:
+        notes.append(f"{len(torn)} groups are in several splits: {listed(list(torn), most=3)}")
+    elif any(entry.group is not None for entry in entries):
+        notes.append("images of a group were kept in one split")
+    return [
+        replace(entry, split=home[entry.group], place=f"{entry.place}, as others of its group")
+        if entry.split is None and entry.group in home
+        else entry
+        for entry in entries
+    ]
 
 
 def _difference(first: Entry, entry: Entry, multi_label: bool) -> str:

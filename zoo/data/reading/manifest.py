@@ -16,16 +16,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.data.reading.columns import Columns, Wanted, find_columns
-from zoo.data.reading.entries import Entries, Entry, read_entries
+from zoo.data.reading.columns import Columns, Wanted
+from zoo.data.reading.entries import Entry, with_split_of_group
 from zoo.data.reading.folder import FileImages
-from zoo.data.reading.headers import read_headers, refuse_or_skip
 from zoo.data.reading.partition import (
     DEFAULT_FRACTIONS,
     class_notes,
@@ -34,22 +33,13 @@ from zoo.data.reading.partition import (
     fill_splits,
     two_classes,
 )
-from zoo.data.reading.scan import bullets, listed
-from zoo.data.reading.tables import read_table
+from zoo.data.reading.scan import listed
+from zoo.data.reading.usable import Usable, usable_rows
 from zoo.data.splits import stratified_split
 from zoo.errors import DataError, printable
 from zoo.protocols import DataSet, OnBad, Split
 
-__all__ = ["SEPARATORS", "read_as_it_is", "read_manifest"]
-
-SEPARATORS: Mapping[str, str] = {
-    "comma": ",",
-    "semicolon": ";",
-    "space": " ",
-    "tab": "\t",
-    "pipe": "|",
-}
-"""Words for separators that are hard to type in a spec string."""
+__all__ = ["read_as_it_is", "read_manifest"]
 
 
 def read_manifest(
@@ -74,8 +64,8 @@ def read_manifest(
         fractions: Training, validation and, if any, test share.
         on_bad: ``skip`` leaves out files that are missing or cannot be read, ``fail`` does not.
         columns: Columns that do not have one of the usual names.
-        separator: What stands between several labels of an image; a word of ``SEPARATORS`` or the
-            character. Implies ``multi_label``.
+        separator: What stands between several labels of an image; a word of
+            :data:`~zoo.data.reading.usable.SEPARATORS` or the character. Implies ``multi_label``.
         multi_label: An image can have any number of labels. Lists in JSON lines and Parquet mean
             that too.
         folder: What relative paths are below. The folder of the table unless it is given.
@@ -86,11 +76,18 @@ def read_manifest(
         PluginError: Parquet without pyarrow.
     """
     where = printable(path)
-    table = _usable(
+    table = usable_rows(
         Path(path), folder, on_bad=on_bad, wanted=columns or Wanted(), separator=separator,
         multi_label=multi_label,
     )  # fmt: skip
-    entries, notes = table.entries, list(table.notes)
+    if table.lost and table.columns.label is not None:
+        raise DataError(
+            f"no image of {listed(table.lost)} in {where} can be read",
+            hint="replace them, or remove the class",
+        )
+    notes = list(table.notes)
+    entries = with_split_of_group(table.entries, notes)
+    table = replace(table, entries=entries)
     classes = _classes(entries, table.columns, where)
     targets_NK = _targets(entries, classes)
     strata_N = _strata(targets_NK)
@@ -127,7 +124,7 @@ def read_as_it_is(
         DataError: The table, its rows or its images cannot be used.
         PluginError: Parquet without pyarrow.
     """
-    table = _usable(
+    table = usable_rows(
         Path(path), folder, on_bad=on_bad, wanted=columns or Wanted(), separator=separator,
         multi_label=multi_label,
     )  # fmt: skip
@@ -143,64 +140,8 @@ def read_as_it_is(
     return _data_set(table, classes, targets_NK, rows_N, table.notes)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Usable:
-    """The rows of a table whose images can be read.
-
-    Args:
-        place: The table.
-        root: What relative paths are below.
-        entries: An entry each.
-        columns: What the columns mean.
-        multi_label: Whether an image can have any number of labels.
-        typical_side: Median of the shorter sides, pixels.
-        bad: Images that were left out, name to reason.
-        notes: What was noticed, a line each.
-    """
-
-    place: Path
-    root: Path
-    entries: Sequence[Entry]
-    columns: Columns
-    multi_label: bool
-    typical_side: int
-    bad: Mapping[str, str]
-    notes: Sequence[str]
-
-
-def _usable(
-    place: Path,
-    folder: str | Path | None,
-    *,
-    on_bad: OnBad,
-    wanted: Wanted,
-    separator: str | None,
-    multi_label: bool,
-) -> _Usable:
-    """Returns the rows that can be used; raises as :func:`read_manifest` does."""
-    where, root = printable(place), place.parent if folder is None else Path(folder)
-    table = read_table(place)
-    used = find_columns(table.columns, wanted, where=where)
-    lists = used.label is not None and any(isinstance(row[used.label], list) for row in table.rows)
-    multi_label = multi_label or bool(separator) or lists
-    cut = SEPARATORS.get(separator.lower(), separator) if separator else None
-    found = read_entries(table, used, folder=root, separator=cut, multi_label=multi_label)
-    _refuse(found, where=where, root=root, on_bad=on_bad)
-    headers = read_headers(root, [entry.name for entry in found.images])
-    bad = {**found.missing, **headers.bad}
-    total = len(found.images) + len(found.missing)
-    notes = [*table.notes, *used.notes, *found.notes]
-    notes += refuse_or_skip(bad, on_bad=on_bad, total=total, where=where)
-    notes += _separator_note(found.images, multi_label)
-    return _Usable(
-        place=place, root=root, columns=used, multi_label=multi_label, bad=bad, notes=notes,
-        entries=[entry for entry in found.images if entry.name not in headers.bad],
-        typical_side=int(np.median(list(headers.sides.values()))),
-    )  # fmt: skip
-
-
 def _data_set(
-    table: _Usable,
+    table: Usable,
     classes: tuple[str, ...],
     targets_NK: NDArray[np.float64],
     rows_N: Mapping[str, NDArray[np.int64]],
@@ -230,23 +171,6 @@ def _data_set(
         multi_label=multi_label,
         bad=table.bad,
         notes=(*notes, *_notes(classes, entries, targets_NK, rows_N)),
-    )
-
-
-def _refuse(found: Entries, *, where: str, root: Path, on_bad: OnBad) -> None:
-    """Refuses wrong rows and missing files together."""
-    missing = [f"{printable(name)}: {reason}" for name, reason in found.missing.items()]
-    problems = found.problems + (missing if on_bad != "skip" else [])
-    if not problems and found.images:
-        return
-    if not found.images and missing:
-        hint = f"paths are below {printable(root)}: manifest:path=FILE,folder=DIRECTORY for another"
-    else:
-        hint = "mend these rows" + (", or --on-bad skip for missing files" if missing else "")
-    raise DataError(
-        f"{where} cannot be read as a manifest\n{bullets(problems or missing)}",
-        found=f"{len(found.images)} images, {len(problems or missing)} problems",
-        hint=hint,
     )
 
 
@@ -328,16 +252,6 @@ def _rows(
     groups = [entry.group if entry.group is not None else row for row, entry in enumerate(entries)]
     grouped = any(entry.group is not None for entry in entries)
     split_of = [entry.split for entry in entries]
-    home: dict[str | int, str] = {}
-    torn: dict[str, None] = {}
-    for group, split in zip(groups, split_of, strict=True):
-        if split is not None and home.setdefault(group, split) != split:
-            torn[str(group)] = None
-    if torn:
-        notes.append(f"{len(torn)} groups are in several splits: {listed(list(torn), most=3)}")
-    split_of = [
-        home.get(group) if s is None else s for group, s in zip(groups, split_of, strict=True)
-    ]
     blank_N = np.asarray([row for row, split in enumerate(split_of) if split is None], dtype=int)
     if len(blank_N) < len(entries):
         if len(blank_N):
@@ -358,19 +272,10 @@ def _rows(
         rows = {"train": list(range(len(entries)))}
     if "train" not in rows:
         raise DataError(f"{where} cannot be read as a data set", found="no row of the train split")
-    if grouped and not torn:
-        notes.append("images of a group were kept in one split")
     return fill_splits(
         rows, strata_N, seed=seed, fractions=fractions, notes=notes,
         groups_N=groups if grouped else None,
     )  # fmt: skip
-
-
-def _separator_note(entries: Sequence[Entry], multi_label: bool) -> list[str]:
-    """Returns a note where single labels look like several."""
-    if multi_label or not any("|" in label for entry in entries for label in entry.labels):
-        return []
-    return ["labels hold |; if they are several: --data manifest:path=FILE,separator=pipe"]
 
 
 def _notes(
