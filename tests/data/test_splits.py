@@ -10,7 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zoo.data.splits import stratified_split
+from zoo.data.folds import with_fold
+from zoo.data.reading.arrays import read_arrays
+from zoo.data.splits import strata, stratified_split
+from zoo.data.subset import with_fewer_images
 from zoo.errors import DataError
 
 LABELS = st.lists(st.integers(0, 5), min_size=1, max_size=150)
@@ -117,3 +120,28 @@ def test_fractions_that_cannot_be(fractions):
 def test_as_many_groups_as_labels():
     with pytest.raises(DataError, match="2 labels but 1 groups"):
         stratified_split([0, 1], fractions=(1.0,), seed=0, groups_N=["a"])
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.float32, np.float64])
+def test_several_labels_are_stratified_by_the_rarest(kind):
+    targets_NK = np.array([[1, 1, 0], [1, 0, 1], [1, 0, 1], [1, 0, 0], [0, 0, 0]], dtype=kind)
+    assert strata(targets_NK).tolist() == [1, 2, 2, 0, 3]
+
+
+def test_soft_labels_are_stratified_by_the_greatest_share():
+    shares_NK = np.array([[0.6, 0.4], [0.4, 0.6], [0.5, 0.5], [0.9, 0.1]], dtype=np.float32)
+    assert strata(shares_NK).tolist() == [0, 1, 1, 0]
+
+
+def test_a_rare_one_of_several_labels_stays_in_training(tmp_path):
+    held = np.zeros((120, 4), dtype=np.uint8)
+    held[:, 0] = held[:60, 1] = held[60:63, 2] = held[63:66, 3] = 1
+    pixels = np.zeros((120, 4, 4), dtype=np.uint8)
+    np.savez(tmp_path / "a.npz", X=pixels, y=held)
+    for seed in range(20):
+        data = read_arrays(tmp_path / "a.npz", seed=seed, fractions=(0.5, 0.25, 0.25))
+        few = with_fewer_images(data, limit=8, fraction=1.0, seed=seed)
+        folds = [with_fold(data, number=n, total=3, seed=seed) for n in (1, 2, 3)]
+        for part in (data, few, *folds):
+            assert part.splits["train"].targets_NK.any(axis=0).all()
+        assert data.splits["val"].targets_NK[:, 1].sum() in (14, 15, 16)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zoo.data.splits import stratified_split
-from zoo.data.subset import lost_classes, subset
+from zoo.data.subset import lost_classes, strata_of, subset
 from zoo.errors import DataError, printable
 from zoo.protocols import DataSet, Images, PixelImages, SourcedImages, Split
 
@@ -126,7 +126,7 @@ def with_fold(data: DataSet, *, number: int, total: int, seed: int) -> DataSet:
     """
     whole = joined([data.splits["train"], data.splits["val"]])
     parts = stratified_split(
-        whole.labels_N, fractions=[1 / total] * total, seed=seed,
+        strata_of(whole), fractions=[1 / total] * total, seed=seed,
         groups_N=None if whole.groups_N is None else whole.groups_N.tolist(), keep_in_first=False,
     )  # fmt: skip
     if smallest := [part for part in parts if not len(part)]:

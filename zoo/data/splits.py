@@ -3,7 +3,7 @@
 Order within a class comes from a hash of (seed, position) and not from a generator, whose streams
 may change from one numpy release to the next; shares are exact fractions and not floats.
 
-Suffixes: N images, S splits.
+Suffixes: N images, S splits, K classes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from zoo.errors import DataError
 
-__all__ = ["spare_group", "stratified_split"]
+__all__ = ["spare_group", "strata", "stratified_split"]
 
 
 def stratified_split(
@@ -61,6 +61,24 @@ def stratified_split(
             _give_training_one(labels, groups_N, split_of)
     placed_N = np.asarray(split_of, dtype=np.int64)
     return tuple(np.flatnonzero(placed_N == split).astype(np.int64) for split in range(len(shares)))
+
+
+def strata(targets_NK: NDArray[np.number]) -> NDArray[np.int64]:
+    """Returns what images are stratified by: the class of the greatest share.
+
+    Of several whole labels the rarest one, since it is the hardest to divide; images without a
+    label are a stratum of their own.
+
+    >>> strata(np.array([[1, 1], [1, 0], [0, 0]])).tolist()
+    [1, 0, 2]
+    """
+    counts_K = targets_NK.sum(axis=0, dtype=np.float64)
+    rarity_K = 1.0 - counts_K / (counts_K.max() + 1.0)
+    # Rarity only decides between equal shares: it is scaled below the smallest difference, which
+    # float32 could not hold.
+    strata_N = (targets_NK.astype(np.float64) + 1e-9 * rarity_K * (targets_NK > 0)).argmax(axis=1)
+    strata_N[~targets_NK.any(axis=1)] = targets_NK.shape[1]
+    return np.asarray(strata_N, dtype=np.int64)
 
 
 def spare_group(

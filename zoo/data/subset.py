@@ -14,6 +14,7 @@ import numpy as np
 
 from zoo.data.randomness import Stream, uniform
 from zoo.data.reading.scan import listed
+from zoo.data.splits import strata
 from zoo.protocols import DataSet, Images, PixelImages, SourcedImages, Split
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 __all__ = [
-    "SomeImages", "SomePixels", "lost_classes", "present_classes", "stratified_rows", "subset",
-    "with_fewer_images",
+    "SomeImages", "SomePixels", "lost_classes", "present_classes", "strata_of", "stratified_rows",
+    "subset", "with_fewer_images",
 ]  # fmt: skip
 
 
@@ -82,6 +83,11 @@ def subset(split: Split, rows_M: NDArray[np.int64]) -> Split:
         weights_N=None if split.weights_N is None else split.weights_N[rows_M],
         groups_N=None if split.groups_N is None else split.groups_N[rows_M],
     )
+
+
+def strata_of(split: Split) -> NDArray[np.int64]:
+    """Returns what the images of a split are stratified by."""
+    return split.labels_N if split.targets_NK is None else strata(split.targets_NK)
 
 
 def lost_classes(
@@ -146,7 +152,7 @@ def with_fewer_images(data: DataSet, *, limit: int | None, fraction: float, seed
     if all(wanted[name] == len(split.labels_N) for name, split in data.splits.items()):
         return data
     splits: Mapping[str, Split] = {
-        name: subset(split, stratified_rows(split.labels_N, count=wanted[name], seed=seed))
+        name: subset(split, stratified_rows(strata_of(split), count=wanted[name], seed=seed))
         for name, split in data.splits.items()
     }
     digest = hashlib.sha256(data.fingerprint.encode())

@@ -272,7 +272,7 @@ class Split:
     Args:
         images: The images, in a fixed order.
         labels_N: Index into the data set's classes for each image, int64. With ``targets_NK`` the
-            class of the greatest share, which is what splits and samples are stratified by.
+            class of the greatest share; of several whole labels the first.
         targets_NK: Share of each class, float32 in 0..1: rows sum to one, or hold a 1 for every
             label of the image where the data set is ``multi_label``. None: one label each.
         weights_N: How much each image counts in the training loss, float32, not negative. None:

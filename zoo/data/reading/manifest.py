@@ -35,7 +35,7 @@ from zoo.data.reading.partition import (
 )
 from zoo.data.reading.scan import listed
 from zoo.data.reading.usable import Usable, usable_rows
-from zoo.data.splits import stratified_split
+from zoo.data.splits import strata, stratified_split
 from zoo.errors import DataError, printable
 from zoo.protocols import DataSet, OnBad, Split
 
@@ -90,7 +90,7 @@ def read_manifest(
     table = replace(table, entries=entries)
     classes = _classes(entries, table.columns, where)
     targets_NK = _targets(entries, classes)
-    strata_N = _strata(targets_NK)
+    strata_N = strata(targets_NK)
     rows_N = _rows(entries, strata_N, seed=seed, fractions=fractions, notes=notes, where=where)
     if table.columns.weight is not None and not _weights(entries)[rows_N["train"]].any():
         raise DataError(f"all training weights in {where} are 0")
@@ -214,20 +214,6 @@ def _targets(entries: Sequence[Entry], classes: Sequence[str]) -> NDArray[np.flo
         else:
             targets_NK[row, [index[label] for label in entry.labels]] = 1.0
     return targets_NK
-
-
-def _strata(targets_NK: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Returns what images are stratified by: the class of the greatest share.
-
-    Of several whole labels the rarest one, since it is the hardest to divide; images without a
-    label are a stratum of their own.
-    """
-    counts_K = targets_NK.sum(axis=0)
-    rarity_K = 1.0 - counts_K / (counts_K.max() + 1.0)
-    # Rarity only decides between equal shares: it is scaled below the smallest difference.
-    strata_N = (targets_NK + 1e-9 * rarity_K * (targets_NK > 0)).argmax(axis=1)
-    strata_N[~targets_NK.any(axis=1)] = targets_NK.shape[1]
-    return np.asarray(strata_N, dtype=np.int64)
 
 
 def _group_numbers(entries: Sequence[Entry]) -> NDArray[np.int64] | None:

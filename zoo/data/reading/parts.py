@@ -19,7 +19,7 @@ import numpy as np
 from zoo.cores import num_cores
 from zoo.data.reading.partition import class_notes, fill_splits
 from zoo.data.reading.scan import bullets, listed
-from zoo.data.subset import present_classes, subset
+from zoo.data.subset import present_classes, strata_of, subset
 from zoo.data.threads import in_blocks
 from zoo.errors import DataError, printable
 from zoo.protocols import DataSet, Images, Split
@@ -206,12 +206,12 @@ def _filled(
     splits: Mapping[str, Split], *, seed: int, fractions: Sequence[float], notes: list[str]
 ) -> tuple[dict[str, Split], dict[str, NDArray[np.int64]]]:
     """Returns the splits with validation taken from training, and the rows of each."""
-    labels_N = np.concatenate([split.labels_N for split in splits.values()])
+    strata_N = np.concatenate([strata_of(split) for split in splits.values()])
     rows: dict[str, NDArray[np.int64]] = {}
     start = 0
     for key, split in splits.items():
         rows[key] = np.arange(start, start := start + len(split.labels_N))
-    positions = fill_splits(rows, labels_N, seed=seed, fractions=fractions, notes=notes)
+    positions = fill_splits(rows, strata_N, seed=seed, fractions=fractions, notes=notes)
     filled = {}
     for key, positions_N in positions.items():
         origin = key if key in splits else "train"

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from zoo.data.reading.packed import StackedImages, content_digest
 from zoo.data.reading.partition import class_notes, class_order, digest, fill_splits, two_classes
 from zoo.data.reading.scan import listed
+from zoo.data.splits import strata
 from zoo.data.subset import present_classes
 from zoo.errors import DataError
 from zoo.protocols import DataSet, Split
@@ -81,7 +82,8 @@ def stacked_data(
     starts = np.cumsum([0, *(len(shares) for shares in shares_NK)])
     rows = {s: np.arange(starts[i], starts[i + 1]) for i, s in enumerate(stacks)}
     notes: list[str] = []
-    rows_N = fill_splits(rows, labels_N, seed=seed, fractions=fractions, notes=notes)
+    strata_N = strata(targets_NK) if multi_label else labels_N
+    rows_N = fill_splits(rows, strata_N, seed=seed, fractions=fractions, notes=notes)
     origin = {"val": "train", "test": "train"} | {split: split for split in stacks}
     splits: dict[str, Split] = {}
     for split, positions_N in rows_N.items():
