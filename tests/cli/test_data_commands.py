@@ -168,6 +168,29 @@ def test_stats_agree_with_numpy(zoo_command, digits_folder, tmp_path):
     assert "33.3%" in text
 
 
+def test_check_counts_images_of_several_labels_once_and_advises_what_can_be_done(
+    zoo_command, tmp_path
+):
+    pixels = (load_digits().images[:40] * 15).astype(np.uint8)
+    pixels[39] = pixels[38]
+    several = np.zeros((40, 3), dtype=np.uint8)
+    several[:, 0] = several[:10, 1] = several[10:14, 2] = 1
+    np.savez(tmp_path / "several.npz", x_train=pixels, y_train=several)
+    outcome = zoo_command("data", "check", tmp_path / "several.npz")
+    assert "splits     train 32, val 4, test 4" in outcome.out
+    assert "imbalance" in outcome.out
+    assert "same pixels" in outcome.out
+    assert "--balance" not in outcome.out  # which needs one label an image
+    assert "--fix" not in outcome.out  # which moves files of image folders only
+    found = json.loads(zoo_command("data", "check", tmp_path / "several.npz", "--json").out)
+    assert found["splits"] == {"train": 32, "val": 4, "test": 4}
+    assert found["multi_label"]
+    np.savez(tmp_path / "one.npz", x_train=pixels, y_train=np.arange(40) // 30)
+    outcome = zoo_command("data", "check", tmp_path / "one.npz")
+    assert "zoo run --balance sampler" in outcome.out
+    assert "--fix" not in outcome.out
+
+
 def test_a_sheet_of_several_labels_has_all_images_of_a_class(
     zoo_command, digits_folder, tmp_path, monkeypatch
 ):

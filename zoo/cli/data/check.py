@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from zoo.data.inspection.findings import Finding, Report, Spread
     from zoo.data.inspection.quarantine import Move
 
-__all__ = ["check", "report_lines"]
+__all__ = ["check"]
 
 _STRICT = 3  # the exit code of data
 
@@ -72,7 +72,7 @@ def check(
 
         moves = plan_moves(root, report, leaks=fix_leaks)
     if not as_json:
-        report_lines(report, source)
+        _print(report, source, fixable=root is not None)
     place = _fix(root, moves, to=to, dry_run=dry_run, as_json=as_json) if fix and root else None
     if as_json:
         done = {"quarantine": str(place) if place else None, "moves": [asdict(m) for m in moves]}
@@ -102,8 +102,8 @@ def _report(source: str, root: Path | None, near: int) -> Report:
         return check_data(data, near=near, progress=progress)
 
 
-def report_lines(report: Report, source: str) -> None:
-    """Prints a report on ``source``: the table of findings, then the totals."""
+def _print(report: Report, source: str, *, fixable: bool) -> None:
+    """Prints a report on ``source``: the table of findings, then the totals, then what to try."""
     from zoo.data.inspection.findings import KINDS
 
     rows = []
@@ -120,11 +120,12 @@ def report_lines(report: Report, source: str) -> None:
     print_pairs(_totals(report))
     for note in report.notes:
         echo(f"note       {printable(note)}")
-    advice = dict.fromkeys(
-        fact.advice for kind, fact in KINDS.items() if fact.advice and report.of(kind)
-    )
+    advice = dict.fromkeys(fact.advice for kind, fact in KINDS.items() if report.of(kind))
     for line in advice:
-        echo(f"try        {line.replace('PATH', shlex.quote(printable(source)))}")
+        # Only files can be moved, and classes be balanced where an image has one.
+        possible = fixable if "--fix" in line else not report.multi_label
+        if line and possible:
+            echo(f"try        {line.replace('PATH', shlex.quote(printable(source)))}")
 
 
 def _examples(found: list[Finding]) -> str:
@@ -143,13 +144,12 @@ def _examples(found: list[Finding]) -> str:
 def _totals(report: Report) -> dict[str, str]:
     """Returns a line for each fact about the whole data set."""
     unreadable = report.num_images - report.num_readable
-    splits = {split: sum(classes.values()) for split, classes in report.counts.items()}
     num_classes = len({label for classes in report.counts.values() for label in classes})
     megabytes = f", {report.num_bytes / 1e6:,.1f} MB" if report.num_bytes else ""
     pairs = {
         "images": f"{report.num_images:,} of {num_classes:,} classes{megabytes}"
         + (f", {unreadable:,} cannot be read" if unreadable else ""),
-        "splits": "none yet" if list(splits) == [""] else counted(splits),
+        "splits": "none yet" if list(report.splits) == [""] else counted(report.splits),
         "formats": counted(report.formats),
         "modes": counted(report.modes),
     }

@@ -123,7 +123,7 @@ def check_data(
         items=(*layout.items, *(Item(name=name, split="", labels=()) for name in data.bad)),
         counts=layout.counts, findings=layout.findings, notes=layout.notes,
     )  # fmt: skip
-    return _report(data.name, layout, [*facts, *left_out], near=near)
+    return _report(data.name, layout, [*facts, *left_out], near=near, multi_label=data.multi_label)
 
 
 def _facts(
@@ -182,7 +182,14 @@ def _left_out(name: str, reason: str, roots: Sequence[Path]) -> Facts:
     return Facts(problem="corrupt", reason=reason)
 
 
-def _report(name: str, layout: Layout, facts: Sequence[Facts], *, near: int | None) -> Report:
+def _report(
+    name: str,
+    layout: Layout,
+    facts: Sequence[Facts],
+    *,
+    near: int | None,
+    multi_label: bool = False,
+) -> Report:
     """Puts all findings together."""
     if near is not None and not 0 <= near <= MAX_BITS:
         raise UsageError(f"near is {near}, and must be 0 to {MAX_BITS} bits", hint="--near 6")
@@ -196,6 +203,7 @@ def _report(name: str, layout: Layout, facts: Sequence[Facts], *, near: int | No
     ]
     if near is not None:
         findings += near_findings(items, facts, groups, bits=near)
+    by_split = Counter(item.split for item in items)
     order = {kind: number for number, kind in enumerate(KINDS)}
     findings.sort(key=lambda finding: order[finding.kind])
     readable = [one for one in facts if one.pixel_digest]
@@ -203,7 +211,9 @@ def _report(name: str, layout: Layout, facts: Sequence[Facts], *, near: int | No
     return Report(
         name=name, num_images=len(facts), num_readable=len(readable),
         num_bytes=sum(one.num_bytes for one in facts),
-        counts=layout.counts, sizes=_sizes(readable), imbalance=imbalance_of(training),
+        splits={split: by_split[split] for split in layout.counts},
+        counts=layout.counts, multi_label=multi_label, sizes=_sizes(readable),
+        imbalance=imbalance_of(training),
         formats=_counted(one.format for one in facts), modes=_counted(one.mode for one in facts),
         findings=tuple(findings), notes=tuple(layout.notes),
     )  # fmt: skip

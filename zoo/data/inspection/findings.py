@@ -142,7 +142,10 @@ class Report:
         num_images: Images that were looked at.
         num_readable: Those that can be read.
         num_bytes: Size of their files.
-        counts: Images of each class by split; the split is empty where nothing is split yet.
+        splits: Readable and unreadable images by split; the split is empty where nothing is split
+            yet.
+        counts: Images of each class by split. An image of several labels counts for each.
+        multi_label: Whether an image can have several labels.
         sizes: How large they are; None without readable images.
         imbalance: How unequal the classes are; None with fewer than two.
         formats: Images by file format.
@@ -155,7 +158,9 @@ class Report:
     num_images: int
     num_readable: int
     num_bytes: int
+    splits: Mapping[str, int]
     counts: Mapping[str, Mapping[str, int]]
+    multi_label: bool
     sizes: Sizes | None
     imbalance: Imbalance | None
     formats: Mapping[str, int]
