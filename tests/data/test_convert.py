@@ -480,3 +480,11 @@ def test_class_names_that_idx_files_cannot_hold(tmp_path, classes):
     data = stacked(tuple(map(str, classes)), count=300 if len(classes) > 2 else 9, side=(2, 2))
     with pytest.raises(UsageError, match="cannot be written as IDX"):
         export_images(data, tmp_path / "a")
+
+
+def test_class_names_that_a_table_cannot_tell_apart(tmp_path):
+    data = stacked((" a", "a", "b"))
+    with pytest.raises(UsageError, match="class names with spaces around them"):
+        export_images(data, tmp_path / "a.csv")
+    export_images(data, tmp_path / "a.npz")
+    assert read_path(tmp_path / "a.npz", seed=0).classes == data.classes

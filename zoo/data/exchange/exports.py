@@ -99,9 +99,15 @@ def export_table(data: DataSet, path: Path, *, size: int | None, progress: Progr
     ``STEM-images`` beside it. Returns what to know about it, a line each.
 
     Raises:
-        UsageError: The file or the folder is there already, or names that are no text.
+        UsageError: The file or the folder is there already, or names that a table cannot hold.
         DataError: Images cannot be read.
     """
+    if odd := [name for name in data.classes if name != name.strip()]:
+        raise UsageError(
+            f"{printable(data.name)} cannot be written as a table",
+            found=f"class names with spaces around them, which are cut off: {listed(odd, most=3)}",
+            hint="export it as .npz, or rename these classes",
+        )
     files = {split: files_of(part.images) for split, part in data.splits.items()}
     with built_beside(path) as beside:
         if size is None and None not in files.values():
