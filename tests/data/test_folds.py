@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import zoo.api
+from zoo.config import RunConfig
 from zoo.config.rules import parse_fold
 from zoo.data.folds import joined, with_fold
+from zoo.engine.assembly.reading import read_data
 from zoo.errors import DataError, UsageError
 from zoo.protocols import DataSet, Split
 
@@ -170,6 +172,20 @@ def test_other_groups_make_another_fingerprint():
     )
     assert names(pairs.splits["val"]) != names(threes.splits["val"])
     assert pairs.fingerprint != threes.fingerprint
+
+
+def test_a_share_is_taken_of_the_training_images_of_a_fold():
+    def read(*source, **facts):
+        return data_of([0, 1, 2] * 20, num_val=15)
+
+    whole, some = (
+        [read_data(RunConfig(fold=f"{n}/3", fraction=share), None, read=read) for n in (1, 2, 3)]
+        for share in (1.0, 0.25)
+    )
+    for all_of_it, part in zip(whole, some, strict=True):
+        assert (len(all_of_it.splits["train"].images), len(part.splits["train"].images)) == (40, 10)
+        assert names(all_of_it.splits["val"]) == names(part.splits["val"])
+        assert set(names(part.splits["train"])) < set(names(all_of_it.splits["train"]))
 
 
 @pytest.mark.parametrize("text", ["", "2", "0/5", "6/5", "1/1", "a/b", "-1/3", "1/3/5", "²/5"])

@@ -91,17 +91,23 @@ def read_data(
     read: ReadSource = read_source,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> DataSet:
-    """Returns the data of a run: read, cut to what was asked for, without bad images, folded."""
+    """Returns the data of a run: read, cut to what was asked for, without bad images, folded.
+
+    Of a fold it is the training images that a share is taken of: folds are validated on all images,
+    so that runs of several shares can be compared.
+    """
     data = read(
         config.data if source is None else source,
         seed=config.seed, split=config.split, on_bad=cast("OnBad", config.on_bad),
     )  # fmt: skip
-    data = with_fewer_images(data, limit=config.limit, fraction=config.fraction, seed=config.seed)
+    share = config.fraction if config.fold is None else 1.0
+    data = with_fewer_images(data, limit=config.limit, fraction=share, seed=config.seed)
     if config.on_bad == "skip":
         data = without_bad(data, num_threads=workers_of(config), progress=progress)
     if config.fold is not None:
         number, total = parse_fold(config.fold)
         data = with_fold(data, number=number, total=total, seed=config.seed)
+        data = with_fewer_images(data, limit=None, fraction=config.fraction, seed=config.seed)
     return data
 
 
