@@ -7,7 +7,7 @@
 Columns go by their usual names (``image``, ``file``, ``class`` ...:
 :mod:`zoo.data.reading.columns`) or are named by the user. Paths are relative to the table's own
 folder, which they cannot leave, or absolute. Whole numbers are class names like any other, ordered
-by value. A blank line is no row.
+by value. Blank lines and rows do not count.
 
 Suffixes: N images, K classes.
 """

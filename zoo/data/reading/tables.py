@@ -149,7 +149,7 @@ def _separated(path: Path, delimiter: str) -> Table:
             _refuse(path, start, str(error), "check the quotes of that line")
         if cells is None:
             break
-        if not cells:
+        if not any(cell.strip() for cell in cells):  # spreadsheets write blank rows as ,,
             continue
         if not columns:
             columns = tuple(cell.strip() for cell in cells)
@@ -233,8 +233,8 @@ def _parquet_rows(file: ParquetFile) -> Table:
     from pyarrow import types
 
     tests = (
-        types.is_string, types.is_large_string, types.is_integer, types.is_floating,
-        types.is_boolean, types.is_dictionary, types.is_null,
+        types.is_string, types.is_large_string, types.is_string_view, types.is_integer,
+        types.is_floating, types.is_boolean, types.is_dictionary, types.is_null,
     )  # fmt: skip
 
     def plain(kind: object) -> bool:
