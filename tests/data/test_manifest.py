@@ -223,8 +223,9 @@ def test_a_class_whose_files_cannot_be_read_is_refused(folder):
     (folder / "11.png").write_bytes(b"no image")
     rows = ["path,label", *animals()[:10], "10.png,gnu", "11.png,emu", "12.png,gnu", "13.png,ape"]
     path = write(folder, rows)
-    with pytest.raises(DataError, match=r"no image of ape, emu in .* can be read"):
+    with pytest.raises(DataError, match=r"no image of ape, emu in .* can be read") as caught:
         read_path(path, seed=0, on_bad="skip")
+    assert "13.png: no such file (line 15)" in str(caught.value)
     fewer = [row for row in rows if row[-3:] not in ("ape", "emu")]
     data = read_path(write(folder, fewer), seed=0, on_bad="skip")
     assert (data.classes, set(data.bad)) == (("cat", "dog", "gnu"), {"12.png"})

@@ -33,7 +33,7 @@ from zoo.data.reading.partition import (
     fill_splits,
     two_classes,
 )
-from zoo.data.reading.scan import listed
+from zoo.data.reading.scan import bullets, listed
 from zoo.data.reading.usable import Usable, usable_rows
 from zoo.data.splits import strata, stratified_split
 from zoo.errors import DataError, printable
@@ -82,7 +82,8 @@ def read_manifest(
     )  # fmt: skip
     if table.lost and table.columns.label is not None:
         raise DataError(
-            f"no image of {listed(table.lost)} in {where} can be read",
+            f"no image of {listed(table.lost)} in {where} can be read\n"
+            + bullets([f"{printable(name)}: {reason}" for name, reason in table.bad.items()]),
             hint="replace them, or remove the class",
         )
     notes = list(table.notes)
