@@ -14,7 +14,6 @@ Suffixes: N images, K classes of the run.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -25,11 +24,11 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 from zoo.config import RunConfig
-from zoo.data.reading.folder import CLASS_NAMES_FORMAT, MAX_CLASS_NAMES_BYTES, FileImages
+from zoo.data.reading.folder import FileImages, real_names
 from zoo.data.reading.headers import Headers, read_headers, refuse_or_skip
 from zoo.data.reading.manifest import read_as_it_is
 from zoo.data.reading.partition import SPLIT_NAMES, digest
-from zoo.data.reading.scan import CLASS_NAMES_FILE, Scan, listed, scan_folder
+from zoo.data.reading.scan import Scan, listed, scan_folder
 from zoo.data.reading.tables import SUFFIXES as TABLES
 from zoo.data.reading.tables import read_table
 from zoo.engine.assembly.choices import names_a_path
@@ -189,7 +188,7 @@ def _folder(
     tops = {name.partition("/")[0] for name in scan.sizes if "/" in name}
     named = {} if tops <= set(classes) else SPLIT_NAMES
     splits = {top: named[top.lower()] for top in tops if top.lower() in named}
-    real = _real_names(root)
+    real = real_names(root)
     notes = [*scan.notes, *refuse_or_skip(headers.bad, on_bad=on_bad, total=len(scan.sizes),
                                           where=printable(root))]  # fmt: skip
     rows: dict[str, list[tuple[str, str | None]]] = {}
@@ -223,20 +222,6 @@ def _folder(
             for split, part in rows.items() for name, label in part
         ),
     )  # fmt: skip
-
-
-def _real_names(root: Path) -> Mapping[str, str]:
-    """Returns the class names that ``zoo data import`` could not make folder names of."""
-    file = root / CLASS_NAMES_FILE
-    try:
-        if not file.is_file() or file.stat().st_size > MAX_CLASS_NAMES_BYTES:
-            return {}
-        table = json.loads(file.read_bytes())
-        if table["format"] != CLASS_NAMES_FORMAT:
-            return {}
-        return {str(folder): str(name) for folder, name in table["folders"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return {}
 
 
 def _refuse_unlabelled(path: Path) -> None:

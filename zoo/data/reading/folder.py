@@ -28,7 +28,7 @@ from zoo.data.reading.scan import CLASS_NAMES_FILE, listed, scan_folder
 from zoo.errors import DataError, printable
 from zoo.protocols import DataSet, OnBad, Split
 
-__all__ = ["CLASS_NAMES_FORMAT", "FileImages", "read_folder"]
+__all__ = ["CLASS_NAMES_FORMAT", "FileImages", "read_folder", "real_names"]
 
 CLASS_NAMES_FORMAT = "zoo class names 1"
 """What a ``classes.json`` must say of itself to be believed."""
@@ -178,30 +178,37 @@ def _without(labelled: Labelled, bad: Mapping[str, str], where: str) -> Labelled
     return {s: group for s, group in left.items() if any(group.values())}
 
 
-def _with_real_names(root: Path, labelled: Labelled) -> Labelled:
-    """Returns the classes under the names that ``classes.json`` gives their folders.
+def real_names(root: Path) -> Mapping[str, str]:
+    """Returns the class names that ``classes.json`` gives folders, by folder.
 
     A file of that name that is not zoo's says nothing.
-
-    Raises:
-        DataError: Two folders of a split would be one class.
     """
     file = root / CLASS_NAMES_FILE
     try:
         if not file.is_file() or file.stat().st_size > MAX_CLASS_NAMES_BYTES:
-            return labelled
+            return {}
         table = json.loads(file.read_bytes())
-        ours = isinstance(table, dict) and table.get("format") == CLASS_NAMES_FORMAT
-        folders = table["folders"] if ours else {}
-        real = {str(folder): str(name) for folder, name in folders.items()}
-    except (OSError, ValueError, KeyError, AttributeError, RecursionError):
-        return labelled
+        if table["format"] != CLASS_NAMES_FORMAT:
+            return {}
+        return {str(folder): str(name) for folder, name in table["folders"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {}
+
+
+def _with_real_names(root: Path, labelled: Labelled) -> Labelled:
+    """Returns the classes under the names that ``classes.json`` gives their folders.
+
+    Raises:
+        DataError: Two folders of a split would be one class.
+    """
+    real = real_names(root)
     result: Labelled = {}
     for split, images in labelled.items():
         renamed = {real.get(label, label): names for label, names in images.items()}
         if len(renamed) < len(images):
             raise DataError(
-                f"{printable(file)} gives two folders the same class name", hint=f"remove {file}"
+                f"{printable(root / CLASS_NAMES_FILE)} gives two folders the same class name",
+                hint=f"remove {printable(root / CLASS_NAMES_FILE)}",
             )
         result[split] = renamed
     return result
