@@ -16,14 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL.Image import Image
 
 from zoo.config import RunConfig
+from zoo.data.folds import joined
 from zoo.data.reading.folder import FileImages, real_names
 from zoo.data.reading.headers import Headers, read_headers, refuse_or_skip
 from zoo.data.reading.manifest import read_as_it_is
@@ -34,7 +33,7 @@ from zoo.data.reading.tables import read_table
 from zoo.engine.assembly.choices import names_a_path
 from zoo.engine.assembly.reading import read_data, read_source
 from zoo.errors import CheckpointError, DataError, UsageError, printable
-from zoo.protocols import DataSet, Images, OnBad, PixelImages, SourcedImages, Split
+from zoo.protocols import DataSet, OnBad, Split
 from zoo.registry import Registry, parse_choice
 from zoo.registry.absent import refuse_missing
 from zoo.runs.folder import RunFolder
@@ -125,7 +124,7 @@ def split_of(data: DataSet, named: str | None, *, own: bool) -> tuple[str, Split
     default = "test" if "test" in data.splits else "val" if own else ALL
     name = named or default
     if name == ALL and ALL not in data.splits:
-        return ALL, _joined(list(data.splits.values()))
+        return ALL, joined(list(data.splits.values()), called=list(data.splits))
     if name not in data.splits:
         raise UsageError(
             f"{printable(data.name)} has no split {printable(name)!r}",
@@ -237,56 +236,3 @@ def _refuse_unlabelled(path: Path) -> None:
             f"{where} has no labels to compare with", found=f"the columns {listed(names)}",
             hint=f"zoo predict RUN {where}",
         ) from None  # fmt: skip
-
-
-# ---- all splits as one ------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Joined:
-    """The images of several splits, one after the other."""
-
-    parts: Sequence[Images]
-    ends: Sequence[int]
-
-    def __len__(self) -> int:
-        return self.ends[-1]
-
-    def read(self, index: int) -> Image:
-        part, inner = self._find(index)
-        return part.read(inner)
-
-    def source(self, index: int) -> Path | bytes | None:
-        part, inner = self._find(index)
-        return part.source(inner) if isinstance(part, SourcedImages) else None
-
-    def name(self, index: int) -> str:
-        part, inner = self._find(index)
-        return part.name(inner)
-
-    def _find(self, index: int) -> tuple[Images, int]:
-        which = int(np.searchsorted(self.ends, index, side="right"))
-        return self.parts[which], index - (self.ends[which - 1] if which else 0)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _JoinedPixels(_Joined):
-    """The same, decoded already."""
-
-    pixels: NDArray[np.uint8]
-
-
-def _joined(splits: Sequence[Split]) -> Split:
-    """Returns all images of some splits as one."""
-    images = [split.images for split in splits]
-    ends = np.cumsum([len(part) for part in images]).tolist()
-    stacks = [part.pixels for part in images if isinstance(part, PixelImages)]
-    whole: Images = _Joined(images, ends)
-    if len(stacks) == len(images) and len({stack.shape[1:] for stack in stacks}) == 1:
-        whole = _JoinedPixels(images, ends, np.concatenate(stacks))
-    targets = [split.targets_NK for split in splits if split.targets_NK is not None]
-    return Split(
-        images=whole,
-        labels_N=np.concatenate([split.labels_N for split in splits]),
-        targets_NK=np.concatenate(targets) if len(targets) == len(splits) else None,
-    )
