@@ -167,6 +167,9 @@ def test_batches_are_taken_in_the_order_of_their_numbers(tmp_path):
     files = ten_binary()
     files["data_batch_10.bin"] = files.pop("data_batch_1.bin")
     data = read_cifar(put(tmp_path / "x", files), seed=0)
+    assert "training files that are not there: 5 of 10" in data.notes
+    whole = read_cifar(put(tmp_path / "whole", ten_binary()), seed=0)
+    assert not any("not there" in note for note in whole.notes)
     part = data.splits["train"]
     last = max(range(len(part.images)), key=lambda i: int(part.images.name(i).rpartition("-")[2]))
     row = int(part.images.name(last).rpartition("-")[2])

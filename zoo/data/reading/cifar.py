@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -124,10 +124,23 @@ def read_cifar(
         split: _joined([read(files[n], n, version, wanted) for n in names], classes, where)
         for split, names in batches.items()
     }
-    return stacked_data(
+    data = stacked_data(
         stacks, name=found.partition(",")[0].lower().replace("-", ""), where=where, seed=seed,
         fractions=fractions, classes=classes,
     )  # fmt: skip
+    return replace(data, notes=(*_gaps(batches["train"]), *data.notes))
+
+
+def _gaps(names: Sequence[str]) -> list[str]:
+    """Returns a note of the files that numbers leave out, as an unpacking that was cut short does.
+
+    >>> _gaps(["data_batch_1", "data_batch_4"])
+    ['training files that are not there: 2 of 4']
+    """
+    numbers = {_number(name) for name in names}
+    last = max(numbers)
+    lacking = last - len(numbers - {0})
+    return [f"training files that are not there: {lacking} of {last}"] if lacking else []
 
 
 def _version(names: set[str]) -> str | None:
