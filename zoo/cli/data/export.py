@@ -14,7 +14,8 @@ __all__ = ["export"]
 @click.argument("source", metavar="SRC")
 @click.argument("destination", metavar="DEST")
 @click.option("--size", type=click.IntRange(1), metavar="PIXELS",
-              help="Side of the square that images become.")  # fmt: skip
+              help="Side of the square that images become. For a table images are copied, and "
+              "their longer side becomes at most this.")  # fmt: skip
 @click.option("--seed", type=int, default=0, help="Of the split, where the data has none.")
 @click.option("--on-bad", type=click.Choice(["fail", "skip"]), default="fail", show_default=True,
               help="What to do about images that cannot be read.")  # fmt: skip
