@@ -72,13 +72,12 @@ def strata(targets_NK: NDArray[np.number]) -> NDArray[np.int64]:
     >>> strata(np.array([[1, 1], [1, 0], [0, 0]])).tolist()
     [1, 0, 2]
     """
-    counts_K = targets_NK.sum(axis=0, dtype=np.float64)
-    rarity_K = 1.0 - counts_K / (counts_K.max() + 1.0)
-    # Rarity only decides between equal shares: it is scaled below the smallest difference, which
-    # float32 could not hold.
-    strata_N = (targets_NK.astype(np.float64) + 1e-9 * rarity_K * (targets_NK > 0)).argmax(axis=1)
+    counts_K = targets_NK.sum(axis=0, dtype=np.float64).round(6)  # sums of shares may miss by a bit
+    # The rarest class first: of equal shares argmax takes the first.
+    rarest_K = np.argsort(counts_K, kind="stable").astype(np.int64)
+    strata_N: NDArray[np.int64] = rarest_K[targets_NK[:, rarest_K].argmax(axis=1)]
     strata_N[~targets_NK.any(axis=1)] = targets_NK.shape[1]
-    return np.asarray(strata_N, dtype=np.int64)
+    return strata_N
 
 
 def spare_group(
