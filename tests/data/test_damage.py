@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -133,6 +134,18 @@ def test_a_lost_class_and_a_lost_split_are_errors_together(tmp_path):
         without_bad(data, num_threads=2)
     assert "no image of the class a can be read in train" in str(caught.value)
     assert "no image of val can be read" in str(caught.value)
+
+
+def test_a_lost_label_of_several_is_an_error_and_in_val_a_note(tmp_path):
+    several = np.zeros((12, 3), dtype=np.float32)
+    several[:, 0] = several[4, 1] = several[5:, 2] = 1
+    data = data_set(tmp_path, train={4})
+    train = replace(data.splits["train"], targets_NK=several, labels_N=several.argmax(1))
+    data = replace(data, splits=data.splits | {"train": train}, multi_label=True)
+    with pytest.raises(DataError, match="no image of the class b can be read in train"):
+        without_bad(data, num_threads=1)
+    fewer = without_bad(data_set(tmp_path, val={1, 4}), num_threads=1)
+    assert fewer.notes[-1] == "val is left without images of b"
 
 
 def test_what_is_left_of_the_fault_directory_can_be_trained_on(tmp_path):

@@ -13,7 +13,7 @@ import numpy as np
 
 from zoo.data.pixels.decode import reader
 from zoo.data.reading.scan import bullets, listed
-from zoo.data.subset import subset
+from zoo.data.subset import lost_classes, present_classes, subset
 from zoo.data.threads import Progress, in_blocks
 from zoo.errors import DataError, printable
 from zoo.protocols import DataSet, Images, PixelImages
@@ -105,10 +105,10 @@ def without_bad(
         if not good_N.any():
             problems.append(f"no image of {name} can be read")
         elif name == "train":
-            lost = set(split.labels_N.tolist()) - set(split.labels_N[good_N].tolist())
+            lost = np.setdiff1d(present_classes(split), present_classes(splits[name]))
             problems += [
                 f"no image of the class {printable(data.classes[label])} can be read in train"
-                for label in sorted(lost)
+                for label in lost
             ]
     if problems:
         raise DataError(
@@ -121,5 +121,5 @@ def without_bad(
     note = f"left out {len(left_out)} images that cannot be read: {listed(left_out, most=3)}"
     return replace(
         data, splits=splits, bad=bad_names, fingerprint=digest.hexdigest(),
-        notes=(*data.notes, note),
+        notes=(*data.notes, note, *lost_classes(data, data.splits, splits)),
     )  # fmt: skip
