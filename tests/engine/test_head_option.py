@@ -224,7 +224,7 @@ def test_what_a_network_does_after_its_head_stays(with_plugin, shapes_folder, tm
     zoo.run(**options, img_size=8, observer=watch, registry=registry, **FROZEN)
     assert watch.cached == [False]
     assert watch.begin["head.linear.weight"].any(), "nothing starts at zero that is not proved"
-    with pytest.raises(UsageError, match="acme/odd does not take 16x16 pixels in 3") as caught:
+    with pytest.raises(PluginError, match="the model acme/odd failed on images of 16x16") as caught:
         zoo.run(**options, img_size=16, registry=registry)
     assert "\x1b" not in str(caught.value)
 

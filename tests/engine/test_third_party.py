@@ -9,6 +9,7 @@ from zoo.errors import PluginError, UsageError, ZooError
 
 PLUGIN = """
 import torch
+from torch import nn
 from torch.nn import functional as F
 from zoo.plugin import Component, hookimpl
 
@@ -19,7 +20,10 @@ def zoo_components():
         ("scheduler", "forgetful", "Forgetful"), ("loss", "plain", "plain"),
         ("loss", "ruin", "ruin"), ("loss", "number", "number"), ("scheduler", "uphill", "uphill"),
         ("scheduler", "tensor", "tensor"), ("optimizer", "tidy", "tidy"),
-        ("optimizer", "full", "full"),
+        ("optimizer", "full", "full"), ("loss", "learned", "Learned"), ("loss", "word", "nothing"),
+        ("model", "half", "half"), ("model", "nothing", "nothing"), ("head", "tired", "Tired"),
+        ("model", "narrow", "narrow"), ("transform", "nothing", "nothing"),
+        ("optimizer", "nothing", "nothing"), ("dataset", "nothing", "nothing"),
     ):
         yield Component(kind=kind, name=name, target=f"{__name__}:{target}", summary=name)
 
@@ -63,6 +67,39 @@ def tidy(params, *, lr, weight_decay):
     return torch.optim.SGD([{key: group[key] for key in known} for group in params], lr=lr)
 
 
+class Learned(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.margin = nn.Parameter(torch.zeros(()))
+
+    def forward(self, logits, target, weight=None):
+        return F.cross_entropy(logits + self.margin, target)
+
+
+def nothing(params=()):
+    return None
+
+
+def narrow(num_classes, channels):
+    return nn.Sequential(nn.Flatten(), nn.Linear(channels * 28**2, num_classes))
+
+
+def half(num_classes, channels, image_size):
+    return nn.Sequential(nn.Flatten(), nn.Linear(channels * image_size**2, num_classes)).half()
+
+
+class Tired(nn.Module):
+    def __init__(self, num_features, num_classes):
+        super().__init__()
+        self.layer, self.calls = nn.Linear(num_features, num_classes), 0
+
+    def forward(self, features):
+        self.calls += 1
+        if self.calls > 3:
+            raise KeyError("tired")
+        return self.layer(features)
+
+
 class full(torch.optim.SGD):
     def step(self, closure=None):
         raise OSError(28, "No space left on device", "/far")
@@ -76,8 +113,8 @@ def go(make_plugin, shapes_folder, tmp_path):
 
     def call(**options):
         return zoo.run(
-            data=str(shapes_folder), model="lenet", weights="none", img_size=16, batch_size=8,
-            epochs=1, threads=1, runs=str(tmp_path / "runs"), **options,
+            **{"data": str(shapes_folder), "model": "lenet", "weights": "none", **options},
+            img_size=16, batch_size=8, epochs=1, threads=1, runs=str(tmp_path / "runs"),
         )  # fmt: skip
 
     return call
@@ -112,6 +149,36 @@ def test_what_a_component_returns_may_be_to_blame_as_well(go):
         go(loss="number")
     assert caught.value.exit_code == 1
     assert caught.value.hint.startswith("zoo plugins check acme; if that passes, the same command")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"model": "nothing"}, "the model acme/nothing is NoneType, not a torch.nn.Module"),
+        ({"loss": "word"}, "the loss acme/word is NoneType, not a function"),
+        ({"aug": "acme/nothing"}, "the transform acme/nothing is NoneType, not a transform"),
+        ({"data": "acme/nothing"}, "the dataset acme/nothing is NoneType, not a zoo.protocols.Da"),
+        ({"model": "half"}, "the model acme/half failed on images of 16x16 pixels in 3 channels"),
+        ({"head": "tired"}, "the head acme/tired failed"),
+        ({"loss": "learned"}, "the loss acme/learned has parameters"),
+    ],
+)
+def test_what_cannot_be_assembled_names_its_component(go, tmp_path, options, says):
+    with pytest.raises(PluginError, match=says) as caught:
+        go(**options)
+    assert "zoo-acme 1.0" in caught.value.hint
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_optimizer_that_is_none_names_its_component(go):
+    with pytest.raises(PluginError, match="the optimizer acme/nothing is NoneType, not a"):
+        go(optim="acme/nothing")
+
+
+def test_a_network_that_takes_other_sizes_is_told_with_one_of_them(go):
+    with pytest.raises(UsageError, match="acme/narrow does not take 16x16 pixels") as caught:
+        go(model="narrow")
+    assert caught.value.hint == "--img-size 28"
 
 
 @pytest.mark.parametrize(

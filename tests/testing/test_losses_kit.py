@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from making import assert_caught, assert_each_can_fail, skipped, subject
+from torch import nn
 from torch.nn import functional as F
 
 from zoo.errors import UsageError
@@ -63,6 +64,18 @@ class Each(Right):
 class Double(Right):
     def __call__(self, *given):
         return super().__call__(*given).double()
+
+
+class Learned(nn.Module):
+    """Has a temperature that nobody trains."""
+
+    def __init__(self, class_weight):
+        super().__init__()
+        self.right, self.temperature = Right(class_weight), nn.Parameter(torch.ones(()))
+        self.mass = self.right.mass
+
+    def forward(self, logits, target, sample_weight=None):
+        return self.right(logits, target, sample_weight)
 
 
 class InItsPrecision(Right):
@@ -174,6 +187,7 @@ WRONG = [
         "gradient-is-the-derivative", "descent-finds-the-class", "inputs-left-alone",
     ), "")),
     (loss(Double), {"scalar-in-float32": "float64", "half-precision-logits": "float64"}),
+    (loss(Learned), {"has-no-parameters": "temperature"}),
     (loss(InItsPrecision), {
         "half-precision-logits": "in float32", "extreme-logits": "float16",
     }),
@@ -201,8 +215,8 @@ WRONG = [
         "equals-the-reference": "class indices: the loss and its reference",
     }),
     (subject("loss", lambda: None), dict.fromkeys((
-        "scalar-in-float32", "half-precision-logits", "extreme-logits", "mean-of-samples",
-        "sample-weights", "nothing-counted-costs-nothing", "soft-targets",
+        "scalar-in-float32", "has-no-parameters", "half-precision-logits", "extreme-logits",
+        "mean-of-samples", "sample-weights", "nothing-counted-costs-nothing", "soft-targets",
         "gradient-is-the-derivative", "descent-finds-the-class", "inputs-left-alone",
     ), "NoneType, which cannot be called")),
 ]  # fmt: skip

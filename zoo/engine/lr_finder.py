@@ -21,8 +21,10 @@ from zoo.engine.loop import Accumulation, train_epoch
 from zoo.engine.lr_rules import Curve, Trace
 from zoo.engine.meters import Meter
 from zoo.engine.stage import Stage, image_feed
+from zoo.engine.step.memory import is_out_of_memory
 from zoo.errors import NonFiniteError, UsageError, printable
 from zoo.network.fast import accelerate
+from zoo.registry.loading import blamed
 
 if TYPE_CHECKING:
     from zoo.engine.assembly.job import Job
@@ -71,7 +73,11 @@ def find_rates(
     layout = torch.channels_last if job.config.channels_last else torch.contiguous_format
     job.model.to(device.torch_device).to(memory_format=layout)
     accelerate(job.model, enabled=job.config.fast_convolutions)
-    with torch_settings(job.config), _left_as_it_was(job.model):
+    with (
+        blamed(job.choices.all, unless=is_out_of_memory),
+        torch_settings(job.config),
+        _left_as_it_was(job.model),
+    ):
         feeds = {
             name: image_feed(job, name, device=device, progress=progress)
             for name in ("train", "val")

@@ -34,7 +34,7 @@ from zoo.engine.step.averaging import WeightAverage
 from zoo.engine.step.update import Update
 from zoo.network.fast import fuse
 from zoo.network.freeze import frozen_tensors, set_modes, set_trainable, trainable_modules
-from zoo.registry import build
+from zoo.registry.loading import build_as
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -194,9 +194,11 @@ def _optimizer(job: Job, phase: Phase) -> torch.optim.Optimizer:
         job.model, head=job.head, lr=config.lr, backbone_lr=config.backbone_lr,
         layer_decay=phase.layer_decay, weight_decay=config.weight_decay, scale=phase.lr,
     )  # fmt: skip
-    optimizer: torch.optim.Optimizer = build(
-        job.choices.optimizer, params=groups, lr=config.lr, weight_decay=config.weight_decay
-    )
+    optimizer: torch.optim.Optimizer = build_as(
+        job.choices.optimizer, "a torch.optim.Optimizer",
+        lambda made: isinstance(made, torch.optim.Optimizer),
+        params=groups, lr=config.lr, weight_decay=config.weight_decay,
+    )  # fmt: skip
     return optimizer
 
 

@@ -16,7 +16,7 @@ from zoo.errors import UsageError, in_words
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["build_for_size", "output_shape"]
+__all__ = ["build_for_size", "output_shape", "size_that_works"]
 
 _REFUSALS = (RuntimeError, AssertionError, ValueError, IndexError, ArithmeticError, KeyError)
 """What networks raise for a size that they cannot take, while built or while run."""
@@ -48,7 +48,7 @@ def build_for_size(
         model = create(image_size)
         shape = output_shape(model, channels=channels, image_size=image_size)
     except _REFUSALS as error:
-        works = _size_that_works(create, channels, image_size, own_size)
+        works = size_that_works(create, channels=channels, image_size=image_size, own_size=own_size)
         if works is None:  # then the size is not what is wrong
             raise
         raise UsageError(
@@ -83,20 +83,22 @@ def output_shape(model: nn.Module, *, channels: int, image_size: int) -> tuple[i
     return tuple(output.shape) if isinstance(output, Tensor) else ()
 
 
-def _size_that_works(
-    create: Callable[[int], nn.Module], channels: int, image_size: int, own_size: int
+def size_that_works(
+    create: Callable[[int], nn.Module], *, channels: int, image_size: int, own_size: int
 ) -> int | None:
     """Returns a size near the asked one that the network takes; None if none does."""
     above = -(-image_size // 32) * 32
     for_patches_of_14 = -(-image_size // 14) * 14
-    nearest = (above, above - 32, above + 32, for_patches_of_14, 64, 96, 128, 224, own_size)
-    tries = [(size, "meta") for size in dict.fromkeys(nearest)]
-    for size, device in (*tries, (own_size, "cpu")):  # shapes alone do not do for every network
+    nearest = (above, above - 32, above + 32, for_patches_of_14, 28, 64, 96, 128, 224, own_size)
+    # Shapes alone do not do for every network, and say too much of some: of one in half precision.
+    tries = [(size, ("meta", "cpu")) for size in dict.fromkeys(nearest)]
+    for size, devices in (*tries, (own_size, ("cpu",))):
         if size < 8 or size == image_size or size > 4 * max(own_size, 224):
             continue
         try:
-            with torch.device(device), torch.no_grad():
-                create(size).eval()(torch.zeros(1, channels, size, size))
+            for device in devices:
+                with torch.device(device), torch.no_grad():
+                    create(size).eval()(torch.zeros(1, channels, size, size))
         except Exception:  # refused in whatever way: the next one
             continue
         return size

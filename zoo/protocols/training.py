@@ -156,7 +156,7 @@ class HeadFactory(Protocol):
 
 
 class Loss(Protocol):
-    """Maps logits and targets to the mean loss of the batch.
+    """Maps logits and targets to the mean loss of the batch. It has no parameters to be trained.
 
     A loss whose mean is not over the samples or their weights (class weights, mostly) also has
     ``mass(target, sample_weight_B) -> Tensor``: the divisor of that mean. With it the parts of a

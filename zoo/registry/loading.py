@@ -23,6 +23,7 @@ from zoo.without_compiler import compiler_spared
 __all__ = [
     "blamed",
     "build",
+    "build_as",
     "call",
     "failure",
     "load_target",
@@ -114,6 +115,28 @@ def build(choice: Choice, **facts: object) -> Any:
     entry = choice.entry
     given: dict[str, object] = {**entry.component.preset, **choice.arguments}
     return call(entry, load_target(entry), given, facts)
+
+
+def build_as(choice: Choice, what: str, fits: Callable[[Any], bool], **facts: object) -> Any:
+    """Builds a component like :func:`build`, and holds what its target returns to its kind.
+
+    Args:
+        choice: The component.
+        what: What the target has to return: ``a torch.nn.Module``.
+        fits: Whether it did.
+        facts: As for :func:`build`.
+
+    Raises:
+        PluginError: The target raises something that is not a ZooError, or returns another thing.
+    """
+    made = build(choice, **facts)
+    if not fits(made):
+        entry = choice.entry
+        raise PluginError(
+            f"the {entry.component.kind} {entry.id} is {type(made).__name__}, not {what}",
+            hint=f"report it to the authors of {entry.origin}, or choose another",
+        )
+    return made
 
 
 def parameters_of(entry: Entry) -> Collection[str]:

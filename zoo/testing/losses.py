@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.errors import UsageError
@@ -97,6 +97,13 @@ def scalar_in_float32(subject: Subject) -> None:
             f"the loss of {num_samples} samples and {num_classes} classes is {found.dtype} of "
             f"shape {tuple(found.shape)}, not one finite number in float32",
         )
+
+
+def has_no_parameters(subject: Subject) -> None:
+    """It has no parameters: no optimizer is given them, and no checkpoint keeps them."""
+    loss = _built(subject)
+    own = [name for name, _ in loss.named_parameters()] if isinstance(loss, nn.Module) else []
+    require(not own, f"it has parameters: {', '.join(own)}; a head can have them, and trains")
 
 
 def half_precision_logits(subject: Subject) -> None:
@@ -344,6 +351,7 @@ def inputs_left_alone(subject: Subject) -> None:
 
 CHECKS = (
     scalar_in_float32,
+    has_no_parameters,
     half_precision_logits,
     extreme_logits,
     mean_of_samples,

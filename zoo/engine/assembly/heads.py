@@ -12,10 +12,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from zoo.engine.assembly.choices import preprocessing_of
 from zoo.errors import PluginError, UsageError, ZooError, in_words
 from zoo.network.head import find_head
+from zoo.network.probe import size_that_works
 from zoo.network.replacing import replace_head
-from zoo.registry import Choice, build
+from zoo.registry import Choice
+from zoo.registry.loading import build_as, failure
 from zoo.runs.plain_files import table_of, text_of
 
 __all__ = ["build_network", "norms_by_batch", "recorded_head", "wrong_size"]
@@ -39,9 +42,7 @@ def build_network(
         UsageError: The network has no head that another could take the place of.
         PluginError: What is built is no network, or no head of these classes.
     """
-    network: nn.Module = build(
-        model, num_classes=num_classes, channels=channels, image_size=image_size
-    )
+    network = _network(model, num_classes=num_classes, channels=channels, image_size=image_size)
     if head is None:
         return network
     own = torch.Generator().manual_seed(0)
@@ -54,37 +55,60 @@ def build_network(
     except ZooError:
         raise
     except Exception as error:
-        raise wrong_size(model, error, channels=channels, image_size=image_size) from error
+        raise wrong_size(
+            model, error, num_classes=num_classes, channels=channels, image_size=image_size
+        ) from error
     return network
 
 
 def wrong_size(
-    model: Choice, error: Exception, *, channels: int, image_size: int | None
-) -> UsageError:
+    model: Choice, error: Exception, *, num_classes: int, channels: int, image_size: int
+) -> ZooError:
     """Returns what to tell the user when a network fails on images of a size.
+
+    Other sizes are tried: where none of them works, the size is not what is wrong.
 
     Args:
         model: The network.
         error: What it raised.
+        num_classes: Its outputs.
         channels: Of the images.
         image_size: Their side, pixels.
     """
-    return UsageError(
-        f"{model.entry.id} does not take {image_size}x{image_size} pixels in {channels} channels",
-        found=in_words(error, kind=False), hint="choose another --img-size",
+    works = size_that_works(
+        lambda size: _network(
+            model, num_classes=num_classes, channels=channels, image_size=size
+        ),
+        channels=channels, image_size=image_size, own_size=preprocessing_of(model, None).image_size,
     )  # fmt: skip
+    size = f"{image_size}x{image_size} pixels in {channels} channels"
+    if works is None:
+        return failure(model.entry, f"failed on images of {size} and of other sizes", error)
+    return UsageError(
+        f"{model.entry.id} does not take {size}",
+        found=in_words(error, kind=False), hint=f"--img-size {works}",
+    )  # fmt: skip
+
+
+def _network(model: Choice, *, num_classes: int, channels: int, image_size: int) -> nn.Module:
+    network: nn.Module = build_as(
+        model, "a torch.nn.Module", _is_module,
+        num_classes=num_classes, channels=channels, image_size=image_size,
+    )  # fmt: skip
+    return network
+
+
+def _is_module(made: object) -> bool:
+    return isinstance(made, nn.Module)
 
 
 @torch.no_grad()
 def _built(choice: Choice, num_features: int, num_classes: int) -> nn.Module:
     """Returns a head, tried on two rows of features."""
-    head: object = build(choice, num_features=num_features, num_classes=num_classes)
+    head: nn.Module = build_as(
+        choice, "a torch.nn.Module", _is_module, num_features=num_features, num_classes=num_classes
+    )
     asked = f"report it to the authors of {choice.entry.origin}, or choose another head"
-    if not isinstance(head, nn.Module):
-        raise PluginError(
-            f"the head {choice.entry.id} is {type(head).__name__}, not a torch.nn.Module",
-            hint=asked,
-        )
     modes = head.training
     try:
         logits_BK: object = head.eval()(torch.zeros(2, num_features))

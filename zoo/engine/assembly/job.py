@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from torch import nn
 
 from zoo.config.compatibility import MOST_LOOKS, check_combination, check_data
 from zoo.config.defaults import default_image_size, settle
@@ -23,7 +24,8 @@ from zoo.engine.assembly.sources import Sources
 from zoo.engine.feeds import total_weight
 from zoo.engine.scores import Measure, Monitor
 from zoo.engine.step.distillation import class_columns
-from zoo.errors import PluginError, UsageError, ZooError
+from zoo.engine.step.memory import is_out_of_memory
+from zoo.errors import PluginError, UsageError, ZooError, printable
 from zoo.network.weights import Chosen, LoadReport, resolve
 from zoo.protocols import (
     DataSet,
@@ -35,11 +37,11 @@ from zoo.protocols import (
     ReactiveSchedule,
 )
 from zoo.registry import Choice, Registry, build, parse_choice, parse_choices
-from zoo.registry.loading import failure, parameters_of
+from zoo.registry.loading import blamed, build_as, failure, parameters_of
 from zoo.runs.folder import RunFolder
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from zoo.config import RunConfig
     from zoo.protocols import BatchTransform, Loss, Schedule
@@ -162,8 +164,19 @@ def assemble(
     Raises:
         ZooError: Whatever cannot work, before anything is trained.
     """
-    sources = sources or Sources()
     choices = choose(config, registry)
+    with blamed(choices.all, unless=is_out_of_memory):
+        return _assembled(
+            config, choices, registry, resumed=resumed, sources=sources or Sources(),
+            progress=progress,
+        )  # fmt: skip
+
+
+def _assembled(
+    config: RunConfig, choices: Choices, registry: Registry, *,
+    resumed: Preprocessing | None, sources: Sources, progress: Progress,
+) -> Job:  # fmt: skip
+    """Returns the job of the components that were chosen."""
 
     def looked_through(done: int, total: int) -> None:
         progress("looking through the images", done, total)
@@ -206,7 +219,12 @@ def assemble(
     notes.extend(network.notes)
     phases = plan_of(config)
     schedules = _schedules(config, choices.scheduler, phases)
-    augmentation = [build(choice) for choice in choices.transforms]
+    augmentation = [
+        build_as(
+            choice, "a transform: it has no num_random", lambda made: hasattr(made, "num_random")
+        )
+        for choice in choices.transforms
+    ]
     mixers = tuple(part for part in augmentation if isinstance(part, MixTransform))
     problems, more = check_combination(
         config, phases=phases, schedules=schedules, mixes=bool(mixers),
@@ -228,14 +246,34 @@ def assemble(
         config=config, choices=choices, data=data, preprocessing=preprocessing,
         model=network.model, head=network.head, cacheable=network.proved, taken=taken,
         loaded=network.loaded,
-        loss=build(
-            choices.loss, num_classes=len(data.classes),
-            class_weight_K=_class_weights(data) if config.balance == "loss" else None,
-        ),
+        loss=_loss(choices.loss, data, weighs_classes=config.balance == "loss"),
         schedules=schedules, mixers=mixers, phases=phases, notes=(*notes, *more),
         transforms=tuple(part for part in augmentation if not isinstance(part, MixTransform)),
         measures=measures, monitor=monitor_of(choices.monitor, measures),
     )  # fmt: skip
+
+
+def _loss(choice: Choice, data: DataSet, *, weighs_classes: bool) -> Loss:
+    """Builds the loss.
+
+    Raises:
+        PluginError: It has parameters: no optimizer would train them, no checkpoint keep them.
+    """
+    loss: Loss = build_as(
+        choice,
+        "a function",
+        callable,
+        num_classes=len(data.classes),
+        class_weight_K=_class_weights(data) if weighs_classes else None,
+    )
+    own = [n for n, p in loss.named_parameters()] if isinstance(loss, nn.Module) else []
+    if own:
+        raise PluginError(
+            f"the loss {choice.entry.id} has parameters, and only those of the network are trained",
+            found=printable(", ".join(own)),
+            hint=f"its authors ({choice.entry.origin}) can make a head of it: that trains",
+        )
+    return loss
 
 
 def _no_class_weights(loss: Choice) -> UsageError:

@@ -105,8 +105,9 @@ def _try_forward(
         raise
     except Exception as error:
         raise wrong_size(
-            choice, error, channels=config.channels, image_size=config.img_size
-        ) from error
+            choice, error, num_classes=num_classes, channels=config.channels,
+            image_size=config.img_size or 0,
+        ) from error  # fmt: skip
     if getattr(logits_BK, "shape", None) != (2, num_classes):
         shape = tuple(getattr(logits_BK, "shape", ())) or type(logits_BK).__name__
         raise PluginError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from zoo.config.rules import parse_fold
 from zoo.cores import num_cores
@@ -12,9 +12,9 @@ from zoo.data.folds import with_fold
 from zoo.data.pixels.damage import without_bad
 from zoo.data.reading.sources import read_path
 from zoo.data.subset import with_fewer_images
-from zoo.errors import PluginError
 from zoo.protocols import DataSet, OnBad
-from zoo.registry import Choice, build
+from zoo.registry import Choice
+from zoo.registry.loading import build_as
 
 if TYPE_CHECKING:
     from zoo.config import RunConfig
@@ -55,11 +55,10 @@ def read_source(
     """
     if not isinstance(source, Choice):
         return read_path(source, seed=seed, split=split, on_bad=on_bad)
-    found: DataSet | Any = build(source, seed=seed, split=split, on_bad=on_bad, unsplit=unsplit)
-    if not isinstance(found, DataSet):
-        raise PluginError(
-            f"the dataset {source.entry.id} returned {type(found).__name__}, not a DataSet"
-        )
+    found: DataSet = build_as(
+        source, "a zoo.protocols.DataSet", lambda made: isinstance(made, DataSet),
+        seed=seed, split=split, on_bad=on_bad, unsplit=unsplit,
+    )  # fmt: skip
     return found
 
 
