@@ -120,8 +120,8 @@ def test_show_explains_what_does_not_load(make_plugin, zoo_command):
         assert f"{name} (incompatible)" in zoo_command("explain", "zigzag").err
 
 
-@pytest.mark.parametrize("name", ["acme", "zoo-acme"])
-@pytest.mark.parametrize("back", ["acme", "zoo-acme"])
+@pytest.mark.parametrize("name", ["acme", "zoo-acme", "Zoo_Acme", "zoo.acme", "ACME"])
+@pytest.mark.parametrize("back", ["acme", "zoo-acme", "zoo_acme"])
 def test_disable_and_enable_by_either_name(halving, zoo_command, name, back):
     assert zoo_command("plugins", "disable", name).code == 0
     assert of(zoo_command, "acme")[0]["status"] == "disabled"

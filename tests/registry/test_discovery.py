@@ -140,7 +140,12 @@ def test_disabled_plugins_are_not_read(make_plugin, zoo_command, monkeypatch, tm
     assert zoo_command("plugins", "enable", "acme").code == 0
     assert Registry.installed().get("scheduler", "triangle")
 
-    for listed, expected in (("", False), ("other", False), ("acme, other", True)):
+    for listed, expected in (
+        ("", False),
+        ("other", False),
+        ("acme, other", True),
+        ("Zoo_Acme", True),
+    ):
         monkeypatch.setenv("ZOO_PLUGINS", listed)
         registry = Registry.installed()
         assert (registry.get("scheduler", "triangle") is not None) is expected

@@ -79,10 +79,11 @@ def remove_plugin(name: str, *, told: Callable[[str], None] = lambda command: No
             found="the installer ended well and did not remove it: see its message",
             hint="remove it with what installed it",
         )
-    settings = load_settings()
-    gone = {package, *(r.namespace for r in records if r.distribution == package)}
-    if settings.disabled & gone:
-        save_disabled(settings.disabled - gone)
+    gone = [record for record in records if record.distribution == package]
+    disabled = load_settings().disabled
+    kept = frozenset(one for one in disabled if not any(r.is_called(one) for r in gone))
+    if kept != disabled:
+        save_disabled(kept)
     return package
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from zoo.errors import UnknownName, UsageError, printable
 from zoo.plugin import fold
 from zoo.registry import PluginRecord, Registry, discover
+from zoo.registry.records import fold_package
 from zoo.registry.settings import PATH_VARIABLE, load_settings, save_disabled
 
 if TYPE_CHECKING:
@@ -54,14 +55,14 @@ def enable_plugin(name: str) -> Path:
     Raises:
         UnknownName: No third-party plugin has that name, and none is disabled under it.
     """
-    settings = load_settings()
+    disabled = load_settings().disabled
     try:
-        aliases = _both_names(name)
+        record = _of_a_third_party(name)
     except UnknownName:  # it is gone, and its name is still listed
-        if name not in settings.disabled:
+        if name not in disabled:
             raise
-        aliases = {name}
-    return save_disabled(settings.disabled - aliases)
+        return save_disabled(disabled - {name})
+    return save_disabled(frozenset(one for one in disabled if not record.is_called(one)))
 
 
 def disable_plugin(name: str) -> Path:
@@ -72,7 +73,7 @@ def disable_plugin(name: str) -> Path:
     Raises:
         UnknownName: No third-party plugin has that name.
     """
-    _both_names(name)
+    _of_a_third_party(name)
     return save_disabled(load_settings().disabled | {name})
 
 
@@ -110,7 +111,7 @@ def named(name: str, records: Sequence[PluginRecord]) -> tuple[PluginRecord, ...
         UnknownName: There are none. The message has the close names.
     """
     found = [record for record in records if fold(record.namespace) == fold(name)]
-    found = found or [r for r in records if normalised(r.distribution) == normalised(name)]
+    found = found or [record for record in records if record.is_called(name)]
     if found:
         return tuple(found)
     names = sorted({known for r in records for known in (r.namespace, r.distribution)})
@@ -122,12 +123,12 @@ def named(name: str, records: Sequence[PluginRecord]) -> tuple[PluginRecord, ...
     )
 
 
-def _both_names(name: str) -> set[str]:
-    """Returns namespace and package of a third-party plugin that is installed. Imports none."""
+def _of_a_third_party(name: str) -> PluginRecord:
+    """Returns a third-party plugin that is installed. Imports none."""
     records = [record for record in list_plugins() if not record.builtin]
     for record in records:
-        if name in (record.namespace, record.distribution):
-            return {record.namespace, record.distribution}
+        if record.is_called(name):
+            return record
     names = {known for r in records for known in (r.namespace, r.distribution)}
     raise UnknownName(
         f"no third-party plugin is named {printable(name)!r}",
@@ -141,7 +142,7 @@ def normalised(spec: str) -> str:
     text = name[0] if name else ""
     if spec.endswith(".whl"):
         text = text.partition("-")[0]
-    return re.sub(r"[-_.]+", "-", text).lower()
+    return fold_package(text)
 
 
 def _is_path(name: str) -> bool:

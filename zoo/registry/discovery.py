@@ -163,13 +163,12 @@ def _builtin(record: PluginRecord, point: EntryPoint) -> PluginRecord:
 
 
 def _allowed(record: PluginRecord, settings: Settings) -> bool:
-    names = {record.namespace, record.distribution}
-    if names & settings.disabled:
+    if any(map(record.is_called, settings.disabled)):
         return False
-    return record.builtin or settings.only is None or bool(names & settings.only)
+    return record.builtin or settings.only is None or any(map(record.is_called, settings.only))
 
 
 def _why_not(record: PluginRecord, settings: Settings) -> str:
-    if {record.namespace, record.distribution} & settings.disabled:
+    if any(map(record.is_called, settings.disabled)):
         return f"disabled; zoo plugins enable {record.namespace}"
     return "not named in ZOO_PLUGINS"

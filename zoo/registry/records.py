@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from types import MappingProxyType
 from typing import Any, Literal, cast, get_args
 
-from zoo.plugin import KINDS, Component, Param, ParamType
+from zoo.plugin import KINDS, Component, Param, ParamType, fold
 
-__all__ = ["HOST", "PluginRecord", "check_component", "component_from", "plain"]
+__all__ = [
+    "HOST",
+    "PluginRecord",
+    "check_component",
+    "component_from",
+    "fold_package",
+    "plain",
+]
 
 HOST = "classifier-zoo"
 """The distribution whose plugins are built in."""
@@ -63,6 +71,12 @@ class PluginRecord:
         """Whether zoo itself ships it."""
         return self.distribution == HOST
 
+    def is_called(self, name: str) -> bool:
+        """Whether a name is its namespace's, or its package's."""
+        return fold(name) == fold(self.namespace) or (
+            fold_package(name) == fold_package(self.distribution)
+        )
+
     @property
     def provides(self) -> dict[str, list[str]]:
         """The names of its components by kind, in the order of :data:`zoo.plugin.KINDS`."""
@@ -71,6 +85,15 @@ class PluginRecord:
             if found := [c.name for c in self.components if c.kind == kind]:
                 names[kind] = found
         return names
+
+
+def fold_package(name: str) -> str:
+    """Returns the form under which packages are compared (PEP 503).
+
+    >>> fold_package("Zoo_Acme.models")
+    'zoo-acme-models'
+    """
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def check_component(component: object) -> None:

@@ -28,8 +28,8 @@ class Settings:
     """The user's settings.
 
     Args:
-        disabled: Namespaces of plugins that are not to be imported.
-        only: Third-party namespaces that may be imported; None means all (``ZOO_PLUGINS``).
+        disabled: Namespaces or packages of plugins that are not to be imported.
+        only: Those of third parties that may be imported; None means all (``ZOO_PLUGINS``).
         pins: ``kind/name`` to the full id that the bare name means.
     """
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 
 from zoo.errors import PluginError, UnknownName, printable
 from zoo.plugin import KINDS, fold
@@ -50,7 +49,7 @@ def _named(name: str) -> tuple[PluginRecord, ...]:
     """Returns the plugin of that namespace, else those of the distribution of that name."""
     plugins = Registry.installed().plugins
     found = [plugin for plugin in plugins if fold(plugin.namespace) == fold(name)]
-    found = found or [p for p in plugins if _normalised(p.distribution) == _normalised(name)]
+    found = found or [plugin for plugin in plugins if plugin.is_called(name)]
     if found:
         return tuple(found)
     names = sorted({known for p in plugins for known in (p.namespace, p.distribution)})
@@ -60,8 +59,3 @@ def _named(name: str) -> tuple[PluginRecord, ...]:
         found=printable("close: " + ", ".join(close)) if close else f"{len(plugins)} plugins",
         hint="zoo plugins list; a package under test is installed first: pip install -e .",
     )
-
-
-def _normalised(distribution: str) -> str:
-    """Returns the name under which PEP 503 compares distributions."""
-    return re.sub(r"[-_.]+", "-", distribution).lower()
