@@ -135,6 +135,13 @@ WRONG = {
     "unknown flag": (["--learning-rate", "1"], 2, ["No such option", "--learning-rate"]),
     "unknown setting": (["--set", "optimiser=adam"], 2, ["no option 'optimiser'", "optim"]),
     "setting without =": (["--set", "lr"], 2, ["is not key=value"]),
+    "empty config": (["--config", ""], 2, ["--config is empty"]),
+    "epochs without end": (
+        ["--epochs", "1e30", "--freeze-epochs", "1e30"], 2,
+        ["--epochs is 1e", "--freeze-epochs is 1e"],
+    ),
+    "a phase without end": (["--phases", "all:epochs=1e30"], 2, ["phase all: epochs is 1e"]),
+    "a world of threads": (["--threads", "1e30"], 2, ["--threads is 1e", "at most 1024"]),
     "missing config": (["--config", "nowhere.toml"], 2, ["nowhere.toml", "does not exist"]),
     "missing data": (["--data", "./nowhere"], 3, ["nowhere"]),
     "unknown data": (["--data", "fashion-maxi"], 2, ["no dataset is named", "fashion-mini"]),

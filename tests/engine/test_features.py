@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -103,10 +104,17 @@ def test_an_average_that_is_kept_is_named(train, capsys):
     assert train(epochs=2).average == ""
 
 
+def test_an_average_of_one_epoch_is_told_in_good_english(train):
+    watch = Notes()
+    train(swa=1, epochs=2, soup=1, observer=watch, **PLAIN)
+    assert any(note.startswith("average of the last epoch: ") for note in watch.notes)
+    assert any(re.match("soup of epoch [12]: ", note) for note in watch.notes)
+
+
 def test_a_soup_is_never_worse_than_its_best_epoch(train, registry):
     watch = Notes()
     result = train(soup=3, epochs=6, observer=watch, monitor="val_loss", **{**PLAIN, "lr": 0.1})
-    assert any(note.startswith("soup of epochs") for note in watch.notes)
+    assert any(note.startswith("soup of epoch") for note in watch.notes)
     assert result.best_score <= min(row.val_loss for row in result.rows) + 1e-9
     files = sorted((result.path / "candidates").iterdir())
     assert 3 <= len(files) <= 4

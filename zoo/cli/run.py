@@ -11,7 +11,7 @@ import click
 
 from zoo.config import RunConfig, load_config, parse_setting
 from zoo.config.run_config import GROUPS, option_of
-from zoo.errors import printable
+from zoo.errors import UsageError, printable
 from zoo.plugin import Param, Value
 from zoo.registry.specs import format_value, parse_value
 
@@ -84,6 +84,8 @@ def table_of(
 
     What a recipe says comes under all of them, when the run is prepared.
     """
+    if config_file == "":
+        raise UsageError("--config is empty", hint="leave it out for the defaults")
     table: dict[str, object] = {} if config_file is None else load_config(Path(config_file))
     RunConfig.from_mapping(table, source=printable(config_file or ""))  # errors name the file
     table |= dict(parse_setting(text) for text in settings)

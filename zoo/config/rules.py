@@ -8,7 +8,10 @@ from collections.abc import Mapping
 from zoo.errors import UsageError, ZooError, printable
 from zoo.plugin import Value
 
-__all__ = ["broken_rules", "parse_fold", "plain_value"]
+__all__ = ["MOST_EPOCHS", "broken_rules", "parse_fold", "plain_value"]
+
+MOST_EPOCHS = 10**9
+"""Of a run or a phase, which its patience or ``--max-minutes`` may end."""
 
 _LONGEST_NAME = 200
 """Bytes of a run's name: file systems take 255, and temporary names are longer."""

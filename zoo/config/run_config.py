@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from zoo.config.rules import broken_rules, plain_value
+from zoo.config.rules import MOST_EPOCHS, broken_rules, plain_value
 from zoo.errors import UsageError, ZooError, printable
 from zoo.plugin import Param, Value
 from zoo.registry.specs import coerce
@@ -33,8 +33,8 @@ def _option(
     default: Value,
     summary: str,
     group: str,
-    *,
     type: str = "",
+    *,
     optional: bool = False,
     **limits: Any,
 ) -> Any:
@@ -77,11 +77,11 @@ class RunConfig:
 
     epochs: int | None = _option(
         None, "epochs that train the whole network; 3 with pretrained weights, else 10; of few "
-        "images up to 20 and 30", GROUPS[1], type="int", minimum=0,
+        "images up to 20 and 30", GROUPS[1], type="int", minimum=0, maximum=MOST_EPOCHS,
     )  # fmt: skip
     freeze_epochs: int | None = _option(
         None, "epochs before that train the head alone; 1 with pretrained weights, else 0",
-        GROUPS[1], type="int", minimum=0,
+        GROUPS[1], type="int", minimum=0, maximum=MOST_EPOCHS,
     )  # fmt: skip
     phases: str | None = _option(
         None, "the plan in full, as head:epochs=1+last-2:epochs=2+all:epochs=5",
@@ -258,7 +258,7 @@ class RunConfig:
         choices=("auto", "no", "bf16", "fp16"),
     )  # fmt: skip
     threads: int | None = _option(
-        None, "compute threads; as many as torch takes", GROUPS[5], type="int", minimum=1
+        None, "compute threads; as many as torch takes", GROUPS[5], "int", minimum=1, maximum=1024
     )
     workers: int | None = _option(
         None, "decoding threads; as many as there are cores", GROUPS[5], type="int", minimum=0

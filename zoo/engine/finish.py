@@ -134,14 +134,16 @@ def _averages(
         )
     if average is not None and average.num_updates:
         with average.swapped():
-            found = made(f"average of the last {average.num_updates} epochs", scored())
+            last = f"{average.num_updates} epochs" if average.num_updates > 1 else "epoch"
+            found = made(f"average of the last {last}", scored())
         yield found
     if state.candidates:
         weights = read_candidates(folder.path / "candidates", state.candidates)
         tried = count()
         soup, members, _ = greedy_soup(weights, lambda soup: scored(soup, mixed=next(tried) > 0))
         epochs = ", ".join(str(state.candidates[member].epoch) for member in members)
-        yield made(f"soup of epochs {epochs}", scored(soup, mixed=len(members) > 1))
+        soup_of = f"soup of epoch{'s' if len(members) > 1 else ''} {epochs}"
+        yield made(soup_of, scored(soup, mixed=len(members) > 1))
 
 
 def _recalibrate(job: Job, feed: ImageFeed) -> None:

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from zoo.config.rules import MOST_EPOCHS
 from zoo.errors import SpecError, UsageError, ZooError, printable
 from zoo.plugin import Param, Value, fold
 from zoo.registry.specs import coerce, parse_pairs, split_joined
@@ -53,7 +54,14 @@ class Phase:
 
 
 PHASE_PARAMS: tuple[Param, ...] = (
-    Param(name="epochs", type="int", default=1, minimum=1, summary="how many, at most"),
+    Param(
+        name="epochs",
+        type="int",
+        default=1,
+        minimum=1,
+        maximum=MOST_EPOCHS,
+        summary="how many, at most",
+    ),
     Param(name="lr", type="float", default=1.0, above=0, summary="share of the run's rates"),
     Param(name="warmup", type="float", minimum=0, summary="epochs of rising rate"),
     Param(name="sched", type="str", choices=("run", "phase"), summary="scope of the schedule"),
