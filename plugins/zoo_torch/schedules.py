@@ -14,6 +14,8 @@ import math
 from bisect import bisect_right
 from typing import TYPE_CHECKING
 
+from zoo.errors import UsageError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -116,7 +118,7 @@ def cosine(*, eta_min: float = 0.0, epochs: float, lr: float) -> Schedule:
     >>> round(cosine(epochs=10, lr=0.1)(5), 6)
     0.5
     """
-    end = _share(eta_min, lr)
+    end = _lowest(eta_min, lr)
     return lambda epoch: _cosine(1.0, end, _progress(epoch, epochs))
 
 
@@ -134,7 +136,7 @@ def sgdr(*, t_0: int = 10, t_mult: int = 2, eta_min: float = 0.0, lr: float) -> 
     >>> [round(sgdr(t_0=2, t_mult=2, lr=0.1)(epoch), 6) for epoch in (0, 1, 2, 4, 6)]
     [1.0, 0.5, 1.0, 0.5, 1.0]
     """
-    end = _share(eta_min, lr)
+    end = _lowest(eta_min, lr)
 
     def factor(epoch: float) -> float:
         length = t_0
@@ -183,9 +185,18 @@ def _progress(epoch: float, epochs: float) -> float:
     return min(max(epoch / epochs, 0.0), 1.0) if epochs > 0 else 1.0
 
 
-def _share(rate: float, lr: float) -> float:
-    """Returns a rate as a share of the base rate, 0 when that is 0."""
-    return rate / lr if lr > 0 else 0.0
+def _lowest(eta_min: float, lr: float) -> float:
+    """Returns the smallest rate as a share of the base rate, 0 when that is 0.
+
+    Raises:
+        UsageError: It is above the base rate, and the schedule would climb to it.
+    """
+    if eta_min > lr > 0:
+        raise UsageError(
+            f"eta_min is the smallest rate, and {eta_min:g} is above the base rate {lr:g}",
+            hint=f"eta_min={lr / 100:g}, which is a hundredth of it, or a greater --lr",
+        )
+    return eta_min / lr if lr > 0 else 0.0
 
 
 def _cosine(start: float, end: float, progress: float) -> float:

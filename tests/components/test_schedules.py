@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch.optim import lr_scheduler as reference
 
 import zoo_torch.schedules as schedules
+from zoo.errors import UsageError
 from zoo.protocols import ReactiveSchedule
 from zoo_torch._schedules import SCHEDULES
 
@@ -73,6 +74,7 @@ def test_multistep(milestones, gamma, lr, epochs):
 
 @drawn(50, t_0=st.integers(1, 12), t_mult=st.integers(1, 4), eta_min=floors, lr=rates)
 def test_sgdr(t_0, t_mult, eta_min, lr):
+    eta_min = min(eta_min, lr)
     schedule = schedules.sgdr(t_0=t_0, t_mult=t_mult, eta_min=eta_min, lr=lr)
     expected = torchs_rates(
         lambda o: reference.CosineAnnealingWarmRestarts(o, t_0, t_mult, eta_min), lr, 60
@@ -82,6 +84,7 @@ def test_sgdr(t_0, t_mult, eta_min, lr):
 
 @drawn(50, epochs=epochs_drawn, eta_min=floors, lr=rates)
 def test_cosine(epochs, eta_min, lr):
+    eta_min = min(eta_min, lr)
     schedule = schedules.cosine(eta_min=eta_min, epochs=epochs, lr=lr)
     expected = torchs_rates(
         lambda o: reference.CosineAnnealingLR(o, epochs, eta_min), lr, epochs + 1
@@ -212,6 +215,15 @@ def test_defaults_that_depend_on_the_epochs():
     multistep = build(COMPONENTS["multistep"], FACTS)
     for epoch in range(12):
         assert multistep(epoch) == pytest.approx(0.1 ** bisect_right([6, 9], epoch))
+
+
+@pytest.mark.parametrize("name", ["cosine", "sgdr"])
+def test_a_smallest_rate_above_the_base_rate_is_refused(name):
+    facts = {"epochs": 4.0, "lr": 0.002}
+    assert build(COMPONENTS[name], facts, eta_min=0.002)(3.0) == 1.0
+    with pytest.raises(UsageError, match=r"0\.2 is above the base rate 0\.002") as caught:
+        build(COMPONENTS[name], facts, eta_min=0.2)
+    assert caught.value.hint.startswith("eta_min=2e-05")
 
 
 def test_eta_min_is_a_rate_and_not_a_share():
