@@ -8,6 +8,8 @@ import zoo
 from zoo.errors import PluginError, UsageError, ZooError
 
 PLUGIN = """
+import os
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -23,7 +25,8 @@ def zoo_components():
         ("optimizer", "full", "full"), ("loss", "learned", "Learned"), ("loss", "word", "nothing"),
         ("model", "half", "half"), ("model", "nothing", "nothing"), ("head", "tired", "Tired"),
         ("model", "narrow", "narrow"), ("transform", "nothing", "nothing"),
-        ("optimizer", "nothing", "nothing"), ("dataset", "nothing", "nothing"),
+        ("model", "sulky", "Sulky"), ("optimizer", "nothing", "nothing"),
+        ("dataset", "nothing", "nothing"),
     ):
         yield Component(kind=kind, name=name, target=f"{__name__}:{target}", summary=name)
 
@@ -86,6 +89,16 @@ def narrow(num_classes, channels):
 
 def half(num_classes, channels, image_size):
     return nn.Sequential(nn.Flatten(), nn.Linear(channels * image_size**2, num_classes)).half()
+
+
+class Sulky(nn.Sequential):
+    def __init__(self, num_classes, channels, image_size):
+        super().__init__(nn.Flatten(), nn.Linear(channels * image_size**2, num_classes))
+
+    def forward(self, images):
+        if "SULKY" in os.environ:
+            raise LookupError("not today")
+        return super().forward(images)
 
 
 class Tired(nn.Module):
@@ -168,6 +181,16 @@ def test_what_cannot_be_assembled_names_its_component(go, tmp_path, options, say
         go(**options)
     assert "zoo-acme 1.0" in caught.value.hint
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_network_that_fails_later_names_its_plugin(go, zoo_command, monkeypatch):
+    path = go(model="sulky").path
+    monkeypatch.setenv("SULKY", "1")
+    outcome = zoo_command("evaluate", path)
+    assert outcome.code == 5
+    assert outcome.err.splitlines()[-3] == "zoo: the plugin acme failed"
+    assert "LookupError: not today at " in outcome.err
+    assert "zoo-acme 1.0; --debug shows all" in outcome.err
 
 
 def test_an_optimizer_that_is_none_names_its_component(go):

@@ -12,7 +12,7 @@ import click
 from zoo.cli.lazy import LazyGroup
 from zoo.cli.patience import wait_patiently
 from zoo.cli.plugin_commands import PluginCommands
-from zoo.cli.plugin_paths import TAKES, notes_in_one_line, plugins_named
+from zoo.cli.plugin_paths import TAKES, notes_in_one_line, plugins_blamed, plugins_named
 from zoo.cli.signals import Stopped, signals_stop
 from zoo.errors import as_zoo_error
 from zoo.garbage import collected_rarely
@@ -84,6 +84,7 @@ def main(args: Sequence[str] | None = None) -> int:
             signals_stop(),
             plugins_named(given) as rest,
             notes_in_one_line(),
+            plugins_blamed(),
         ):
             outcome = cli.main(args=rest, prog_name="zoo", standalone_mode=False)
         return outcome if isinstance(outcome, int) else 0

@@ -11,10 +11,10 @@ from typing import Any
 
 import click
 
-from zoo.errors import UsageError
+from zoo.errors import UsageError, ZooError, as_zoo_error
 from zoo.registry.settings import PATH_VARIABLE
 
-__all__ = ["TAKES", "notes_in_one_line", "plugins_named", "split_paths"]
+__all__ = ["TAKES", "notes_in_one_line", "plugins_blamed", "plugins_named", "split_paths"]
 
 TAKES = "Use the plugin in this file or folder, too. May be repeated, and stand anywhere."
 
@@ -77,6 +77,26 @@ def split_paths(args: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def _is_path(text: str) -> bool:
     return text.endswith(".py") or any(mark in text for mark in ("/", "\\")) or text in (".", "..")
+
+
+@contextmanager
+def plugins_blamed() -> Iterator[None]:
+    """Has an error that would be told as a bug in zoo name the plugin whose code raised it.
+
+    Raises:
+        PluginError: Instead of such an error.
+    """
+    try:
+        yield
+    except (click.ClickException, click.Abort, click.exceptions.Exit):
+        raise
+    except Exception as error:
+        if type(as_zoo_error(error)) is ZooError and not isinstance(error, ZooError):
+            from zoo.registry.loading import of_a_plugin
+
+            if (told := of_a_plugin(error)) is not None:
+                raise told from error
+        raise
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from typing import Any
 from zoo.errors import PluginError, ZooError, as_zoo_error, in_words
 from zoo.garbage import collected_rarely
 from zoo.plugin import fold
-from zoo.registry.names import Entry
+from zoo.registry.names import Entry, Registry
 from zoo.registry.specs import Choice
 from zoo.without_compiler import compiler_spared
 
@@ -28,6 +28,7 @@ __all__ = [
     "failure",
     "load_target",
     "missing_packages",
+    "of_a_plugin",
     "parameters_of",
 ]
 
@@ -168,15 +169,39 @@ def failure(entry: Entry, what: str, error: BaseException) -> PluginError:
         what: What it did, after its name: ``failed``.
         error: What its code raised.
     """
+    return PluginError(
+        f"the {entry.component.kind} {entry.id} {what}",
+        found=_words_and_place(entry, error),
+        hint=f"report it to the authors of {entry.origin}, or choose another; --debug shows all",
+    )
+
+
+def _words_and_place(entry: Entry, error: BaseException) -> str:
+    """Returns what an error says and the line of the component's package that it came through."""
     frames = traceback.extract_tb(error.__traceback__)
     own = _files_of(entry)
     inside = [frame for frame in frames if frame.filename.startswith(own)]
     last = (inside or frames)[-1:]
     where = "".join(f" at {frame.filename}:{frame.lineno}" for frame in last)
+    return f"{in_words(error)}{where}"
+
+
+def of_a_plugin(error: Exception) -> PluginError | None:
+    """Returns what to tell of an error that an installed third-party plugin's code raised, if any.
+
+    For whoever does not know which components were in use, see :func:`blamed`.
+    """
+    try:
+        plugins = Registry.installed(read=False, builtins=False).plugins
+    except ZooError:
+        return None
+    entries = [Entry(component, plugin) for plugin in plugins for component in plugin.components]
+    if (entry := _culprit(entries, error)) is None:
+        return None
     return PluginError(
-        f"the {entry.component.kind} {entry.id} {what}",
-        found=f"{in_words(error)}{where}",
-        hint=f"report it to the authors of {entry.origin}, or choose another; --debug shows all",
+        f"the plugin {entry.plugin.namespace} failed",
+        found=_words_and_place(entry, error),
+        hint=f"report it to the authors of {entry.origin}; --debug shows all",
     )
 
 
