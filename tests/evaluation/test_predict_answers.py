@@ -264,6 +264,24 @@ def test_squares_of_one_decoded_image_for_several_networks(many, tmp_path):
         assert torch.equal(squares[1], to_bytes(image, kind.preprocessing, kind.channels))
 
 
+def test_pixels_that_must_not_be_written_to_are_read_without_a_warning():
+    class Held:
+        pixels = np.arange(70 * 64, dtype=np.uint8).reshape(70, 8, 8)
+
+        def __len__(self):
+            return len(self.pixels)
+
+    Held.pixels.flags.writeable = False
+    before = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)
+    try:
+        kind = Geometry.of(Preprocessing(image_size=8), 1)
+        found = [part.squares[0] for part in pictures_of(Held(), [kind], num_threads=1)]
+    finally:
+        torch.set_warn_always(before)
+    assert torch.equal(torch.cat(found)[:, 0], torch.tensor(Held.pixels))
+
+
 def test_a_model_whose_plugin_is_gone(runs, registry, tmp_path):
     import json
     import shutil

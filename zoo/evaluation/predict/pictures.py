@@ -81,7 +81,8 @@ def pictures_of(
     plan = [range(first, min(first + BATCH, len(images))) for first in range(0, len(images), BATCH)]
     if isinstance(images, PixelImages):
         for rows in plan:
-            pixels = images.pixels[rows.start : rows.stop]
+            # A copy of what must not be written to: torch warns of such arrays.
+            pixels = np.require(images.pixels[rows.start : rows.stop], requirements="W")
             yield Pictures(
                 rows=rows, good_B=np.arange(rows.start, rows.stop), bad={},
                 squares=[stack_to_bytes(pixels, g.preprocessing, g.channels) for g in geometries],
