@@ -172,6 +172,7 @@ def test_what_a_component_returns_may_be_to_blame_as_well(go):
         ({"aug": "acme/nothing"}, "the transform acme/nothing is NoneType, not a transform"),
         ({"data": "acme/nothing"}, "the dataset acme/nothing is NoneType, not a zoo.protocols.Da"),
         ({"model": "half"}, "the model acme/half failed on images of 16x16 pixels in 3 channels"),
+        ({"optim": "acme/nothing"}, "the optimizer acme/nothing is NoneType, not a torch"),
         ({"head": "tired"}, "the head acme/tired failed"),
         ({"loss": "learned"}, "the loss acme/learned has parameters"),
     ],
@@ -193,9 +194,10 @@ def test_a_network_that_fails_later_names_its_plugin(go, zoo_command, monkeypatc
     assert "zoo-acme 1.0; --debug shows all" in outcome.err
 
 
-def test_an_optimizer_that_is_none_names_its_component(go):
-    with pytest.raises(PluginError, match="the optimizer acme/nothing is NoneType, not a"):
-        go(optim="acme/nothing")
+def test_what_an_optimizer_refuses_is_said_before_there_is_a_run(go, tmp_path):
+    with pytest.raises(UsageError, match="sgd: nesterov needs a momentum"):
+        go(optim="sgd:momentum=0,nesterov=true")
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_network_that_takes_other_sizes_is_told_with_one_of_them(go):

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.data.batches import balanced_draws, repeated_draws
-from zoo.engine.assembly.groups import parameter_groups
+from zoo.engine.assembly.groups import optimizer_of
 from zoo.engine.assembly.job import Job
 from zoo.engine.assembly.phases import Phase
 from zoo.engine.device import Device
@@ -34,7 +34,6 @@ from zoo.engine.step.averaging import WeightAverage
 from zoo.engine.step.update import Update
 from zoo.network.fast import fuse
 from zoo.network.freeze import frozen_tensors, set_modes, set_trainable, trainable_modules
-from zoo.registry.loading import build_as
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -111,7 +110,9 @@ class Stage:
                 model, probe_images(job, device.torch_device), held=phase.hold_statistics,
                 kernels=kernels_for(job, phase, device, observer),
             )  # fmt: skip
-        optimizer = _optimizer(job, phase)
+        optimizer = optimizer_of(
+            job.choices.optimizer, model, head=job.head, config=config, phase=phase
+        )
         observer.phase_started(
             phase, cached=module is not model, total=sum(p.numel() for p in model.parameters()),
             trainable=sum(p.numel() for group in optimizer.param_groups for p in group["params"]),
@@ -182,24 +183,6 @@ class Stage:
             self.model, self.trained, statistics_move=self.frozen_statistics_move
         )
         return not frozen or self.digest(frozen) == self.frozen_digest
-
-
-def _optimizer(job: Job, phase: Phase) -> torch.optim.Optimizer:
-    """Builds the optimizer of a phase over what it trains."""
-    config = job.config
-    assert config.lr is not None  # settled
-    assert config.backbone_lr is not None
-    assert config.weight_decay is not None
-    groups = parameter_groups(
-        job.model, head=job.head, lr=config.lr, backbone_lr=config.backbone_lr,
-        layer_decay=phase.layer_decay, weight_decay=config.weight_decay, scale=phase.lr,
-    )  # fmt: skip
-    optimizer: torch.optim.Optimizer = build_as(
-        job.choices.optimizer, "a torch.optim.Optimizer",
-        lambda made: isinstance(made, torch.optim.Optimizer),
-        params=groups, lr=config.lr, weight_decay=config.weight_decay,
-    )  # fmt: skip
-    return optimizer
 
 
 def epoch_draws(job: Job) -> Callable[[int], NDArray[np.int64]]:

@@ -1,15 +1,60 @@
-"""The optimizer's parameter groups: which rate and which decay each parameter gets."""
+"""The optimizer and its parameter groups: which rate and which decay each parameter gets."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 
 from zoo.network.blocks import block_of, blocks, within
+from zoo.registry.loading import build_as
 
-__all__ = ["parameter_groups"]
+if TYPE_CHECKING:
+    from zoo.config import RunConfig
+    from zoo.engine.assembly.phases import Phase
+    from zoo.registry import Choice
+
+__all__ = ["optimizer_of", "parameter_groups"]
+
+
+def optimizer_of(
+    choice: Choice, model: nn.Module, *, head: Collection[str], config: RunConfig, phase: Phase,
+    stand_ins: bool = False,
+) -> torch.optim.Optimizer:  # fmt: skip
+    """Builds the optimizer of a phase over the parameters that have gradients.
+
+    Args:
+        choice: The optimizer.
+        model: The network.
+        head: Names of its head's modules.
+        config: Settled.
+        phase: What trains.
+        stand_ins: Over a number in the place of each parameter, to see what the optimizer refuses:
+            one that hangs itself on gradients leaves the network as it is.
+
+    Raises:
+        UsageError: It refuses its arguments.
+        PluginError: It is none, or raises something else.
+    """
+    assert config.lr is not None  # settled
+    assert config.backbone_lr is not None
+    assert config.weight_decay is not None
+    groups = parameter_groups(
+        model, head=head, lr=config.lr, backbone_lr=config.backbone_lr,
+        layer_decay=phase.layer_decay, weight_decay=config.weight_decay, scale=phase.lr,
+    )  # fmt: skip
+    if stand_ins:
+        for group in groups:
+            group["params"] = [
+                nn.Parameter(torch.zeros([1] * p.ndim, dtype=p.dtype)) for p in group["params"]
+            ]
+    optimizer: torch.optim.Optimizer = build_as(
+        choice, "a torch.optim.Optimizer", lambda made: isinstance(made, torch.optim.Optimizer),
+        params=groups, lr=config.lr, weight_decay=config.weight_decay,
+    )  # fmt: skip
+    return optimizer
 
 
 def parameter_groups(

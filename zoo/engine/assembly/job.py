@@ -16,6 +16,7 @@ from zoo.data.pixels.decoded import cache_folder
 from zoo.data.pixels.store import Store
 from zoo.data.statistics import channel_statistics
 from zoo.engine.assembly.choices import Choices, choose, offered_weights, preprocessing_of
+from zoo.engine.assembly.groups import optimizer_of
 from zoo.engine.assembly.heads import norms_by_batch, recorded_head
 from zoo.engine.assembly.measures import build_measures, monitor_of
 from zoo.engine.assembly.phases import Phase, plan_of
@@ -240,6 +241,13 @@ def _assembled(
         ),
         second_order="needs-create-graph" in choices.optimizer.entry.component.tags,
     )  # fmt: skip
+    try:  # not after a pass over the images
+        optimizer_of(
+            choices.optimizer, network.model, head=network.head, config=config, phase=phases[0],
+            stand_ins=True,
+        )  # fmt: skip
+    except UsageError as error:
+        problems.append(error)
     if problems:
         raise UsageError.together(problems)
     return Job(
