@@ -34,6 +34,14 @@ def test_it_is_the_formula_to_the_bit_in_the_same_memory(memory_format, channels
     assert found.is_contiguous(memory_format=memory_format)
 
 
+@pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_cut_out_of_larger_images(memory_format, channels):
+    whole = some_bytes(3, channels, 12, 12).contiguous(memory_format=memory_format)
+    cut = whole[:, :, 2:10, 3:11]
+    assert torch.equal(as_floats(cut), cut.float() / 255)
+
+
 def test_torchvision_agrees():
     source = some_bytes(2, 3, 16, 16).contiguous(memory_format=torch.channels_last)
     expected = functional.normalize(functional.to_dtype(source, scale=True), MEAN, STD)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from torch import nn
 
 import zoo
@@ -352,6 +353,25 @@ def test_channels_and_grey(train):
     weight = zoo.load(result.path).model.state_dict()
     first = next(v for v in weight.values() if v.ndim == 4)
     assert first.shape[1] == 1
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_held_images_whose_centre_is_cut_out_train_like_files(train, tmp_path, channels):
+    draw = np.random.default_rng(0)
+    arrays = {}
+    for split, count in (("train", 16), ("val", 8), ("test", 8)):
+        pixels = draw.integers(0, 256, (count, 20, 20, 3), dtype=np.uint8)
+        arrays |= {f"x_{split}": pixels, f"y_{split}": np.arange(count) % 2}
+        for number, image in enumerate(pixels):
+            path = tmp_path / "files" / split / str(number % 2) / f"{number:02}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(path)
+    np.savez(tmp_path / "held.npz", **arrays)
+    held, files = (
+        train(data=str(tmp_path / name), crop_fraction=0.7, channels=channels, aug="none", seed=3)
+        for name in ("held.npz", "files")
+    )
+    assert held.test_loss == pytest.approx(files.test_loss, abs=0.05)
 
 
 def test_the_lazy_names_of_zoo():

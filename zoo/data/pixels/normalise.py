@@ -35,9 +35,11 @@ def as_floats(bytes_BCSS: Tensor) -> Tensor:
     if bytes_BCSS.device.type != "cpu":
         return bytes_BCSS.float().div_(255)
     images_BCSS = torch.empty_like(bytes_BCSS, dtype=torch.float32)
+    rows = _rows(images_BCSS)
+    # A cut-out of larger images has gaps between its rows, which new memory has not.
     np.divide(
-        _rows(bytes_BCSS).numpy(), np.float32(255), out=_rows(images_BCSS).numpy(),
-        dtype=np.float32, casting="unsafe",
+        bytes_BCSS.permute(0, 2, 3, 1).reshape(rows.shape).numpy(), np.float32(255),
+        out=rows.numpy(), dtype=np.float32, casting="unsafe",
     )  # fmt: skip
     return images_BCSS
 
