@@ -110,6 +110,15 @@ def test_gradual_unfreezing_trains_more_and_more(train, monkeypatch):
     assert [row.lr for row in seen.rows] == pytest.approx([0.1, 0.05, 0.025, 0.025])
 
 
+def test_a_warm_up_that_outlasts_its_phase_is_pointed_out(shapes_folder, registry):
+    options = {"data": str(shapes_folder), "model": "lenet", "img_size": 16, "registry": registry}
+    told = "the phase all ends before its rate has risen: it has 2 epochs, and a warm-up of 4"
+    job = zoo.prepare(phases="head:epochs=1+all:epochs=2,warmup=4", **options)
+    assert told in job.notes
+    job = zoo.prepare(epochs=2, warmup=2.0, **options)
+    assert not any("warm-up" in note for note in job.notes)
+
+
 def test_a_phase_that_stops_improving_gives_way_to_the_next(train):
     seen = Trained()
     train(

@@ -28,6 +28,8 @@ class _Phase(Protocol):
     def trainable(self) -> str | int: ...
     @property
     def augment(self) -> bool: ...
+    @property
+    def warmup(self) -> float: ...
 
 
 def check_options(config: RunConfig) -> list[ZooError]:
@@ -193,6 +195,12 @@ def check_combination(
         notes.append("accuracy is the share of images whose labels are all right")
     notes += _idle_views(config, phases, changes=changes, mixes=mixes)
     notes += _idle_schedule(config, phases, schedules)
+    notes += [
+        f"the phase {phase.name} ends before its rate has risen: it has {phase.epochs} epochs, "
+        f"and a warm-up of {phase.warmup:g}"
+        for phase in phases
+        if phase.warmup > phase.epochs
+    ]
     return problems, notes
 
 
