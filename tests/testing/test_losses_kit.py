@@ -242,6 +242,7 @@ class RefusesSoft(Right):
     ("right", "idle"),
     [
         (loss(Right, example=Example(reference=reference)), set()),
+        (loss(lambda weight: Learned(weight).requires_grad_(False)), {"equals-the-reference"}),
         (loss(RefusesSoft, tags=("hard labels",)), {"soft-targets", "equals-the-reference"}),
         (subject("loss", lambda: Right()), {"class-weights", "equals-the-reference"}),
     ],

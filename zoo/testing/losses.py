@@ -100,10 +100,11 @@ def scalar_in_float32(subject: Subject) -> None:
 
 
 def has_no_parameters(subject: Subject) -> None:
-    """It has no parameters: no optimizer is given them, and no checkpoint keeps them."""
+    """It has no parameters that want a gradient: no optimizer is given them, no file keeps them."""
     loss = _built(subject)
-    own = [name for name, _ in loss.named_parameters()] if isinstance(loss, nn.Module) else []
-    require(not own, f"it has parameters: {', '.join(own)}; a head can have them, and trains")
+    own = loss.named_parameters() if isinstance(loss, nn.Module) else ()
+    names = [name for name, parameter in own if parameter.requires_grad]
+    require(not names, f"it has parameters: {', '.join(names)}; a head can have them, and trains")
 
 
 def half_precision_logits(subject: Subject) -> None:

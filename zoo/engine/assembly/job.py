@@ -265,7 +265,7 @@ def _loss(choice: Choice, data: DataSet, *, weighs_classes: bool) -> Loss:
     """Builds the loss.
 
     Raises:
-        PluginError: It has parameters: no optimizer would train them, no checkpoint keep them.
+        PluginError: It has parameters that want a gradient: no optimizer would train them.
     """
     loss: Loss = build_as(
         choice,
@@ -274,11 +274,11 @@ def _loss(choice: Choice, data: DataSet, *, weighs_classes: bool) -> Loss:
         num_classes=len(data.classes),
         class_weight_K=_class_weights(data) if weighs_classes else None,
     )
-    own = [n for n, p in loss.named_parameters()] if isinstance(loss, nn.Module) else []
-    if own:
+    own = loss.named_parameters() if isinstance(loss, nn.Module) else ()
+    if untrained := [name for name, parameter in own if parameter.requires_grad]:
         raise PluginError(
             f"the loss {choice.entry.id} has parameters, and only those of the network are trained",
-            found=printable(", ".join(own)),
+            found=printable(", ".join(untrained)),
             hint=f"its authors ({choice.entry.origin}) can make a head of it: that trains",
         )
     return loss
