@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from zoo.registry import Registry, discover
 from zoo.registry.settings import Settings
@@ -16,6 +17,10 @@ from zoo.registry.settings import Settings
 # One thread: tests share two cores, and results are promised to the bit per thread count only.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["ZOO_OFFLINE"] = "1"
+
+# A machine that is shared may take seconds for what took milliseconds a moment ago.
+settings.register_profile("zoo", deadline=None)
+settings.load_profile("zoo")
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

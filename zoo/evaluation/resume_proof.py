@@ -140,7 +140,7 @@ def prove(
         runs: Folder of the run folders.
         kills: How many processes are to be killed.
         seed: Of the drawn instants.
-        max_seconds: Begins no further run after this time; 0 has no limit.
+        max_seconds: Begins no run but the first after this time; 0 has no limit.
         told: Told each trial when it is over.
 
     Raises:
@@ -152,7 +152,7 @@ def prove(
         raise _failed(straight)
     strata = Strata(straight, seed=seed)
     done, trials = 0, list[Trial]()
-    while done < kills and not 0 < max_seconds < time.monotonic() - began:
+    while done < kills and not (trials and 0 < max_seconds < time.monotonic() - began):
         name = f"killed-{len(trials) + 1}"
         trial = _trial(launch, runs, name, strata, most=kills - done)
         trials.append(trial)
