@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zoo.cli.console import echo, print_json, print_table
+from zoo.cli.console import apart, echo, print_json, print_table
 from zoo.cli.data.output import bar
 from zoo.cli.values import FiniteRange
 from zoo.errors import UsageError, printable
@@ -61,7 +61,7 @@ def compare(
     wanted = metrics
     if label is not None and label not in ("accuracy", "loss"):
         wanted = f"{metrics},{assert_better}" if metrics else assert_better
-    with bar("predictions") as progress:
+    with bar("predictions") as progress, apart(as_json):
         comparison = compare_runs(
             runs, data=data, split=split, metrics=wanted, alpha=alpha,
             progress=lambda what, done, total: progress(done, total),

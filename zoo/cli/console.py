@@ -56,8 +56,10 @@ def apart(as_json: bool) -> AbstractContextManager[object]:
 
 
 def print_json(value: object) -> None:
-    """Prints plain data as JSON."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=True))
+    """Prints plain data as JSON; a number that is not defined is null."""
+    from zoo.runs.plain_files import without_nan
+
+    click.echo(json.dumps(without_nan(value), indent=2, ensure_ascii=True))
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -39,7 +39,7 @@ def embed(
     predicted classes. Exits with 3 if an image could not be read.
     """
     from zoo.api import embed as embedded
-    from zoo.cli.console import echo, print_json
+    from zoo.cli.console import apart, echo, print_json
     from zoo.cli.data.output import bar
     from zoo.errors import UsageError, printable
     from zoo.evaluation.interpretation.embeddings import SUFFIXES, write_embeddings
@@ -52,12 +52,13 @@ def embed(
     for name, suffixes in ((output, SUFFIXES), (plot, (".png",))):
         if name is not None:
             check_output(Path(name), force=force, suffixes=suffixes)
-    with bar("embedding") as progress:
-        found = embedded(run, paths, data=data, split=split, progress=progress)
-    if output is not None:
-        write_embeddings(Path(output), found)
-    if plot is not None:
-        _draw(Path(plot), found, run=run, projector=projector or "pca", seed=seed)
+    with apart(as_json):
+        with bar("embedding") as progress:
+            found = embedded(run, paths, data=data, split=split, progress=progress)
+        if output is not None:
+            write_embeddings(Path(output), found)
+        if plot is not None:
+            _draw(Path(plot), found, run=run, projector=projector or "pca", seed=seed)
     for name, why in found.bad.items():
         click.echo(f"not read: {printable(name)}: {printable(why)}", err=True)
     files = [name for name in (output, plot) if name is not None]

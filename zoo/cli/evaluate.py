@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zoo.cli.console import echo, print_json, print_table
+from zoo.cli.console import apart, echo, print_json, print_table
 from zoo.errors import printable
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def evaluate(
     from zoo.api import evaluate as measure
 
     notes: list[str] = []
-    with _stages() as progress:
+    with _stages() as progress, apart(as_json):
         found = measure(
             run, data=data, split=split, metrics=list(metrics) or None, engine=engine, fresh=fresh,
             resamples=resamples, progress=progress, noted=notes.append,

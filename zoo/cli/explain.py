@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from zoo.cli.console import can_show, echo, print_json, rewrap, width
+from zoo.cli.console import apart, can_show, echo, print_json, rewrap, width
 from zoo.cli.values import FiniteRange
 from zoo.registry import Choice, Registry, build, parse_choice
 from zoo.registry.specs import format_value
@@ -29,14 +29,15 @@ def explain(sched: str, epochs: int, lr: float, warmup: float, as_json: bool) ->
     from zoo.protocols import ReactiveSchedule
 
     choice = parse_choice(Registry.installed(), "scheduler", sched)
-    schedule = build(choice, epochs=float(epochs), lr=lr)
-    reactive = isinstance(schedule, ReactiveSchedule)
     rates = []
-    for epoch in range(epochs):
-        ramp = min(1.0, epoch / warmup) if warmup else 1.0
-        rates.append(lr * float(schedule(float(epoch))) * ramp)
-        if isinstance(schedule, ReactiveSchedule) and epoch + 1 > warmup:
-            schedule.observe(0.0)
+    with apart(as_json):
+        schedule = build(choice, epochs=float(epochs), lr=lr)
+        reactive = isinstance(schedule, ReactiveSchedule)
+        for epoch in range(epochs):
+            ramp = min(1.0, epoch / warmup) if warmup else 1.0
+            rates.append(lr * float(schedule(float(epoch))) * ramp)
+            if isinstance(schedule, ReactiveSchedule) and epoch + 1 > warmup:
+                schedule.observe(0.0)
     if as_json:
         print_json({"spec": choice.spec, "epochs": list(range(1, epochs + 1)), "lr": rates})
         return

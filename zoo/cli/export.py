@@ -22,11 +22,11 @@ def export(run: str, to: str, out: str | None, force: bool, as_json: bool) -> No
     are more than 1e-4 of the largest apart, that is an error (exit code 5) and nothing is left.
     """
     from zoo.api import export as make
-    from zoo.cli.console import echo, print_json
+    from zoo.cli.console import apart, echo, print_json
     from zoo.cli.data.output import bar
     from zoo.errors import printable
 
-    with bar("export") as shown:
+    with bar("export") as shown, apart(as_json):
         made = make(
             run, to=to, output=out, force=force,
             progress=lambda what, done, total: shown(done, total),

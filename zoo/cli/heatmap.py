@@ -36,14 +36,14 @@ def heatmap(
     split. Exits with 3 if an image could not be read; the others are drawn all the same.
     """
     from zoo.api import heatmap as heat_of
-    from zoo.cli.console import echo, print_json
+    from zoo.cli.console import apart, echo, print_json
     from zoo.cli.data.output import bar
     from zoo.errors import printable
     from zoo.evaluation.interpretation.sheets import heat_sheet, save_sheet
     from zoo.evaluation.predict.writers import check_output
 
     check_output(Path(output), force=force, suffixes=(".png",))
-    with bar("explaining") as progress:
+    with bar("explaining") as progress, apart(as_json):
         found = heat_of(
             run, paths, data=data, split=split, explainer=explainer, class_name=class_name,
             count=count, progress=progress,

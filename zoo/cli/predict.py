@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 import click
 
+from zoo.cli.console import apart
 from zoo.cli.values import FiniteRange
 from zoo.errors import UsageError, printable
 
@@ -92,12 +93,13 @@ def predict(
     runs, paths = runs_first(arguments)
     _check_files(output, grid, force=force, inputs=[*paths, *([manifest] if manifest else [])])
     notes: list[str] = []
-    session = Session.open(
-        runs, paths, registry=Registry.installed(), manifest=manifest, data=data, split=split,
-        stdin=lambda: _standard_input(null), top_k=top_k, probabilities=probabilities,
-        threshold=threshold, tta=tta, tta_views=tta_views, engine=engine, on_bad=on_bad,
-        noted=notes.append,
-    )  # fmt: skip
+    with apart(as_json):
+        session = Session.open(
+            runs, paths, registry=Registry.installed(), manifest=manifest, data=data, split=split,
+            stdin=lambda: _standard_input(null), top_k=top_k, probabilities=probabilities,
+            threshold=threshold, tta=tta, tta_views=tta_views, engine=engine, on_bad=on_bad,
+            noted=notes.append,
+        )  # fmt: skip
     for note in session.notes:
         click.echo(f"note: {printable(note)}", err=True)
     tally, total = Tally(), len(session.images)
@@ -118,9 +120,12 @@ def predict(
         path = Path(output)
         whole_file(path, lambda part: write(open_rows(part, session.columns, suffix=path.suffix)))
     else:
-        write(_PrintedJson(session.columns) if as_json else _PrintedTable(session.columns))
+        rows: Rows = _PrintedJson(session.columns) if as_json else _PrintedTable(session.columns)
+        with apart(as_json):
+            write(rows)
     if grid is not None:
-        _draw(Path(grid), session, kept)
+        with apart(as_json):
+            _draw(Path(grid), session, kept)
     if total >= _MANY:
         for note in notes:
             click.echo(f"note: {printable(note)}", err=True)
@@ -191,12 +196,12 @@ class _PrintedTable:
 
 
 class _PrintedJson:
-    """Prints one array, an object a line."""
+    """Prints one array, an object a line, on the standard output that there is now."""
 
     def __init__(self, columns: Columns) -> None:
         from zoo.evaluation.predict.writers import JsonRows
 
-        self._text = io.StringIO()
+        self._shown, self._text = sys.stdout, io.StringIO()
         self._rows = JsonRows(self._text, columns)
 
     def write(self, predictions: Sequence[Prediction]) -> None:
@@ -205,7 +210,7 @@ class _PrintedJson:
         self._print()
 
     def _print(self) -> None:
-        click.echo(self._text.getvalue(), nl=False)
+        click.echo(self._text.getvalue(), file=self._shown, nl=False)
         self._text.seek(0)
         self._text.truncate()
 

@@ -42,10 +42,10 @@ def report(
     Plots and model-card.md go into the run folder.
     """
     from zoo.api import report as make
-    from zoo.cli.console import echo, print_json
+    from zoo.cli.console import apart, echo, print_json
     from zoo.cli.data.output import bar
 
-    with bar("report") as shown:
+    with bar("report") as shown, apart(as_json):
         made = make(
             run, data=data, split=split, output=output, engine=engine,
             explainer=None if explainer == "none" else explainer,

@@ -40,7 +40,7 @@ def review(
     to have every image judged so.
     """
     from zoo.api import review as reviewed
-    from zoo.cli.console import print_json
+    from zoo.cli.console import apart, print_json
     from zoo.cli.data.output import bar
     from zoo.errors import printable
     from zoo.evaluation.interpretation.review import write_review
@@ -50,7 +50,7 @@ def review(
     for name, suffixes in ((output, (".csv",)), (sheet, (".png",))):
         if name is not None:
             check_output(Path(name), force=force, suffixes=suffixes)
-    with bar("looking at the images") as progress:
+    with bar("looking at the images") as progress, apart(as_json):
         found = reviewed(
             runs, data=data, split=split, reviewer=reviewer,
             progress=lambda what, done, total: progress(done, total),

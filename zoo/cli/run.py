@@ -112,10 +112,11 @@ def _run(
 def _show_plan(table: dict[str, object], *, as_json: bool) -> None:
     """Prints what would be trained."""
     from zoo.api import prepare
-    from zoo.cli.console import echo, print_json
+    from zoo.cli.console import apart, echo, print_json
     from zoo.cli.progress import summary_lines
 
-    job = prepare(table)
+    with apart(as_json):
+        job = prepare(table)
     if as_json:
         print_json({"config": job.config.as_mapping(), "components": job.choices.described()})
         return

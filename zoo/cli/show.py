@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from zoo.cli.console import echo, print_json, print_table, rewrap
+from zoo.cli.console import apart, echo, print_json, print_table, rewrap
 from zoo.cli.list import kind_named
 from zoo.errors import printable
 from zoo.plugin import Component
@@ -26,7 +26,8 @@ def show(kind: str, name: str, as_json: bool) -> None:
     choice = parse_choice(Registry.installed(), kind_named(kind), name)
     facts = _facts(choice)
     if choice.entry.component.kind == "model":
-        facts |= _model_facts(choice)
+        with apart(as_json):
+            facts |= _model_facts(choice)
     if choice.entry.component.kind == "recipe":
         facts |= _recipe_facts(choice, name)
     if as_json:

@@ -65,9 +65,11 @@ def _verify_resume(
     instants. Takes all flags of zoo run. Exits with 4 if anything differs.
     """
     from zoo.api import prepare
+    from zoo.cli.console import apart
     from zoo.evaluation.resume_proof import prove, shortened
 
-    config = shortened(prepare(table_of(config_file, settings, flags)).config)
+    with apart(as_json):
+        config = shortened(prepare(table_of(config_file, settings, flags)).config)
     with tempfile.TemporaryDirectory(prefix="zoo-verify-", ignore_cleanup_errors=True) as folder:
         runs = Path(folder) / "runs"
         options = {**config.as_mapping(), "runs": str(runs), "resume": "never"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from zoo.evaluation.metrics import (
 )
 from zoo.evaluation.optimism import why_optimistic
 from zoo.evaluation.subjects import ALL
+from zoo.runs.plain_files import without_nan
 
 if TYPE_CHECKING:
     from zoo.registry import Registry
@@ -114,7 +115,7 @@ class Evaluation:
     def as_dict(self) -> dict[str, Any]:
         """Returns plain data for JSON: a number that is not defined is None."""
         table = {**asdict(self), "run": str(self.run), "format": _FORMAT, "interval": 0.95}
-        plain: dict[str, Any] = _without_nan(table)
+        plain: dict[str, Any] = without_nan(table)
         return plain
 
 
@@ -237,11 +238,3 @@ def _keep(examined: Examined, evaluation: Evaluation) -> Evaluation:
             evaluation, notes=(*evaluation.notes, f"the evaluation was not kept: {reason}")
         )
     return evaluation
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,4 +1,4 @@
-"""The plain files of a run (TOML, JSON, JSON lines) read with care, and values out of them.
+"""The plain files of a run (TOML, JSON, JSON lines) read with care, values out of and into them.
 
 Whoever lists runs reads folders that other people, other versions and full disks have left.
 """
@@ -6,13 +6,15 @@ Whoever lists runs reads folders that other people, other versions and full disk
 from __future__ import annotations
 
 import json
+import math
 import stat
 import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-__all__ = ["Damaged", "number_of", "rows_of", "table_of", "text_of", "whole_of"]
+__all__ = ["Damaged", "number_of", "rows_of", "table_of", "text_of", "whole_of", "without_nan"]
 
 _MOST_BYTES = 64 * 2**20  # of one file; 100,000 epochs are 30 MB of metrics.jsonl
 
@@ -81,6 +83,19 @@ def number_of(value: object) -> float | None:
 def whole_of(value: object) -> int | None:
     """Returns a value that is a whole number, else None."""
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def without_nan(value: Any) -> Any:
+    """Returns plain data with None for numbers that are NaN or infinite: JSON has none of these.
+
+    >>> without_nan({"auroc": float("nan"), "f1": [0.5, float("inf")]})
+    {'auroc': None, 'f1': [0.5, None]}
+    """
+    if isinstance(value, Mapping):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _read(path: Path) -> str | None:

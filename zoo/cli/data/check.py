@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zoo.cli.console import echo, print_json, print_table
+from zoo.cli.console import apart, echo, print_json, print_table
 from zoo.cli.data.output import bar, counted, print_pairs
 from zoo.errors import UsageError, printable
 
@@ -65,7 +65,8 @@ def check(
             f"{printable(source)} is not a folder of images",
             hint="--fix moves files of image folders only",
         )
-    report = _report(source, root, near)
+    with apart(as_json):
+        report = _report(source, root, near)
     moves: list[Move] = []
     if fix and root:
         from zoo.data.inspection.quarantine import plan_moves

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from zoo.cli.console import echo, print_json
+from zoo.cli.console import apart, echo, print_json
 from zoo.cli.data.output import save_png
 from zoo.cli.run import Grouped, run_flags, table_of
 from zoo.errors import printable
@@ -40,7 +40,8 @@ def _preview(
     display = None if as_json else RunDisplay()
     try:
         table = table_of(config_file, settings, flags)
-        pairs = previewed(table, count=count, epoch=epoch - 1, observer=display)
+        with apart(as_json):
+            pairs = previewed(table, count=count, epoch=epoch - 1, observer=display)
     finally:
         if display is not None:
             display.close()

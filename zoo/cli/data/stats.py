@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zoo.cli.console import echo, print_json, print_table
+from zoo.cli.console import apart, echo, print_json, print_table
 from zoo.cli.data.output import bar, counted, print_pairs, save_png
 from zoo.errors import printable
 
@@ -44,12 +44,12 @@ def stats(source: str, sheet: str | None, per_class: int, seed: int, as_json: bo
     from zoo.data.pixels.damage import without_bad
     from zoo.data.statistics import channel_statistics
 
-    with bar("looking for bad images") as progress:
+    with bar("looking for bad images") as progress, apart(as_json):
         data = read_data(source, seed=seed, on_bad="skip")
         data = without_bad(data, num_threads=num_cores(), progress=progress)
-    with bar("sizes") as progress:
+    with bar("sizes") as progress, apart(as_json):
         report = check_data(data, near=None, progress=progress)
-    with bar("pixels") as progress:
+    with bar("pixels") as progress, apart(as_json):
         channels = channel_statistics(
             data.splits["train"].images, num_threads=num_cores(), progress=progress
         )
