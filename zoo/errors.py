@@ -9,7 +9,7 @@
     ├── CheckpointError          4   a checkpoint or weights file
     ├── PluginError              5   a plugin that cannot be imported or breaks its contract
     ├── MachineError             6   disk, memory, permissions, a lost worker, no network
-    ├── NonFiniteError           7   a loss or weight that is NaN or infinite
+    ├── NonFiniteError           7   a loss, weight or answer that is NaN or infinite
     ├── BusyError                8   another process owns the run folder
     ├── RefusedError             9   refused for safety
     └── CheckFailed             10   a check that was asked for did not hold: --assert-better

@@ -108,7 +108,7 @@ def test_bad_images_are_rows_with_the_error(here, zoo_command):
     bad = [row for row in rows if row["error"]]
     assert [row["image_id"] for row in bad] == ["photos/bar/bad.png", "gone.jpg"]
     assert all(row["label"] == row["score"] == "" for row in bad)
-    assert "2 images could not be read; the first: photos/bar/bad.png" in outcome.err
+    assert "2 images without a prediction; the first: photos/bar/bad.png" in outcome.err
     skipped = zoo_command("predict", "run", "photos", "-o", "some.csv", "--on-bad", "skip")
     assert skipped.code == 0
     assert len(rows_of("some.csv")) == 8
@@ -173,7 +173,7 @@ def test_bad_images_of_a_data_set(here, zoo_command):
     assert len(rows_of("rows.csv")) == 8
     outcome = zoo_command("predict", "run", "--data", "photos", "-o", "7.csv", "--on-bad", "skip")
     assert outcome.code == 0, outcome.err
-    assert "1 image could not be read; the first: bar/bar-1.png" in outcome.err
+    assert "1 image without a prediction; the first: bar/bar-1.png" in outcome.err
     assert len(rows_of("7.csv")) == 7
     Path("list.csv").write_text("path,label\n" + "".join(
         f"photos/{label}/{label}-{n}.png,{label}\n" for label in ("bar", "dot") for n in range(4)

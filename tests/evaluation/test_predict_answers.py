@@ -188,7 +188,7 @@ def test_bad_images_have_their_place(runs, many, registry, tmp_path):
     assert "No such file" in said[3].error
     good = zoo.predict(runs[0], [str(path) for path in paths], on_bad="skip", registry=registry)
     assert [p.image for p in good] == [str(paths[1])]
-    with pytest.raises(DataError, match=r"cannot read the image .*broken\.png"):
+    with pytest.raises(DataError, match=r"no prediction for the image .*broken\.png"):
         zoo.predict(runs[0], paths, on_bad="fail", registry=registry)
     assert all(p.error for p in zoo.predict(runs[0], paths[2:], registry=registry))
 

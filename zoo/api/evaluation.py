@@ -103,7 +103,8 @@ def predict(
         tta: Average over views of each image: ``flip``, ``five-crop``, ``ten-crop``, a transform.
         tta_views: How many views, where that is a transform.
         engine: How networks are computed.
-        on_bad: Images that cannot be read: a prediction that has the error, none, or an error.
+        on_bad: Images that cannot be read, or that a network gives NaN for: a prediction that has
+            the error, none, or an error.
         registry: The components to choose from; by default all that are installed.
         progress: Told how many images are done, of how many.
 

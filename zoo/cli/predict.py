@@ -50,8 +50,8 @@ _BLOCK = 1000
 @click.option("--data", metavar="DATA", help="Predict a data set, as zoo run --data takes it.")
 @click.option("--split", metavar="SPLIT", help="Which split of it, or of the run's own data.")
 @click.option("--on-bad", type=click.Choice(["row", "skip", "fail"]), default="row",
-              show_default=True, help="Images that cannot be read: a row with the error and exit "
-              "code 3 at the end, no row, or stop.")  # fmt: skip
+              show_default=True, help="Images that cannot be read, or that the network gives NaN "
+              "for: a row with the error and exit code 3 at the end, no row, or stop.")  # fmt: skip
 @click.option("--grid", metavar="FILE.png", help="Draw a sample with labels; wrong ones framed.")
 @click.option("--workers", type=click.IntRange(1), metavar="N",
               help="Threads that decode; one for each core.")  # fmt: skip
@@ -79,7 +79,7 @@ def predict(
 
     PATHS are files, folders (with all below), patterns such as 'photos/**/*.jpg', tables with a
     column of paths (.csv, .tsv, .jsonl, .parquet), or - for names on standard input. The order is
-    kept. Exits with 3 if an image could not be read; the others are predicted all the same.
+    kept. Exits with 3 if an image has no prediction; the others are predicted all the same.
     """
     from zoo.cli.data.output import bar
     from zoo.evaluation.predict.answers import Tally
@@ -244,7 +244,8 @@ def _tell(tally: Tally, written: Sequence[str]) -> None:
     if tally.num_bad:
         images = "image" if tally.num_bad == 1 else "images"
         click.echo(
-            f"{tally.num_bad:,} {images} could not be read; the first: {tally.first_bad}", err=True
+            f"{tally.num_bad:,} {images} without a prediction; the first: {tally.first_bad}",
+            err=True,
         )
     for name in written:
         click.echo(f"written    {printable(name)}", err=True)

@@ -22,7 +22,7 @@ from zoo.engine.assembly.reading import workers_of
 from zoo.errors import CheckpointError, DataError, MachineError, printable
 from zoo.evaluation.optimism import own_split
 from zoo.evaluation.predict.pictures import BATCH
-from zoo.evaluation.predict.predictor import Predictor
+from zoo.evaluation.predict.predictor import Predictor, refuse_non_finite
 from zoo.evaluation.predictions import Predictions, read_predictions, write_predictions
 from zoo.evaluation.subjects import other_data, own_data, split_of, with_classes
 from zoo.evaluation.trained import Trained, load_trained
@@ -119,6 +119,7 @@ def examine(
         UsageError: There is no such split, or it is no run folder.
         DataError: The data cannot be used, or has classes that the run does not know.
         CheckpointError: The run has no weights that can be used.
+        NonFiniteError: The network gives NaN for an image.
     """
     trained = load_trained(path, registry=registry)
     folder = RunFolder.open(path)
@@ -153,6 +154,7 @@ def examine(
             write_predictions(kept, predictions)
         except MachineError as error:  # a run on a read-only disk can be looked at all the same
             notes = (*notes, f"the predictions were not kept: {error.what}")
+    refuse_non_finite(predictions.probabilities_NK, part.images.name)
     return Examined(
         folder=folder, config=config, trained=trained, data=found, split=name, part=part,
         own_split=own_split(

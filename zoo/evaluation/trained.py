@@ -69,10 +69,15 @@ class Trained:
 
         Raises:
             DataError: A file is not a readable image. The message names it.
+            NonFiniteError: The network gives NaN for one.
         """
         from zoo.cores import num_cores
         from zoo.evaluation.predict.pictures import pictures_of
-        from zoo.evaluation.predict.predictor import Predictor, probabilities_of
+        from zoo.evaluation.predict.predictor import (
+            Predictor,
+            probabilities_of,
+            refuse_non_finite,
+        )
 
         images = _several(images)
         predictor = Predictor.of([self], tta=tta, engine=engine, num_images=len(images))
@@ -81,7 +86,9 @@ class Trained:
             for row in pictures.bad:
                 given.read(row)  # says why not, by name
             logits.append(predictor.logits(pictures.squares))
-        return probabilities_of(torch.cat(logits), multi_label=self.multi_label)
+        probabilities_NK = probabilities_of(torch.cat(logits), multi_label=self.multi_label)
+        refuse_non_finite(probabilities_NK, given.name)
+        return probabilities_NK
 
     def predict(self, images: Sequence[Image | Path | str]) -> list[str]:
         """Returns the most probable class of each picture, even where several may hold."""

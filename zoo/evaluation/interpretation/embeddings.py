@@ -22,6 +22,7 @@ from zoo.disk import atomic_file, machine_errors
 from zoo.errors import DataError, PluginError, printable
 from zoo.evaluation.predict.cells import unicode_text
 from zoo.evaluation.predict.pictures import Geometry, pictures_of
+from zoo.evaluation.predict.predictor import probabilities_of, refuse_non_finite
 from zoo.network.head import find_head
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def embed(
     Raises:
         DataError: None of the images can be read.
         PluginError: The network does not call its head once, with one tensor.
+        NonFiniteError: The network gives NaN for an image.
     """
     trained, images = subjects.trained, subjects.images
     geometry = Geometry.of(trained.preprocessing, trained.channels)
@@ -86,14 +88,14 @@ def embed(
         if len(pictures.good_B):
             features_BD, logits_BK = _features(trained, pictures.squares[0])
             features.append(features_BD)
-            probabilities.append(
-                logits_BK.sigmoid() if trained.multi_label else logits_BK.softmax(1)
-            )
+            probabilities.append(probabilities_of(logits_BK, multi_label=trained.multi_label))
         progress(pictures.rows.stop, len(images))
     if not rows:
         name, why = next(iter(bad.items()))
         raise DataError(f"none of {len(bad)} images can be read", found=f"{printable(name)}: {why}")
-    best = torch.cat(probabilities).max(1)
+    probabilities_NK = torch.cat(probabilities)
+    refuse_non_finite(probabilities_NK, lambda row: images.name(rows[row]))
+    best = probabilities_NK.max(1)
     return Embeddings(
         embeddings_ND=torch.cat(features).numpy(), classes=trained.classes, bad=bad,
         names=tuple(images.name(row) for row in rows),

@@ -18,6 +18,7 @@ from zoo.data.subset import SomeImages
 from zoo.errors import DataError, UsageError, printable
 from zoo.evaluation.interpretation.heatmaps import explainer_for, normalised, pictures
 from zoo.evaluation.predict.pictures import Geometry, pictures_of
+from zoo.evaluation.predict.predictor import probabilities_of, refuse_non_finite
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -90,6 +91,7 @@ def explained(
         UsageError: There is no such class, or the network has no layer with height and width.
         PluginError: The explainer's package is not installed.
         DataError: None of the images can be read.
+        NonFiniteError: The network gives NaN for an image.
     """
     trained, images = subjects.trained, subjects.images
     wanted = None if class_name is None else _index(trained.classes, class_name)
@@ -103,20 +105,22 @@ def explained(
         bad |= {chosen.name(row): why for row, why in part.bad.items()}
         if len(part.good_B):
             logits_BK = _logits(trained, part.squares[0])
-            probabilities_BK = logits_BK.sigmoid() if trained.multi_label else logits_BK.softmax(1)
+            probabilities_BK = probabilities_of(logits_BK, multi_label=trained.multi_label)
+            names = [chosen.name(row) for row in part.good_B.tolist()]
+            refuse_non_finite(probabilities_BK, names.__getitem__)
             classes_B = logits_BK.argmax(1)
             if wanted is not None:
                 classes_B = torch.full_like(classes_B, wanted)
             heat_BSS = heat_of(part.squares[0], classes_B).numpy()
             found += [
                 Explained(
-                    name=chosen.name(row), image=image, heat_SS=heat_SS,
+                    name=name, image=image, heat_SS=heat_SS,
                     class_name=trained.classes[index], label=subjects.labels[rows_M[row]],
                     probability=float(probabilities_K[index]),
                 )
-                for row, image, heat_SS, index, probabilities_K in zip(
-                    part.good_B.tolist(), pictures(part.squares[0]), heat_BSS, classes_B.tolist(),
-                    probabilities_BK, strict=True,
+                for row, name, image, heat_SS, index, probabilities_K in zip(
+                    part.good_B.tolist(), names, pictures(part.squares[0]), heat_BSS,
+                    classes_B.tolist(), probabilities_BK, strict=True,
                 )
             ]  # fmt: skip
         progress(part.rows.stop, total)

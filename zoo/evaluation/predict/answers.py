@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from zoo.cores import num_cores
 from zoo.errors import DataError, UsageError, printable
 from zoo.evaluation.predict.pictures import pictures_of
-from zoo.evaluation.predict.predictor import Predictor, probabilities_of
+from zoo.evaluation.predict.predictor import Predictor, has_numbers, probabilities_of
 from zoo.evaluation.predict.records import Columns, Prediction, predictions_of
 from zoo.evaluation.trained import load_trained
 
@@ -28,13 +28,16 @@ OnBadImage: TypeAlias = Literal["row", "skip", "fail"]
 """What becomes of an image that cannot be read: a row with the error, no row, or the end."""
 
 
+_NO_NUMBERS = "the network gives NaN for it"
+
+
 @dataclass(slots=True, kw_only=True)
 class Tally:
     """How it went.
 
     Args:
         num_images: How many images were asked about.
-        num_bad: How many of them could not be read.
+        num_bad: How many of them have no prediction.
         first_bad: The first of them with its reason.
         seconds: From the first image read to the last answer.
         engine: How the networks were computed.
@@ -90,19 +93,20 @@ def ask(
 ) -> Generator[list[Prediction]]:
     """Yields what is said about all images, in their order, some at a time.
 
-    A prediction for every image: one that cannot be read has its error, whoever leaves it out.
+    A prediction for every image: one that cannot be read, or for which the network gives NaN, has
+    its error, whoever leaves it out.
 
     Args:
         predictor: The networks.
         images: What to ask about.
         columns: What is wanted of each answer.
-        on_bad: ``fail`` ends at the first image that cannot be read.
+        on_bad: ``fail`` ends at the first image without a prediction.
         num_threads: How many threads decode; by default one for each core.
         progress: Told how many are done, of how many.
         tally: Counts on the way.
 
     Raises:
-        DataError: With ``on_bad="fail"``, the first image that cannot be read.
+        DataError: With ``on_bad="fail"``, the first image without a prediction.
     """
     tally = Tally() if tally is None else tally
     began, total = time.perf_counter(), len(images)
@@ -110,25 +114,28 @@ def ask(
     batches = pictures_of(images, predictor.geometries, num_threads=threads)
     with closing(predictor), closing(batches):
         for pictures in batches:
-            for row, reason in pictures.bad.items():
+            bad = dict(pictures.bad)
+            said: Iterator[Prediction] = iter(())
+            if len(pictures.good_B):
+                probabilities_BK = _probabilities(predictor, pictures.squares)
+                good_B = has_numbers(probabilities_BK)
+                bad |= dict.fromkeys(pictures.good_B[~good_B.numpy()].tolist(), _NO_NUMBERS)
+                names = [images.name(row) for row in pictures.rows if row not in bad]
+                said = predictions_of(probabilities_BK[good_B], names, columns)
+            for row, reason in sorted(bad.items()):
                 tally.first_bad = tally.first_bad or f"{printable(images.name(row))}: {reason}"
                 if on_bad == "fail":
                     raise DataError(
-                        f"cannot read the image {printable(images.name(row))}", found=reason,
+                        f"there is no prediction for the image {printable(images.name(row))}",
+                        found=reason,
                         hint="--on-bad row writes the error down, --on-bad skip leaves it out",
-                    )  # fmt: skip
-            said: Iterator[Prediction] = iter(())
-            if len(pictures.good_B):
-                names = [images.name(row) for row in pictures.good_B.tolist()]
-                said = predictions_of(_probabilities(predictor, pictures.squares), names, columns)
+                    )
             predictions = [
-                Prediction(image=images.name(row), error=pictures.bad[row])
-                if row in pictures.bad
-                else next(said)
+                Prediction(image=images.name(row), error=bad[row]) if row in bad else next(said)
                 for row in pictures.rows
             ]
             tally.num_images += len(pictures.rows)
-            tally.num_bad += len(pictures.bad)
+            tally.num_bad += len(bad)
             tally.engine = predictor.engine_name
             yield predictions
             tally.seconds = time.perf_counter() - began

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from zoo.data.pixels.normalise import as_floats, normalise_
 from zoo.data.reading.scan import listed
-from zoo.errors import UsageError, printable
+from zoo.errors import NonFiniteError, UsageError, printable
 from zoo.evaluation.predict.pictures import BATCH, Geometry
 from zoo.evaluation.predict.views import Views, make_views
 from zoo.network.inference import Forward, fast_forward
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from zoo.evaluation.trained import Trained
     from zoo.registry import Registry
 
-__all__ = ["Predictor", "probabilities_of"]
+__all__ = ["Predictor", "has_numbers", "probabilities_of", "refuse_non_finite"]
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -178,6 +178,34 @@ class Predictor:
 def probabilities_of(logits_BK: Tensor, *, multi_label: bool) -> Tensor:
     """Returns probabilities_BK; rows sum to one unless an image can have several labels."""
     return logits_BK.sigmoid() if multi_label else logits_BK.softmax(1)
+
+
+def has_numbers(probabilities_NK: Tensor) -> Tensor:
+    """Returns bool_N: whether all of an image's probabilities are numbers.
+
+    They are NaN where a network divides by what is zero in an image, as the deviation of one of a
+    single colour is.
+    """
+    return probabilities_NK.isfinite().all(1)
+
+
+def refuse_non_finite(probabilities_NK: Tensor, name: Callable[[int], str]) -> None:
+    """Refuses answers that are NaN, which would be taken for the first class.
+
+    Args:
+        probabilities_NK: What a network says about images.
+        name: Returns what the image of a row is called.
+
+    Raises:
+        NonFiniteError: There are such answers. The message names the first image.
+    """
+    rows = (~has_numbers(probabilities_NK)).nonzero().flatten().tolist()
+    if rows:
+        raise NonFiniteError(
+            f"the network gives NaN for {len(rows):,} of {len(probabilities_NK):,} images",
+            found=f"the first is {printable(name(rows[0]))}",
+            hint="zoo predict names them all; leave them out",
+        )
 
 
 def _order(first: Trained, other: Trained) -> Tensor | None:
