@@ -136,7 +136,7 @@ class MachineError(ZooError):
 
 
 class NonFiniteError(ZooError):
-    """A loss or a weight that is NaN or infinite."""
+    """A loss, a weight or an answer that is NaN or infinite."""
 
     exit_code = 7
 

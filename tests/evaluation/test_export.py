@@ -373,3 +373,26 @@ def test_images_with_several_labels_and_names_that_are_hostile(
     assert json.loads(text)["classes"] == ["\x1b[31m", "bar", "dot"]
     assert json.loads(text)["multi_label"] is True
     assert "the sigmoid is the probability" in json.loads(text)["output"]["what"]
+
+
+def test_a_grey_network_has_one_mean(shapes_folder, tmp_path, registry):
+    run = zoo.run(
+        model="lenet", data=str(shapes_folder), channels=1, mean=[0.2, 0.4, 0.9],
+        std=[0.1, 0.2, 0.6], runs=str(tmp_path), registry=registry, **TINY,
+    ).path  # fmt: skip
+    file = zoo.export(run, to="safetensors", registry=registry).file
+    table = json.loads((file.parent / "model.json").read_text())
+    with safe_open(file, "pt") as opened:
+        header = json.loads(opened.metadata()["preprocessing"])
+    for settings in (table["preprocessing"], header):
+        assert settings["mean"] == pytest.approx([0.5])
+        assert settings["std"] == pytest.approx([0.3])
+    image = next((shapes_folder / "test").rglob("*.png"))  # of the network's size
+    grey_1HW = np.asarray(Image.open(image).convert("L"), np.float32)[None] / 255
+    mean, std = (
+        np.float32(table["preprocessing"][name])[:, None, None] for name in ("mean", "std")
+    )
+    trained = zoo.load(run, registry=registry)
+    with torch.no_grad():
+        found = trained.model(torch.from_numpy((grey_1HW - mean) / std)[None]).softmax(1)
+    assert torch.allclose(found, trained.probabilities([image]), atol=1e-5)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from zoo.data.pixels.normalise import by_channel
 from zoo.engine.assembly.choices import offered_weights
 from zoo.errors import ZooError
 from zoo.registry import parse_choice
@@ -19,9 +20,10 @@ from zoo.runs.plain_files import number_of, table_of
 if TYPE_CHECKING:
     from zoo.evaluation.export_proof import Comparison
     from zoo.evaluation.trained import Trained
+    from zoo.protocols import Preprocessing
     from zoo.registry import Choice, Entry, Registry
 
-__all__ = ["WRITTEN_BY", "best_of", "description"]
+__all__ = ["WRITTEN_BY", "best_of", "description", "own_preprocessing"]
 
 WRITTEN_BY = "zoo export"
 """What the file says of itself: by that an export is known from any other folder."""
@@ -49,7 +51,7 @@ def description(
         compared_on: What was compared.
         registry: The components to choose from.
     """
-    best, settings = best_of(trained), trained.preprocessing
+    best, settings = best_of(trained), own_preprocessing(trained)
     side, channels, num_classes = settings.image_size, trained.channels, len(trained.classes)
     temperature = _temperature(trained)
     return {
@@ -82,6 +84,14 @@ def description(
         "versions": _versions(choice.entry),
         "compared": {**asdict(comparison), "on": compared_on},
     }  # fmt: skip
+
+
+def own_preprocessing(trained: Trained) -> Preprocessing:
+    """Returns a network's preprocessing with a mean and a deviation for each of its channels."""
+    settings, channels = trained.preprocessing, trained.channels
+    return replace(
+        settings, mean=by_channel(settings.mean, channels), std=by_channel(settings.std, channels)
+    )
 
 
 def best_of(trained: Trained) -> dict[str, Any]:

@@ -30,7 +30,12 @@ from zoo.errors import (
     in_words,
     printable,
 )
-from zoo.evaluation.export_description import WRITTEN_BY, best_of, description
+from zoo.evaluation.export_description import (
+    WRITTEN_BY,
+    best_of,
+    description,
+    own_preprocessing,
+)
 from zoo.evaluation.export_proof import Comparison, Sample, compare, sample
 from zoo.evaluation.trained import Trained, load_trained, rebuilt
 from zoo.network.inference.proof import TOLERANCE
@@ -156,7 +161,7 @@ def _exporter(choice: Choice, trained: Trained, registry: Registry) -> Exporter:
         )  # fmt: skip
 
     exporter: Exporter = build(
-        choice, classes=trained.classes, preprocessing=trained.preprocessing, rebuild=rebuild
+        choice, classes=trained.classes, preprocessing=own_preprocessing(trained), rebuild=rebuild
     )
     suffix = getattr(exporter, "suffix", None)
     legal = isinstance(suffix, str) and (

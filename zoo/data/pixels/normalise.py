@@ -24,7 +24,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["as_floats", "normalise_"]
+__all__ = ["as_floats", "by_channel", "normalise_"]
 
 _BLOCK = 2**18
 # Values that are worked on at a time: 1 MB of floats, which stay in the cache between two steps.
@@ -44,13 +44,22 @@ def as_floats(bytes_BCSS: Tensor) -> Tensor:
     return images_BCSS
 
 
+def by_channel(values: Sequence[float], channels: int) -> tuple[float, ...]:
+    """Returns a mean or deviation for each channel: their average, where there are more or fewer.
+
+    >>> by_channel((0.25, 0.5, 0.75), 1), by_channel((0.5,), 3)
+    ((0.5,), (0.5, 0.5, 0.5))
+    """
+    own = values if len(values) == channels else [sum(values) / len(values)] * channels
+    return tuple(own)
+
+
 @lru_cache(maxsize=16)
-def _by_channel(
+def _tensor_of(
     values: tuple[float, ...], channels: int, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
     """Returns a value for each channel, on the device once: a copy each time waits for it."""
-    own = values if len(values) == channels else [sum(values) / len(values)] * channels
-    return torch.tensor(own, dtype=dtype, device=device)
+    return torch.tensor(by_channel(values, channels), dtype=dtype, device=device)
 
 
 def normalise_(images_BCSS: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
@@ -63,7 +72,7 @@ def normalise_(images_BCSS: Tensor, mean: Sequence[float], std: Sequence[float])
     """
     channels, width = images_BCSS.shape[1], images_BCSS.shape[3]
     mean_C, std_C = (
-        _by_channel(tuple(values), channels, images_BCSS.dtype, images_BCSS.device)
+        _tensor_of(tuple(values), channels, images_BCSS.dtype, images_BCSS.device)
         for values in (mean, std)
     )
     if not images_BCSS.is_contiguous(memory_format=torch.channels_last):

@@ -22,6 +22,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from zoo.data.pixels.normalise import by_channel
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -66,8 +68,7 @@ def needed_sides(preprocessing: Preprocessing) -> tuple[int, int]:
 
 def fill_colour(mean: Sequence[float], channels: int) -> list[int]:
     """Returns the mean colour as bytes: what borders are made of, near 0 once it is normalised."""
-    values = mean if len(mean) == channels else [sum(mean) / len(mean)] * channels
-    return [round(255 * value) for value in values]
+    return [round(255 * value) for value in by_channel(mean, channels)]
 
 
 def to_bytes(image: Image, preprocessing: Preprocessing, channels: int) -> Tensor:
