@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -52,6 +53,39 @@ def test_images_by_path_a_class_and_json(zoo_command, runs, shapes_folder, tmp_p
     assert {(one["class"], one["label"]) for one in said["images"]} == {("bar", "dot")}
     assert all(0 <= one["probability"] <= 1 for one in said["images"])
     assert (tmp_path / "page.png").exists()
+
+
+def test_a_folder_as_data_with_a_file_that_is_no_image(zoo_command, runs, shapes_folder, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(shapes_folder, data)
+    (data / "test" / "bar" / "empty.png").write_bytes(b"")
+    for command in (
+        ("heatmap", runs["lenet"], "-o", tmp_path / "page.png"),
+        ("embed", runs["lenet"], "-o", tmp_path / "out.npz"),
+    ):
+        outcome = zoo_command(*command, "--data", data)
+        assert outcome.code == 3
+        assert "8 images" in outcome.out
+        assert "not read: test/bar/empty.png: an empty file" in outcome.err
+
+
+def test_a_bad_image_of_the_run_s_own_data_names_no_option_that_does_not_help(
+    zoo_command, shapes_folder, registry, tmp_path
+):
+    data = tmp_path / "data"
+    shutil.copytree(shapes_folder, data)
+    run = zoo.run(model="lenet", data=str(data), runs=str(tmp_path), registry=registry, **TINY).path
+    (data / "test" / "bar" / "empty.png").write_bytes(b"")
+    for command in (
+        ("heatmap", run, "-o", tmp_path / "page.png"),
+        ("embed", run, "-o", tmp_path / "out.npz"),
+        ("predict", run, "--split", "test", "--on-bad", "skip"),
+    ):
+        outcome = zoo_command(*command)
+        assert outcome.code == 3
+        assert "test/bar/empty.png" in outcome.err
+        assert "zoo data check" in outcome.err
+        assert "--on-bad" not in outcome.err
 
 
 @pytest.mark.parametrize(

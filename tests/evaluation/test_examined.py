@@ -414,5 +414,7 @@ def test_several_labels_are_matched_by_name(tmp_path, registry):
     alone = examine(result.path, data=some, registry=registry)
     assert (alone.split, alone.predictions.targets_NK.tolist()) == ("test", [[0, 1, 0]] * 2)
     assert zoo.evaluate(result.path, registry=registry, resamples=0).confused == ()
-    with pytest.raises(DataError, match="several labels in the run, one in the data"):
+    with pytest.raises(
+        DataError, match=r"several labels in the run, one in the data\n.*separator="
+    ):
         examine(result.path, data=str(tmp_path / "more.csv"), registry=registry)

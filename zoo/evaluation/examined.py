@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -24,7 +23,13 @@ from zoo.evaluation.optimism import own_split
 from zoo.evaluation.predict.pictures import BATCH
 from zoo.evaluation.predict.predictor import Predictor, refuse_non_finite
 from zoo.evaluation.predictions import Predictions, read_predictions, write_predictions
-from zoo.evaluation.subjects import other_data, own_data, split_of, with_classes
+from zoo.evaluation.subjects import (
+    other_data,
+    own_data,
+    split_of,
+    what_can_be_done,
+    with_classes,
+)
 from zoo.evaluation.trained import Trained, load_trained
 from zoo.registry import Registry
 from zoo.runs.folder import RunFolder
@@ -127,7 +132,7 @@ def examine(
         load_config(path / "config.toml"), source=printable(path / "config.toml")
     )
     progress("reading the data", 0, 1)
-    with _what_can_be_done():
+    with what_can_be_done():  # a score is of all images or of none
         found = own_data(config, registry, run=path) if data is None else other_data(
             data, classes=trained.classes, seed=config.seed, on_bad=cast("OnBad", config.on_bad),
             registry=registry,
@@ -145,7 +150,7 @@ def examine(
     trained_on = _fingerprint(folder)
     notes = () if data is not None else _notes(found, trained_on)
     if predictions is None:
-        with _what_can_be_done():
+        with what_can_be_done():  # a score is of all images or of none
             predictions = _predicted(
                 trained, part, facts=facts, config=config, engine=engine, progress=progress,
                 noted=noted,
@@ -163,17 +168,6 @@ def examine(
         as_trained=data is None or found.fingerprint == trained_on,
         stem=stem, predictions=replace(predictions, temperature=temperature), notes=notes,
     )  # fmt: skip
-
-
-@contextmanager
-def _what_can_be_done() -> Iterator[None]:
-    """Names no option that only a training has: a score is of all images or of none."""
-    try:
-        yield
-    except DataError as error:
-        if "--on-bad" in error.hint:
-            error.hint = "replace or remove them: zoo data check names them all"
-        raise
 
 
 def _refuse_unlabelled(

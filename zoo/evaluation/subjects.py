@@ -14,8 +14,8 @@ Suffixes: N images, K classes of the run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,7 +38,7 @@ from zoo.registry import Registry, parse_choice
 from zoo.registry.absent import refuse_missing
 from zoo.runs.folder import RunFolder
 
-__all__ = ["ALL", "other_data", "own_data", "split_of", "with_classes"]
+__all__ = ["ALL", "other_data", "own_data", "split_of", "what_can_be_done", "with_classes"]
 
 ALL = "all"
 """The split that joins all others."""
@@ -67,7 +67,20 @@ def own_data(config: RunConfig, registry: Registry, *, run: Path | None = None) 
             components = made_with.get("components") if isinstance(made_with, dict) else None
             refuse_missing(components, registry, run=run, parts=("data",))
     by_path = names_a_path(config.data, registry)
-    return read_data(config, None if by_path else parse_choice(registry, "dataset", config.data))
+    source = None if by_path else parse_choice(registry, "dataset", config.data)
+    with what_can_be_done():
+        return read_data(config, source)
+
+
+@contextmanager
+def what_can_be_done() -> Iterator[None]:
+    """Has errors about bad images name no option that is not there, or not for these images."""
+    try:
+        yield
+    except DataError as error:
+        if "--on-bad" in error.hint:
+            error.hint = "replace or remove them: zoo data check names them all"
+        raise
 
 
 def other_data(
@@ -154,6 +167,9 @@ def with_classes(
         raise DataError(
             f"{printable(data.name)} does not fit the run",
             found=f"an image has several labels in {several}, one in {one}",
+            hint="--data manifest:path=TABLE,separator=pipe reads several labels from a table"
+            if multi_label
+            else "",
         )
     place = {name: index for index, name in enumerate(classes)}
     position_K = np.asarray([place.get(name, _UNKNOWN) for name in data.classes], dtype=np.int64)

@@ -16,7 +16,13 @@ import numpy as np
 from zoo.config import RunConfig, load_config
 from zoo.errors import UsageError, printable
 from zoo.evaluation.predict.inputs import collect, true_labels
-from zoo.evaluation.subjects import other_data, own_data, split_of, with_classes
+from zoo.evaluation.subjects import (
+    other_data,
+    own_data,
+    split_of,
+    what_can_be_done,
+    with_classes,
+)
 from zoo.evaluation.trained import Trained, load_trained
 
 if TYPE_CHECKING:
@@ -89,10 +95,11 @@ def subjects(
     config = RunConfig.from_mapping(
         load_config(path / "config.toml"), source=printable(path / "config.toml")
     )
-    found = own_data(config, registry, run=path) if data is None else other_data(
-        data, classes=trained.classes, seed=config.seed, on_bad=cast("OnBad", config.on_bad),
-        registry=registry,
-    )  # fmt: skip
+    with what_can_be_done():
+        found = own_data(config, registry, run=path) if data is None else other_data(
+            data, classes=trained.classes, seed=config.seed, on_bad=cast("OnBad", config.on_bad),
+            registry=registry, keep_bad=True,
+        )  # fmt: skip
     name, part = split_of(found, split, own=data is None)
     part = with_classes(found, part, trained.classes, multi_label=trained.multi_label)
     several = part.targets_NK if trained.multi_label else None
