@@ -231,6 +231,11 @@ def test_a_picture_is_read_as_its_file(trained, many, tmp_path):
         trained[0].predict([wide])
 
 
+def test_a_threshold_is_for_several_labels(runs, many, registry):
+    with pytest.raises(UsageError, match="--threshold has no effect"):
+        zoo.predict(runs[0], many, threshold=0.9, registry=registry)
+
+
 def test_squares_of_one_decoded_image_for_several_networks(many, tmp_path):
     Image.new("RGB", (600, 300), (9, 99, 199)).save(tmp_path / "a.jpg")
 
@@ -305,6 +310,11 @@ def test_one_picture_needs_no_list(runs, trained, many, registry):
     expected = trained[0].predict([file])
     for one in (file, str(file), Image.open(file)):
         assert trained[0].predict(one) == expected
+    assert trained[0].predict(path for path in [file]) == expected
+    pixels = np.asarray(Image.open(file))
+    for arrays in (pixels, [pixels]):
+        with pytest.raises(UsageError, match=r"picture 1 is neither .*\n.*numpy\.ndarray"):
+            trained[0].predict(arrays)
     assert len(zoo.embed(runs[0], str(file), registry=registry)) == 1
     assert len(zoo.heatmap(runs[0], file, registry=registry).explained) == 1
     with pytest.raises(UsageError, match="one run alone"):

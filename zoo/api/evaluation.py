@@ -81,7 +81,7 @@ def predict(
     split: str | None = None,
     top_k: int = 0,
     probabilities: bool = False,
-    threshold: float = 0.5,
+    threshold: float | None = None,
     tta: str | None = None,
     tta_views: int | None = None,
     engine: str = "auto",
@@ -99,7 +99,7 @@ def predict(
         split: Of that data set, or without one of the data that the first run was trained on.
         top_k: How many of the most probable classes are wanted.
         probabilities: Whether those of all classes are.
-        threshold: Probability above which an image has a label, where it can have several.
+        threshold: Probability above which an image has a label, where it can have several; 0.5.
         tta: Average over views of each image: ``flip``, ``five-crop``, ``ten-crop``, a transform.
         tta_views: How many views, where that is a transform.
         engine: How networks are computed.

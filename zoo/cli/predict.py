@@ -37,8 +37,8 @@ _BLOCK = 1000
 @click.option("--top-k", type=click.IntRange(0), default=0, metavar="K",
               help="Also the K most probable classes.")  # fmt: skip
 @click.option("--probabilities", is_flag=True, help="Also the probability of every class.")
-@click.option("--threshold", type=FiniteRange(0, 1), default=0.5, show_default=True,
-              help="Above which an image has a label, where it can have several.")  # fmt: skip
+@click.option("--threshold", type=FiniteRange(0, 1),
+              help="Above it an image has a label, where it can have several.  [0.5]")  # fmt: skip
 @click.option("--tta", metavar="VIEWS",
               help="Average over views: flip, five-crop, ten-crop, or a transform.")  # fmt: skip
 @click.option("--tta-views", type=click.IntRange(2, 1000), metavar="K",
@@ -62,7 +62,7 @@ def predict(
     force: bool,
     top_k: int,
     probabilities: bool,
-    threshold: float,
+    threshold: float | None,
     tta: str | None,
     tta_views: int | None,
     engine: str,

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from PIL.Image import Image
 from torch import nn
 
 from zoo.data.pixels.decode import as_rgb, open_image
 from zoo.engine.assembly.heads import build_network
-from zoo.errors import CheckpointError, in_words, printable
+from zoo.errors import CheckpointError, UsageError, in_words, printable
 from zoo.network.loading import restore
 from zoo.protocols import Preprocessing
 from zoo.registry import Registry, parse_choice
 from zoo.registry.absent import refuse_missing
 from zoo.runs.folder import RunFolder
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 __all__ = ["FORMAT", "Trained", "load_trained", "rebuilt"]
 
@@ -52,7 +50,7 @@ class Trained:
 
     def probabilities(
         self,
-        images: Sequence[Image | Path | str],
+        images: Iterable[Image | Path | str],
         *,
         tta: str | None = None,
         engine: str = "auto",
@@ -68,6 +66,7 @@ class Trained:
             engine: ``auto``, ``torch``, ``folded``, ``onnx`` or ``openvino``.
 
         Raises:
+            UsageError: One is neither a file nor a picture of Pillow's.
             DataError: A file is not a readable image. The message names it.
             NonFiniteError: The network gives NaN for one.
         """
@@ -90,7 +89,7 @@ class Trained:
         refuse_non_finite(probabilities_NK, given.name)
         return probabilities_NK
 
-    def predict(self, images: Sequence[Image | Path | str]) -> list[str]:
+    def predict(self, images: Iterable[Image | Path | str]) -> list[str]:
         """Returns the most probable class of each picture, even where several may hold."""
         if not (images := _several(images)):
             return []
@@ -98,10 +97,12 @@ class Trained:
 
 
 def _several(
-    images: Image | Path | str | Sequence[Image | Path | str],
+    images: Image | Path | str | Iterable[Image | Path | str],
 ) -> Sequence[Image | Path | str]:
-    """Returns what was given in a list: one picture, or several."""
-    return images if isinstance(images, Sequence) and not isinstance(images, str) else [images]
+    """Returns what was given as a sequence: one picture, or several."""
+    if isinstance(images, str | Path | Image) or not isinstance(images, Iterable):
+        return [images]
+    return images if isinstance(images, Sequence) else list(images)
 
 
 class _Given:
@@ -123,9 +124,15 @@ class _Given:
 
     def read(self, index: int) -> Image:
         image = self._images[index]
-        if not isinstance(image, str | Path):
-            return as_rgb(image, name=self.name(index))
-        return open_image(Path(image), name=str(image))
+        if isinstance(image, str | Path):
+            return open_image(Path(image), name=str(image))
+        if not isinstance(image, Image):
+            raise UsageError(
+                f"{self.name(index)} is neither a path nor a picture of Pillow's",
+                found=f"{type(image).__module__}.{type(image).__qualname__}",
+                hint="PIL.Image.fromarray(pixels) makes a picture of an array of bytes",
+            )
+        return as_rgb(image, name=self.name(index))
 
 
 def load_trained(path: Path, *, registry: Registry) -> Trained:

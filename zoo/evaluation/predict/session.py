@@ -54,7 +54,7 @@ class Session:
         stdin: Callable[[], Iterable[str]] | None = None,
         top_k: int = 0,
         probabilities: bool = False,
-        threshold: float = 0.5,
+        threshold: float | None = None,
         tta: str | None = None,
         tta_views: int | None = None,
         engine: str = "auto",
@@ -73,7 +73,7 @@ class Session:
             stdin: Returns the names on standard input.
             top_k: How many of the most probable classes are wanted.
             probabilities: Whether those of all classes are.
-            threshold: Probability above which an image has a label, where it can have several.
+            threshold: Probability above which an image has a label, where it can have several; 0.5.
             tta: Test-time augmentation.
             tta_views: How many views, where that is a transform.
             engine: How networks are computed.
@@ -99,6 +99,11 @@ class Session:
             folders, registry=registry, num_images=len(images), tta=tta, tta_views=tta_views,
             engine=engine, noted=noted,
         )  # fmt: skip
+        if threshold is not None and not predictor.multi_label:
+            raise UsageError(
+                "--threshold has no effect where an image has one label",
+                hint="--probabilities writes the probability of every class",
+            )
         if by_data:
             part, found = _split_images(
                 folders[0], data, split, classes=predictor.classes, registry=registry,
@@ -109,7 +114,8 @@ class Session:
         truths = labels if by_data else true_labels(inputs, predictor.classes)
         columns = Columns(
             classes=predictor.classes, top_k=min(top_k, len(predictor.classes)),
-            probabilities=probabilities, multi_label=predictor.multi_label, threshold=threshold,
+            probabilities=probabilities, multi_label=predictor.multi_label,
+            threshold=0.5 if threshold is None else threshold,
         )  # fmt: skip
         return cls(predictor=predictor, images=images, columns=columns, truths=truths, notes=notes)
 
