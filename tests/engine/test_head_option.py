@@ -284,8 +284,12 @@ def test_it_teaches(train, trained):
     assert all(torch.equal(t, best(by_file)[name]) for name, t in best(by_run).items())
 
 
-@pytest.mark.parametrize("file", ["best", "best/model.safetensors"])
-def test_its_weights_bring_the_head_along(train, trained, file):
+@pytest.mark.parametrize("file", ["best", "best/model.safetensors", "exported/model.safetensors"])
+def test_its_weights_bring_the_head_along(train, trained, registry, file):
+    zoo.export(
+        trained.path, to="safetensors", output=trained.path / "exported", force=True,
+        registry=registry,
+    )  # fmt: skip
     watch = Watch()
     result = train(weights=str(trained.path / file), observer=watch)
     assert watch.job.config.head == SPEC

@@ -137,12 +137,12 @@ def recorded_head(weights: Path | None) -> str | None:
     """Returns the spec of the head that a run's weights have besides their network; None without.
 
     Args:
-        weights: A weights file or its folder. A run has ``model.json`` beside it.
+        weights: A weights file or its folder. A run and an export have ``model.json`` beside it.
     """
     if weights is None:
         return None
     folder = weights if weights.is_dir() else weights.parent
     table = table_of(folder / "model.json")
-    components = table.get("components") if isinstance(table, Mapping) else None
+    components = table.get("components", table) if isinstance(table, Mapping) else None
     head = components.get("head") if isinstance(components, Mapping) else None
     return (text_of(head.get("spec")) or None) if isinstance(head, Mapping) else None
