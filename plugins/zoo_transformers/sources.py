@@ -70,8 +70,10 @@ class Source:
         if found is None or ".." in text:
             raise UsageError(
                 f"there is no folder {printable(text)!r}",
-                found="nor is it the id of a repository" if not looks_like_a_path else "",
-                hint="source=./FOLDER or source=OWNER/NAME",
+                found=f"looked for from {printable(Path.cwd())}"
+                if looks_like_a_path
+                else "nor is it the id of a repository",
+                hint="source=./FOLDER or source=OWNER/NAME; a run is used where it was trained",
             )
         return cls(text, repository=found["name"], revision=found["revision"])
 

@@ -153,3 +153,19 @@ def test_data_that_is_gone_is_no_reason_not_to_look_at_other_data(here, zoo_comm
     )
     assert outcome.code == 0, outcome.err
     assert "no temperature was fitted" in outcome.err
+
+
+def test_a_run_that_is_used_from_another_folder(
+    shapes_folder, registry, zoo_command, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(shapes_folder.parent)
+    options = {**TINY, "data": shapes_folder.name, "runs": str(tmp_path), "registry": registry}
+    path = zoo.run(epochs=1, **options).path
+    assert zoo_command("evaluate", path, "--resamples", 0).code == 0
+    monkeypatch.chdir(tmp_path)
+    for command in ("evaluate", path), ("predict", path, "--split", "val"):
+        outcome = zoo_command(*command)
+        assert outcome.code == 3
+        assert f"is not at {shapes_folder.name}\n" in outcome.err
+        assert f"in {tmp_path}" in outcome.err
+        assert "where the run was trained" in outcome.err

@@ -77,6 +77,7 @@ def test_explain_plateau_falls_when_nothing_gets_better(zoo_command):
     text = zoo_command("explain", "default-0.1-3").out
     assert "never gets better" in text
     assert "patience" in text
+    assert zoo_command("explain", "default-0.1-3", "--lr", "1e308").code == 0
 
 
 @pytest.mark.parametrize(

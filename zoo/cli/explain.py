@@ -67,6 +67,6 @@ def _draw(rates: list[float]) -> None:
     fine = can_show(_EIGHTHS)
     echo(f"{'epoch':>6}  {'lr at start':>12}")
     for index in shown:
-        eighths = round(8 * room * rates[index] / most)
+        eighths = round(8 * room * (rates[index] / most))
         bar = "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip() if fine else "#" * (eighths // 8)
         echo(f"{index + 1:>6}  {rates[index]:>12.4g}  {bar}")

@@ -66,8 +66,16 @@ def own_data(config: RunConfig, registry: Registry, *, run: Path | None = None) 
             made_with = RunFolder.open(run).read_json("environment.json")
             components = made_with.get("components") if isinstance(made_with, dict) else None
             refuse_missing(components, registry, run=run, parts=("data",))
-    by_path = names_a_path(config.data, registry)
-    source = None if by_path else parse_choice(registry, "dataset", config.data)
+    named = registry.get("dataset", config.data.partition(":")[0]) is not None
+    if not named and not Path(config.data).exists():
+        relative = not Path(config.data).is_absolute()
+        raise DataError(
+            f"the data that the run was trained on is not at {printable(config.data)}",
+            found="nothing of that name" + f" in {printable(Path.cwd())}" * relative,
+            hint="call zoo in the folder where the run was trained, or " * relative
+            + "name other data with --data",
+        )
+    source = parse_choice(registry, "dataset", config.data) if named else None
     with what_can_be_done():
         return read_data(config, source)
 
