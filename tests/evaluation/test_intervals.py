@@ -11,10 +11,12 @@ import sklearn.metrics as reference
 import torch
 
 from zoo.engine.scores import Measure
+from zoo.errors import PluginError
 from zoo.evaluation.intervals import (
     Difference,
     interval_of,
     intervals,
+    metrics_of,
     num_resamples,
     paired_difference,
     paired_differences,
@@ -118,6 +120,33 @@ def test_a_metric_that_takes_no_weights_is_computed_on_the_images():
     for number in (0, 199):
         rows = np.repeat(np.arange(60), weights[:, number].long())
         assert values[number] == pytest.approx(float(Median()(probabilities[rows], target[rows])))
+
+
+class NeedsAll(Median):
+    """A metric that raises where a class has no image, as many of scikit-learn do."""
+
+    def __call__(self, probabilities_NK, target):
+        if len(target.unique()) < probabilities_NK.shape[1]:
+            raise ValueError("only one class present")
+        return super().__call__(probabilities_NK, target)
+
+
+def test_a_metric_that_fails_on_a_resample_is_named():
+    probabilities, target = torch.tensor([[0.9, 0.1], [0.2, 0.8]]), torch.tensor([0, 1])
+    needs_all = Measure(label="all", owner="acme/all (zoo-acme 1.0)", metric=NeedsAll())
+    assert float(needs_all(probabilities, target)) > 0.5
+    with pytest.raises(PluginError, match=r"the metric acme/all \(zoo-acme 1\.0\) failed"):
+        intervals([needs_all], probabilities, target)
+
+
+def test_a_biased_metric_that_takes_no_weights_is_moved_to_its_value():
+    class Biased(Median):
+        biased = True
+
+    probabilities, target = said(60)
+    one = Measure(label="m", owner="", metric=Biased())
+    (values,) = resampled(metrics_of([one]), probabilities, target)
+    assert values.mean() == pytest.approx(float(one(probabilities, target)))
 
 
 def test_progress_is_told_and_chunks_change_nothing(registry, monkeypatch):

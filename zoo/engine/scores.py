@@ -60,6 +60,11 @@ class Measure:
     owner: str
     metric: Metric
 
+    @property
+    def biased(self) -> bool:
+        """Whether it is a distance that noise makes greater."""
+        return bool(getattr(self.metric, "biased", False))
+
     def __call__(self, probabilities_NK: Tensor, target: Tensor) -> Tensor:
         """Returns what the metric says: a scalar, or one number a class.
 

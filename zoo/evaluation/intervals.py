@@ -34,6 +34,7 @@ __all__ = [
     "Reweightable",
     "interval_of",
     "intervals",
+    "metrics_of",
     "num_resamples",
     "paired_difference",
     "paired_differences",
@@ -87,6 +88,14 @@ class Difference(NamedTuple):
     high: float
 
 
+def metrics_of(measures: Sequence[Measure]) -> list[Metric | Measure]:
+    """Returns what is computed on resamples: metrics that take weights, of the others the measure.
+
+    It names the plugin if that fails, as one may where a resample lacks a class.
+    """
+    return [one.metric if isinstance(one.metric, Reweightable) else one for one in measures]
+
+
 def weights_of(num_images: int, resamples: range, *, seed: int) -> Tensor:
     """Returns weights_NR, float32: how often each image is in each of these resamples.
 
@@ -116,7 +125,7 @@ def num_resamples(num_images: int, num_classes: int) -> int:
 
 
 def resampled(
-    metrics: Sequence[Metric],
+    metrics: Sequence[Metric | Measure],
     probabilities_NK: Tensor,
     target: Tensor,
     *,
@@ -146,7 +155,7 @@ def resampled(
 
 
 def _resampled(
-    metrics: Sequence[Metric], probabilities_NK: Tensor, target: Tensor, resamples: int,
+    metrics: Sequence[Metric | Measure], probabilities_NK: Tensor, target: Tensor, resamples: int,
     one_by_one: int, seed: int, progress: Callable[[int, int], None],
 ) -> list[NDArray[np.float64]]:  # fmt: skip
     num_images = len(target)
@@ -185,7 +194,7 @@ def _unbiased(values_R: NDArray[np.float64], value: float) -> NDArray[np.float64
 
 
 def _one_by_one(
-    metric: Metric, probabilities_NK: Tensor, target: Tensor, weights_NR: Tensor
+    metric: Metric | Measure, probabilities_NK: Tensor, target: Tensor, weights_NR: Tensor
 ) -> NDArray[np.float64]:
     """Returns values_R of a metric that takes images, not weights."""
     values = []
@@ -233,8 +242,8 @@ def intervals(
     """
     number = num_resamples(*probabilities_NK.shape) if resamples is None else resamples
     values = resampled(
-        [measure.metric for measure in measures], probabilities_NK, target, resamples=number,
-        seed=seed, progress=progress,
+        metrics_of(measures), probabilities_NK, target, resamples=number, seed=seed,
+        progress=progress,
     )  # fmt: skip
     return {
         measure.label: interval_of(values_R, level=level)

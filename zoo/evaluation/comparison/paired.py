@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zoo.errors import UsageError
-from zoo.evaluation.intervals import ONE_BY_ONE, resampled, weights_of
+from zoo.evaluation.intervals import ONE_BY_ONE, metrics_of, resampled, weights_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -145,7 +145,7 @@ def replicates_of(
         progress(done, len(probabilities_MNK))
         values.append([_number(measure, said_NK, target) for measure in measures])
         again.append(resampled(
-            [measure.metric for measure in measures], said_NK, target, resamples=resamples,
+            metrics_of(measures), said_NK, target, resamples=resamples,
             one_by_one=one_by_one, seed=seed,
         ))  # fmt: skip
     return {
