@@ -37,15 +37,7 @@ def show(kind: str, name: str, as_json: bool) -> None:
     click.secho(choice.entry.id, bold=True)
     if component.summary:
         echo(rewrap(component.summary))
-    for label in (
-        "package",
-        "aliases",
-        "tags",
-        "parameters",
-        "input",
-        "weights here",
-        "replaced by",
-    ):
+    for label in ("package", "aliases", "tags", "parameters", "input", "replaced by"):
         value = facts.get(label.replace(" ", "_"))
         if value and not isinstance(value, dict):
             echo(f"  {label:13} {', '.join(value) if isinstance(value, list | tuple) else value}")
