@@ -61,13 +61,15 @@ def test_a_sweep_ranks_and_lives_with_a_run_that_fails(zoo_command, shapes_folde
     assert outcome.code == 0, outcome.err
     assert "1/4  val_accuracy" in outcome.out
     assert "failed: " in outcome.out
-    table = outcome.out[outcome.out.index("runs  score") :]
+    table = outcome.out[outcome.out.index("\nruns ") + 1 :]
     assert table.index("lr 0.01") < table.index("lr 1e+30")
     said = json.loads((tmp_path / "s" / "experiment.json").read_text(encoding="utf-8"))
     assert [line["setting"] for line in said["settings"]] == [{"lr": 0.01}, {"lr": 1e30}]
     assert said["settings"][0]["score"]["count"] == 2
     assert said["settings"][1]["score"] is None
     assert said["settings"][1]["failures"]
+    assert [line["runs"] for line in said["settings"]] == [2, 2]
+    assert [row.split("  ")[0] for row in table.splitlines()[1:3]] == ["2", "0 of 2"]
 
 
 def test_the_runs_of_a_sweep_read_the_same_data_once(shapes_folder, tmp_path, monkeypatch):
@@ -98,7 +100,11 @@ def test_the_runs_of_a_sweep_read_the_same_data_once(shapes_folder, tmp_path, mo
         (["--grid", "lr"], "is not OPTION=VALUE"),
         (["--grid", "lr=1,,2"], "is not OPTION=VALUE"),
         (["--grid", "lrr=1,2"], "there is no option"),
-        (["--grid", "lr=1e-3,1e-3"], "a value twice"),
+        (["--grid", "lr=1e-3,1e-3"], "asked for twice: lr 0.001"),
+        (["--grid", "lr=1,1.0", "--grid", "loss=ce,focal"], "asked for twice: lr 1, loss focal"),
+        (["--grid", "seed=1,2", "--seeds", "0,1"], "given twice"),
+        (["--grid", "monitor=loss,accuracy"], "--monitor cannot vary"),
+        (["--grid", "loss=ce,focal", "--monitor", "val_loss"], "cannot be ranked by"),
         (["--grid", "lr=1,-2"], "lr"),
         (["--grid", "name=a,b"], "cannot vary"),
         (["--grid", "recipe=linear-probe,strong-finetune"], "cannot vary"),
@@ -125,6 +131,8 @@ def test_a_program_gives_arrays_and_is_told_of_what_is_no_list(shapes_folder, tm
             zoo.sweep(options, grid={"sched": values})
     with pytest.raises(UsageError, match="seeds is 3, and must be a list"):
         zoo.kfold(options, seeds=3)
+    with pytest.raises(UsageError, match="asked for twice: seed 3, fold"):
+        zoo.kfold(options, folds=2, seeds=[3, 3])
     for folds in (0, 1, "5"):
         with pytest.raises(UsageError, match=f"folds is {folds}, and must be"):
             zoo.kfold(options, folds=folds)
@@ -224,11 +232,18 @@ def test_a_spread_is_of_the_finite_values_and_tells_of_the_others(values):
         assert spread.deviation == pytest.approx(np.std(finite, ddof=1), rel=1e-6, abs=1e-6)
 
 
-def test_a_setting_with_an_undefined_score_comes_after_those_without():
+@pytest.mark.parametrize("without", [math.nan, None])
+def test_a_setting_with_a_run_without_a_score_comes_after_those_with_all(without):
+    """None stands for a run that failed: the mean of those that lived through it says too much."""
+
     def outcome(lr, score):
         result = SimpleNamespace(best_score=score, test_accuracy=None, seconds=1.0)
-        return SimpleNamespace(trial=SimpleNamespace(setting={"lr": lr}), result=result, failure="")
+        return SimpleNamespace(
+            trial=SimpleNamespace(setting={"lr": lr}), result=None if score is None else result,
+            failure="" if score is not None else "the loss is nan",
+        )  # fmt: skip
 
-    scores = [(1, 0.9), (1, math.nan), (2, 0.7), (2, 0.8), (3, math.nan), (4, 0.1)]
+    scores = [(1, 0.9), (1, without), (2, 0.7), (2, 0.8), (3, without), (4, 0.1)]
     lines = ranked([outcome(*one) for one in scores], greater_is_better=True)
     assert [line.setting["lr"] for line in lines] == [2, 4, 1, 3]
+    assert [line.runs for line in lines] == [2, 1, 2, 1]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from zoo.api.experiments import Experiment
     from zoo.engine.assembly.phases import Phase
     from zoo.experiments.running import Outcome
-    from zoo.experiments.tables import Spread
+    from zoo.experiments.tables import Line, Spread
     from zoo.experiments.trials import Trial
 
 __all__ = ["kfold", "parse_axis", "sweep"]
@@ -84,6 +84,8 @@ def _sweep(
             raise UsageError(f"--grid {printable(key)} is given twice")
         grid[key] = values
     if numbers := _numbers(seeds):
+        if "seed" in grid:
+            raise UsageError("seeds are given twice: with --grid seed and with --seeds")
         grid["seed"] = numbers
     if not grid:
         raise UsageError("there is nothing to try", hint="--grid lr=1e-3,1e-2 or --seeds 0,1,2")
@@ -217,14 +219,19 @@ def _show(found: Experiment, *, as_json: bool) -> None:
         ("runs", "score", "test", "seconds", "setting"),
         [
             (
-                len(found.outcomes) if line.score is None else line.score.count,
-                _spread(line.score), _spread(line.test), f"{line.seconds:.0f}",
+                _runs(line), _spread(line.score), _spread(line.test), f"{line.seconds:.0f}",
                 _setting(line.setting) + "".join(f"  failed: {why}" for why in line.failures),
             )
             for line in found.lines
         ],
     )  # fmt: skip
     echo(f"\nkept       {printable(found.path)}")
+
+
+def _runs(line: Line) -> str:
+    """Returns how many runs a setting has, and first how many of them have a score."""
+    scored = 0 if line.score is None else line.score.count
+    return str(line.runs) if scored == line.runs else f"{scored} of {line.runs}"
 
 
 def _spread(spread: Spread | None) -> str:

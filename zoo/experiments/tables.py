@@ -61,13 +61,15 @@ class Line:
 
     Args:
         setting: What they have in common, without seed and fold.
-        score: The monitored metric on validation.
+        runs: How many there are, those that failed among them.
+        score: The monitored metric on validation, of those that have one.
         test: Test accuracy; None without a test split.
         seconds: Wall time.
         failures: Why trials failed, each reason once.
     """
 
     setting: dict[str, object]
+    runs: int
     score: Spread | None
     test: Spread | None
     seconds: float
@@ -77,7 +79,8 @@ class Line:
 def ranked(outcomes: Sequence[Outcome], *, greater_is_better: bool) -> list[Line]:
     """Returns a line for each setting, the best mean score first.
 
-    Those with a trial whose score is undefined come after them, those without any score last.
+    Those with a trial that failed or whose score is undefined come after them: a mean over the
+    others would reward it. Those without any score come last.
     """
     by_setting: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
@@ -88,6 +91,7 @@ def ranked(outcomes: Sequence[Outcome], *, greater_is_better: bool) -> list[Line
         lines.append(
             Line(
                 setting=_setting(group[0]),
+                runs=len(group),
                 score=spread_of([result.best_score for result in results]),
                 test=spread_of([r.test_accuracy for r in results if r.test_accuracy is not None]),
                 seconds=sum(result.seconds for result in results),
@@ -99,7 +103,7 @@ def ranked(outcomes: Sequence[Outcome], *, greater_is_better: bool) -> list[Line
     def place(line: Line) -> tuple[int, float]:
         if line.score is None:
             return 2, 0.0
-        return int(line.score.undefined > 0), sign * line.score.mean
+        return int(line.score.count < line.runs), sign * line.score.mean
 
     return sorted(lines, key=place)
 

@@ -17,14 +17,16 @@ from dataclasses import dataclass, replace
 
 from zoo.config import RunConfig
 from zoo.errors import UsageError, ZooError, printable
+from zoo.plugin import fold
 
 __all__ = ["Trial", "fold_trials", "grid_trials", "heads_alone", "side_by_side", "usual_jobs"]
 
 _MOST = 10_000
 """Trials of one experiment. A grid that is larger was not meant."""
 
-_FIXED = ("runs", "name", "resume", "fold", "recipe")
-"""Options that a grid cannot vary: where a run is, and what stands for other options."""
+_FIXED = ("runs", "name", "resume", "fold", "recipe", "monitor")
+"""Options that a grid cannot vary: where a run is, what stands for other options, and what ranks
+the runs."""
 
 _MOST_JOBS = 4
 """How many runs there are at once where nobody says: each takes the memory of a process."""
@@ -68,7 +70,7 @@ def fold_trials(config: RunConfig, *, folds: int, seeds: Sequence[object] = ()) 
     Each seed divides the images anew: that is repeated cross-validation.
 
     Raises:
-        UsageError: There are fewer than two folds, or a seed cannot be.
+        UsageError: There are fewer than two folds, or a seed cannot be, or is there twice.
     """
     if not isinstance(folds, int) or folds < 2:
         raise UsageError(f"folds is {printable(folds)}, and must be a whole number of at least 2")
@@ -93,8 +95,8 @@ def grid_trials(
         sample: Only so many of the combinations, drawn without repetition as of ``config.seed``.
 
     Raises:
-        UsageError: An axis cannot vary or has no values, a value is not allowed, or there are too
-            many combinations. All problems together.
+        UsageError: An axis cannot vary or has no values, a value is not allowed or there twice, or
+            there are too many combinations. All problems together.
     """
     problems: list[ZooError] = []
     for key, values in axes.items():
@@ -102,8 +104,12 @@ def grid_trials(
             problems.append(UsageError(f"--{printable(key)} cannot vary within an experiment"))
         elif not values:
             problems.append(UsageError(f"the axis {printable(key)} has no values"))
-        elif len({json.dumps(value, default=repr) for value in values}) < len(values):
-            problems.append(UsageError(f"the axis {printable(key)} has a value twice"))
+    if "loss" in axes and fold(config.monitor) in ("loss", "val-loss"):
+        problems.append(UsageError(
+            f"runs of several losses cannot be ranked by --monitor {printable(config.monitor)}",
+            found="each is validated with its own loss",
+            hint="--monitor nll, the cross-entropy whatever is trained with, or accuracy",
+        ))  # fmt: skip
     if sample is not None and sample < 1:
         problems.append(UsageError(f"sample is {sample}, and must be at least 1"))
     total = 1
@@ -179,7 +185,7 @@ def heads_alone(trials: Sequence[Trial]) -> bool:
 
 def _trials(config: RunConfig, settings: Sequence[Mapping[str, object]]) -> list[Trial]:
     """Returns a trial for each setting; wrong values of all of them are told together."""
-    trials: list[Trial] = []
+    found: dict[str, Trial] = {}
     problems: dict[str, ZooError] = {}
     alike = Counter(map(_slug, settings))
     for setting in settings:
@@ -188,13 +194,18 @@ def _trials(config: RunConfig, settings: Sequence[Mapping[str, object]]) -> list
         except UsageError as error:
             problems[str(error)] = error
             continue
-        slug = _slug(setting)
+        slug, digest = _slug(setting), _digest(changed)
         digits = _FEW_DIGITS if len(slug) < _LONGEST_SLUG and alike[slug] == 1 else _MANY_DIGITS
-        name = f"{slug}-{_digest(changed)[:digits]}"
-        trials.append(Trial(name=name, setting=setting, config=changed))
+        trial = Trial(name=f"{slug}-{digest[:digits]}", setting=setting, config=changed)
+        if digest in found:
+            problems["twice"] = UsageError(
+                f"the same run is asked for twice: {printable(trial.title)}",
+                hint="each value once: 1 and 1.0 are the same number",
+            )
+        found[digest] = trial
     if problems:
         raise UsageError.together(list(problems.values()))
-    return trials
+    return list(found.values())
 
 
 def _drawn(total: int, *, count: int, seed: int) -> list[int]:
