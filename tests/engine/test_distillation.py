@@ -232,8 +232,10 @@ def test_a_resume_under_another_teacher_is_refused(train, registry):
     shutil.rmtree(teacher.path)
     train(name="teacher", epochs=1, seed=1)
     path = teacher.path.parent / "cut"
-    with pytest.raises(CheckpointError, match="the teacher is another one"):
+    with pytest.raises(CheckpointError, match="the teacher is another one") as caught:
         zoo.resume(path, registry=registry)
+    assert str(path) in caught.value.what
+    assert caught.value.hint.endswith(f"zoo resume {path} --force")
     assert len(zoo.resume(path, registry=registry, force=True).rows) == 2
 
 

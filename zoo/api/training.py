@@ -203,8 +203,9 @@ def resume(
         teacher = teacher_for(job, device=device, registry=registry)
         began_ns = (folder.path / "environment.json").stat().st_mtime_ns
         refuse_changes(
-            job, saved, observer=observer, began_ns=began_ns, teacher=teacher, force=force
-        )
+            job, saved, run=folder.path, observer=observer, began_ns=began_ns, teacher=teacher,
+            force=force,
+        )  # fmt: skip
         return _train(
             job, folder, device=device, observer=observer, state=state, force=force,
             teacher=teacher,

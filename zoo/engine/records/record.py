@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 from zoo.data.reading.stamps import num_written_since
 from zoo.engine.records.environment import environment
 from zoo.engine.tuning.settings import decided_by_trial
-from zoo.errors import CheckpointError
+from zoo.errors import CheckpointError, printable
 from zoo.runs.provenance import code_digest, code_digests, differences, drifts
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from zoo.engine.assembly.job import Job
     from zoo.engine.events import Observer
     from zoo.engine.step.distillation import Teacher
@@ -73,7 +75,7 @@ def _options(job: Job) -> dict[str, Any]:
 
 
 def refuse_changes(
-    job: Job, saved: Mapping[str, Any], *, observer: Observer, began_ns: int,
+    job: Job, saved: Mapping[str, Any], *, run: Path, observer: Observer, began_ns: int,
     teacher: Teacher | None = None, force: bool = False,
 ) -> None:  # fmt: skip
     """Notes what has changed since a run was started, and refuses what would change its result.
@@ -81,6 +83,7 @@ def refuse_changes(
     Args:
         job: What would go on.
         saved: What the run was started with.
+        run: Its folder.
         observer: Hears the notes.
         began_ns: When the run was started, nanoseconds since 1970. Files of images that are newer
             are noted: a fingerprint does not tell a copy of the data from other images in place.
@@ -97,9 +100,9 @@ def refuse_changes(
         observer.noted(f"since the run was started: {line}")
     if changed and not force:
         raise CheckpointError(
-            "the run would not go on as it began: " + "; ".join(changed[:8]),
+            f"the run {printable(run)} would not go on as it began: " + "; ".join(changed[:8]),
             kept="the run as it is",
-            hint="undo the change, or go on all the same with --force",
+            hint=f"undo the change, or go on all the same: zoo resume {printable(run)} --force",
         )
 
 

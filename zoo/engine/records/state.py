@@ -149,7 +149,7 @@ class RunState:
             raise DataError(
                 f"{printable(job.data.name)} is not the data that the run was trained on",
                 found="images, labels or split have changed since",
-                hint="put the data back, start a new run, or go on all the same with --force",
+                hint="put the data back, start a new run, or zoo resume RUN --force",
             )
         state = cls.fresh(job)
         state.best.load_state_dict(saved["best"])
