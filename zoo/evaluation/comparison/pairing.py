@@ -51,8 +51,9 @@ def why_not_paired(first: Examined, second: Examined) -> str | None:
     """Returns why two runs cannot be compared image by image, None if they can.
 
     They can when they know the same classes and were examined on the same images with the same
-    labels in the same order. The fingerprint of the data says so; where it differs (other training
-    images change it too) the images themselves are compared.
+    labels in the same order. Where the fingerprint of the data is another (other training images
+    change it too), or that of its files on this machine (a fingerprint knows names and sizes, and
+    all bitmaps of one size have as many bytes), the images themselves are compared.
     """
     one, other = first.predictions, second.predictions
     if one.multi_label != other.multi_label:
@@ -69,7 +70,8 @@ def why_not_paired(first: Examined, second: Examined) -> str | None:
     if not torch.equal(one.target, same_order.target):
         different = (one.target != same_order.target).reshape(len(one), -1).any(1)
         return f"{int(different.sum()):,} of {len(one):,} images have another label"
-    if one.facts.get("fingerprint") == other.facts.get("fingerprint") is not None:
+    known = [(p.facts.get("fingerprint"), p.facts.get("stamp")) for p in (one, other)]
+    if known[0] == known[1] and known[0][0] is not None:
         return None
     if not _same_content(first.part.images, second.part.images):
         return "images of the same name are not the same images"
