@@ -256,6 +256,19 @@ def test_order(runs, key, wanted):
     assert [entry.name for entry in ranked(runs, key)] == wanted
 
 
+@pytest.mark.parametrize("monitor", ["val_loss", "val_mae"])  # the second one's name tells nothing
+def test_the_best_of_a_metric_that_is_best_when_low_is_the_lowest(tmp_path, monitor):
+    for name, score in (("far", 0.9), ("near", 0.2), ("between", 0.5)):
+        path = write_run(tmp_path, name, monitor=monitor)
+        summary = json.loads((path / "summary.json").read_text())
+        summary |= {"monitor": monitor, "best_score": score, "greater_is_better": False}
+        (path / "summary.json").write_text(json.dumps(summary))
+        (path / "metrics.jsonl").write_text(json.dumps({**ROW, monitor: score}) + "\n")
+    for key in ("best_score", monitor):
+        found = [entry.name for entry in ranked(list_runs(tmp_path), key)]
+        assert found == ["near", "between", "far"]
+
+
 @pytest.mark.parametrize(
     ("where", "words"),
     [

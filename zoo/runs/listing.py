@@ -43,6 +43,7 @@ class RunEntry:
         epochs: Epochs that are done.
         planned: Epochs that were planned; None if not known.
         monitor: Name of the metric that decides which epoch is best.
+        greater_is_better: Its direction; None if not known.
         best_score: Its value in the best epoch; None if there is none.
         best_epoch: From 1; None if there is none.
         test_accuracy: On the test split, 0..1; None if not known.
@@ -62,6 +63,7 @@ class RunEntry:
     epochs: int = 0
     planned: int | None = None
     monitor: str = ""
+    greater_is_better: bool | None = None
     best_score: float | None = None
     best_epoch: int | None = None
     test_accuracy: float | None = None
@@ -151,12 +153,14 @@ def read_run(path: Path) -> RunEntry:
         "monitor": monitor or None, "name": path.name, "status": status,
         "model": model_names, "data": data_names,
     }  # fmt: skip
+    upwards = ended.get("greater_is_better")
     num_bytes = _size(path)
     when = _when(path)
     values |= {"size": num_bytes, "when": when}
     return RunEntry(
         path=path, status=status, why=why, model=model, data=data, epochs=len(rows),
         planned=_planned(config), monitor=monitor, best_score=score, best_epoch=at,
+        greater_is_better=upwards if isinstance(upwards, bool) else None,
         test_accuracy=number_of(ended.get("test_accuracy")), when=when, seconds=seconds,
         num_bytes=num_bytes, values={k: v for k, v in values.items() if v not in (None, ())},
     )  # fmt: skip

@@ -130,8 +130,9 @@ def ranked(
 ) -> list[RunEntry]:
     """Returns the runs sorted: the newest first, or by a metric, best first.
 
-    Losses, errors, times and sizes are best when low, other numbers when high; texts go from A to
-    Z. Runs without the value, or with one that is not a number, come last.
+    Losses, errors, times and sizes are best when low, other numbers when high, and a metric that
+    decided which epoch of a run is best as it did there; texts go from A to Z. Runs without the
+    value, or with one that is not a number, come last.
 
     Raises:
         UsageError: The key is unknown.
@@ -139,12 +140,14 @@ def ranked(
     listed = list(entries)
     name = "when" if key is None else key.lower().replace("-", "_")
     _check(name, listed, known)
-    sign = 1 if lowest_is_best(name) else -1
+    upwards = {one.monitor: one.greater_is_better for one in listed
+               if one.greater_is_better is not None}  # fmt: skip
 
     def place(entry: RunEntry) -> tuple[int, float, str]:
         value = entry.values.get(name)
         if isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value):
-            return 0, sign * value, ""
+            metric = entry.monitor if name == "best_score" else name
+            return 0, -value if upwards.get(metric, not lowest_is_best(metric)) else value, ""
         return (
             (2, 0.0, "")
             if value is None or isinstance(value, float)
