@@ -125,7 +125,8 @@ def _results(
     yield f"Always answering {plain(name)} would be right for {percent(share)}."
     classes = content.class_rows(examined, findings)
     yield "### Classes"
-    rows = sorted(classes["class_rows"], key=lambda row: float(row["f1"]))[:_CLASSES]
+    by_need = sorted(classes["class_rows"], key=lambda row: (not row["images"], row["f1"]))
+    rows = by_need[:_CLASSES]
     if len(classes["class_rows"]) > _CLASSES:
         yield f"The {_CLASSES} hardest of {count(len(classes['class_rows']))}."
     yield _table(

@@ -303,7 +303,7 @@ def class_rows(examined: Examined | None, findings: Findings | None) -> dict[str
     columns = ["Precision", "Recall", "F1", "AP", "Images"]
     rows = [
         {
-            "name": one.name, "f1": one.f1,
+            "name": one.name, "f1": one.f1, "images": one.support,
             "cells": [
                 *(_cell(value) for value in (
                     one.precision, one.recall, one.f1, one.average_precision
@@ -313,14 +313,13 @@ def class_rows(examined: Examined | None, findings: Findings | None) -> dict[str
         }
         for one in findings.classes
     ]  # fmt: skip
-    worst = min(findings.classes, key=lambda one: one.f1)
-    best = max(findings.classes, key=lambda one: one.f1)
+    there = sorted((one for one in findings.classes if one.support), key=lambda one: one.f1)
     lead = (
         "Precision: the share of its answers that are right. Recall: the share of its images "
         "that are found. AP: average precision over all thresholds."
     )
-    if len(rows) > 1:
-        lead += f" Best is {best.name}, hardest is {worst.name}."
+    if there and there[0].f1 < there[-1].f1:
+        lead += f" Best is {there[-1].name}, hardest is {there[0].name}."
     return {"class_rows": rows, "class_columns": columns, "classes_lead": lead}
 
 
