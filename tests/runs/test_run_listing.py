@@ -256,6 +256,12 @@ def test_order(runs, key, wanted):
     assert [entry.name for entry in ranked(runs, key)] == wanted
 
 
+def test_runs_without_the_value_come_last_the_other_way_round_too(runs):
+    found = [entry.name for entry in ranked(runs, "test_accuracy", reverse=True)]
+    assert found == ["lenet-1", "vit", "lenet-2", "short"]
+    assert next(entry.name for entry in ranked(runs, "name", reverse=True)) == "vit"
+
+
 @pytest.mark.parametrize("monitor", ["val_loss", "val_mae"])  # the second one's name tells nothing
 def test_the_best_of_a_metric_that_is_best_when_low_is_the_lowest(tmp_path, monitor):
     for name, score in (("far", 0.9), ("near", 0.2), ("between", 0.5)):
@@ -276,6 +282,7 @@ def test_the_best_of_a_metric_that_is_best_when_low_is_the_lowest(tmp_path, moni
         ("lr", ["is not a condition"]),
         ("lr>", ["is not a condition"]),
         ("lr>fast", ["'fast'", "no number"]),
+        ("when>yesterday", ["'yesterday'", "no date", "when>20"]),
         ("=3", ["is not a condition"]),
         ("no\x1b[31mkey=1", ["is not a condition", "\\x1b"]),
     ],

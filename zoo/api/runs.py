@@ -36,7 +36,7 @@ def list_runs(
         pattern: A glob such as ``*lenet*``, or a part of the name.
         where: Conditions such as ``val_accuracy>0.9`` or ``model=lenet`` that must all hold.
         sort: A metric or an option, best first; by default the newest run first.
-        reverse: The other way round.
+        reverse: The other way round. Runs without the value come last either way.
 
     Raises:
         UsageError: There is no such folder, or a condition or a key cannot be used.
@@ -46,8 +46,7 @@ def list_runs(
 
     known = option_names()
     entries = chosen(found_in(Path(folder)), pattern=pattern, where=several(where), known=known)
-    ordered = ranked(entries, sort, known=known)
-    return ordered[::-1] if reverse else ordered
+    return ranked(entries, sort, reverse=reverse, known=known)
 
 
 def prune_runs(

@@ -69,9 +69,8 @@ def list_(
     from zoo.runs.selecting import chosen, ranked
 
     every, known = list_runs(folder), option_names()
-    found = ranked(chosen(every, pattern=pattern, where=where, known=known), key, known=known)
-    if reverse:
-        found.reverse()
+    matching = chosen(every, pattern=pattern, where=where, known=known)
+    found = ranked(matching, key, reverse=reverse, known=known)
     shown = found[:limit]
     if as_json:
         print_json([entry.as_dict() for entry in shown])

@@ -76,9 +76,10 @@ def parse_condition(text: str) -> Condition:
     key, comparison = match[1].lower().replace("-", "_"), match[2].replace("==", "=")
     number = _as_number(wanted, is_time=key == "when")
     if comparison in _COMPARISONS and number is None:
+        what, example = ("date", "2026-11-30") if key == "when" else ("number", "0.5")
         raise UsageError(
-            f"--where {printable(text)} compares with {printable(wanted)!r}, which is no number",
-            hint=f"--where '{printable(key)}{comparison}0.5'",
+            f"--where {printable(text)} compares with {printable(wanted)!r}, which is no {what}",
+            hint=f"--where '{printable(key)}{comparison}{example}'",
         )
     return Condition(key=key, comparison=comparison, wanted=wanted, number=number)
 
@@ -126,13 +127,17 @@ def chosen(
 
 
 def ranked(
-    entries: Iterable[RunEntry], key: str | None, *, known: Collection[str] = ()
+    entries: Iterable[RunEntry],
+    key: str | None,
+    *,
+    reverse: bool = False,
+    known: Collection[str] = (),
 ) -> list[RunEntry]:
     """Returns the runs sorted: the newest first, or by a metric, best first.
 
     Losses, errors, times and sizes are best when low, other numbers when high, and a metric that
-    decided which epoch of a run is best as it did there; texts go from A to Z. Runs without the
-    value, or with one that is not a number, come last.
+    decided which epoch of a run is best as it did there; texts go from A to Z. ``reverse`` is the
+    other way round. Runs without the value, or with one that is not a number, come last either way.
 
     Raises:
         UsageError: The key is unknown.
@@ -154,7 +159,11 @@ def ranked(
             else (1, 0.0, _texts(value)[0])
         )
 
-    return sorted(listed, key=place)
+    ordered = sorted(listed, key=place)
+    if not reverse:
+        return ordered
+    with_value = [entry for entry in ordered if place(entry)[0] < 2]
+    return with_value[::-1] + ordered[len(with_value) :]
 
 
 def lowest_is_best(key: str) -> bool:
