@@ -228,10 +228,17 @@ def test_a_plot_is_a_png(options, zoo_command, tmp_path):
     assert outcome.code == 0, outcome.err
     with Image.open(target) as image:
         assert image.size == (1050, 600)
+    short = tmp_path / "missing" / "short.png"
     outcome = zoo_command(
-        "lr-find", *flags(options), "--steps", 40, "--plot", tmp_path / "missing" / "curve.png"
-    )
+        "lr-find", *flags(options), "--optim", "sgd", "--min-lr", "1", "--max-lr", "1e30",
+        "--plot", short,
+    )  # fmt: skip
+    assert (outcome.code, "too soon for a suggestion" in outcome.err) == (2, True)
+    with Image.open(short) as image:
+        assert image.size == (1050, 600)
+    outcome = zoo_command("lr-find", *flags(options), "--steps", 40, "--plot", tmp_path)
     assert outcome.code == 6
+    assert "zoo run --lr " in outcome.out  # what was found is said all the same
 
 
 def test_a_drawing_fits_and_marks_every_suggestion():

@@ -57,18 +57,19 @@ def _lr_find(
     finally:
         if display is not None:
             display.close()
+    found, too_short = {}, None
     try:
         found = suggestions(curve)
-    except UsageError:
-        if not as_json:
-            _show(job, chosen, curve, {})
-        raise
-    if plot is not None:
-        _plot(curve, found, Path(plot))
-    if as_json:
-        _print_json(chosen, curve, found)
-    else:
+    except UsageError as error:
+        too_short = error
+    if not as_json:
         _show(job, chosen, curve, found)
+    elif too_short is None:
+        _print_json(chosen, curve, found)
+    if plot is not None and curve.rates:
+        _plot(curve, found, Path(plot))
+    if too_short is not None:
+        raise too_short
 
 
 def _print_json(phase: Phase, curve: Curve, found: Mapping[str, float]) -> None:
@@ -139,10 +140,10 @@ def curve_lines(curve: Curve, found: Mapping[str, float]) -> list[str]:
 
 
 def _plot(curve: Curve, found: Mapping[str, float], path: Path) -> None:
-    """Draws the curve into a PNG."""
+    """Draws the curve into a PNG, whole or not at all."""
     from matplotlib.figure import Figure
 
-    from zoo.disk import machine_errors
+    from zoo.disk import atomic_file, machine_errors, make_folder
 
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()
@@ -154,7 +155,8 @@ def _plot(curve: Curve, found: Mapping[str, float], path: Path) -> None:
     axes.set_ylim(top=1.5 * curve.smoothed[0], bottom=0)
     axes.legend()
     with machine_errors("writing", path):
-        figure.savefig(path, format="png", dpi=150)
+        make_folder(path.parent)
+        atomic_file(path, lambda file: figure.savefig(file, format="png", dpi=150))
 
 
 lr_find = Grouped(

@@ -165,7 +165,7 @@ def suggestions(curve: Curve) -> dict[str, float]:
         raise UsageError(
             f"the loss diverged after {len(curve.rates)} of {curve.planned} steps, too soon for a "
             "suggestion" if curve.diverged else f"{curve.planned} steps are too few",
-            hint="more --steps, a larger --batch-size, or --clip-norm 1",
+            hint="more --steps, a smaller --min-lr, a larger --batch-size, or --clip-norm 1",
         )  # fmt: skip
     return {
         "valley": valley(rates, losses),
