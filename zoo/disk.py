@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from zoo.errors import MachineError, printable
+from zoo.errors import MachineError, UsageError, printable
 
 __all__ = [
     "TEMPORARY",
@@ -21,6 +21,7 @@ __all__ = [
     "atomic_folder",
     "machine_errors",
     "make_folder",
+    "refuse_folder",
     "remove_leftovers",
     "sync_folder",
 ]
@@ -94,6 +95,19 @@ def make_folder(folder: Path) -> None:
 def _sync_file(path: Path) -> None:
     with path.open("rb+") as file:
         os.fsync(file.fileno())
+
+
+def refuse_folder(target: Path) -> None:
+    """Says before any work is done that a file cannot be written where a folder is.
+
+    Raises:
+        UsageError: The target is a folder.
+    """
+    if target.is_dir():
+        raise UsageError(
+            f"{printable(target)} is a folder, and one file is written",
+            hint="name a file, which may be in that folder",
+        )
 
 
 def _beside(target: Path) -> Path:

@@ -276,6 +276,7 @@ WRONG = {
     "no metric": (["good", "poor", "--metric", "f7"], 2, ["f7"]),
     "a number a class": (["good", "poor", "--metric", "f1:average=none"], 2, ["for each class"]),
     "no level": (["good", "poor", "--alpha", "0"], 2, ["--alpha"]),
+    "a folder": (["good", "poor", "-o", "."], 2, [". is a folder"]),
     "no place": (["good", "poor", "-o", "good/config.toml/x.html"], 6, ["writing"]),
 }  # fmt: skip
 

@@ -214,6 +214,8 @@ def test_json_has_the_curve_and_what_it_suggests(options, zoo_command):
 def test_what_cannot_work_is_said_before_any_step(options, zoo_command):
     outcome = zoo_command("lr-find", *flags(options), "--min-lr", "1", "--max-lr", "0.1")
     assert (outcome.code, "not below" in outcome.err) == (2, True)
+    outcome = zoo_command("lr-find", *flags(options), "--plot", ".")
+    assert (outcome.code, ". is a folder" in outcome.err) == (2, True)
     outcome = zoo_command("lr-find", *flags(options), "--phase", "warm\x1b")
     assert outcome.code == 2
     assert "warm\\x1b" in outcome.err
@@ -236,7 +238,7 @@ def test_a_plot_is_a_png(options, zoo_command, tmp_path):
     assert (outcome.code, "too soon for a suggestion" in outcome.err) == (2, True)
     with Image.open(short) as image:
         assert image.size == (1050, 600)
-    outcome = zoo_command("lr-find", *flags(options), "--steps", 40, "--plot", tmp_path)
+    outcome = zoo_command("lr-find", *flags(options), "--steps", 40, "--plot", target / "x.png")
     assert outcome.code == 6
     assert "zoo run --lr " in outcome.out  # what was found is said all the same
 

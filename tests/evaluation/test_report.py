@@ -241,6 +241,14 @@ def test_an_unknown_explainer_is_refused(zoo_command, run_path):
     assert not (run_path / "report.html").exists()
 
 
+def test_a_page_is_no_folder(zoo_command, run_path, monkeypatch):
+    monkeypatch.chdir(run_path)
+    for output in (".", "best"):
+        outcome = zoo_command("report", ".", "-o", output)
+        assert (outcome.code, f"{output} is a folder" in outcome.err) == (2, True), outcome.err
+    assert not (run_path / "model-card.md").exists()
+
+
 def test_plots_never_go_through_a_link(zoo_command, run_path, tmp_path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

@@ -38,7 +38,7 @@ def report(
         progress: Told what is being done, how much of it is done, of how much.
 
     Raises:
-        UsageError: It is not a run folder, or has no such split.
+        UsageError: It is not a run folder, has no such split, or the output is a folder.
         CheckpointError: A file of it is damaged, or a newer zoo wrote it.
         MachineError: A file cannot be written.
     """

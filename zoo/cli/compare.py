@@ -10,6 +10,7 @@ import click
 from zoo.cli.console import apart, echo, print_json, print_table
 from zoo.cli.data.output import bar
 from zoo.cli.values import FiniteRange
+from zoo.disk import refuse_folder
 from zoo.errors import UsageError, printable
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ def compare(
         raise UsageError(
             "one run alone cannot be compared", hint=f"zoo compare {printable(runs[0])} runs/OTHER"
         )
+    if output is not None:
+        refuse_folder(Path(output))
     label = None if assert_better is None else metric_label(assert_better)
     wanted = metrics
     if label is not None and label not in ("accuracy", "loss"):

@@ -36,6 +36,7 @@ def _lr_find(
     from zoo.api import prepare
     from zoo.cli.console import apart
     from zoo.cli.progress import RunDisplay
+    from zoo.disk import refuse_folder
     from zoo.engine.device import Device
     from zoo.engine.events import Observer
     from zoo.engine.lr_finder import find_rates, phase_named
@@ -44,6 +45,8 @@ def _lr_find(
 
     if min_lr >= max_lr:
         raise UsageError(f"--min-lr {min_lr:g} is not below --max-lr {max_lr:g}")
+    if plot is not None:
+        refuse_folder(Path(plot))
     display = None if as_json else RunDisplay()
     observer = display or Observer()
     try:

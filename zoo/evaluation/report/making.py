@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from zoo.disk import atomic_file, machine_errors, make_folder
+from zoo.disk import atomic_file, machine_errors, make_folder, refuse_folder
 from zoo.errors import DataError, RefusedError, ZooError, printable
 from zoo.evaluation.examined import Examined, examine
 from zoo.evaluation.interpretation.heatmaps import heatmaps, overlay
@@ -93,8 +93,8 @@ def make_report(
         progress: Told what is being done, how much of it is done, of how much.
 
     Raises:
-        UsageError: It is not a run folder, or has no such split.
         UnknownName: There is no such explainer.
+        UsageError: It is not a run folder, has no such split, or the output is a folder.
         CheckpointError: A file of it is damaged, or a newer zoo wrote it.
         RefusedError: ``plots`` of the run folder leads elsewhere.
         MachineError: A file cannot be written.
@@ -102,6 +102,8 @@ def make_report(
     facts = read_facts(path)
     if explainer is not None:
         parse_choice(registry, "explainer", explainer)
+    target = output or path / "report.html"
+    refuse_folder(target)
 
     def ask(wanted: str | None, of: str | None) -> Examined:
         return examine(
@@ -122,7 +124,6 @@ def make_report(
     heat, heat_note = _heat(examined, explainer=explainer, registry=registry)
     progress("writing", 0, 1)
     saved = {**figures, **_matrix(examined, findings)}
-    target = output or path / "report.html"
     page = page_of(
         facts, examined, findings, figures, heat=heat, heat_name=explainer or "",
         heat_note=heat_note, notes=notes,
