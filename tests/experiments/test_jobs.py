@@ -88,14 +88,15 @@ def test_a_lost_process_ends_the_experiment_and_the_same_command_goes_on(
 
 
 EPOCHS, RATES = 20, [1e-2, 2e-2, 3e-2, 4e-2, 5e-2, 6e-2]
+SIX = f"lr={','.join(map(str, RATES))}"
 
 
 class Sweep:
-    """``zoo sweep --jobs 2`` over six runs, as a terminal starts it."""
+    """``zoo sweep --jobs 2``, over six runs if nothing else is said, as a terminal starts it."""
 
-    def __init__(self, data, runs, *, epochs=EPOCHS, **environment):
-        flags = {**OPTIONS, "epochs": epochs, "data": data, "runs": runs, "name": "s", "grid":
-                 f"lr={','.join(map(str, RATES))}", "jobs": 2}  # fmt: skip
+    def __init__(self, data, runs, *, epochs=EPOCHS, grid=SIX, **environment):
+        flags = {**OPTIONS, "epochs": epochs, "data": data, "runs": runs, "name": "s",
+                 "grid": grid, "jobs": 2}  # fmt: skip
         search = os.pathsep.join([str(ROOT), str(ROOT / "plugins"), *sys.path])
         words = (word for key, value in flags.items()
                  for word in (f"--{key.replace('_', '-')}", str(value)))  # fmt: skip
@@ -139,8 +140,8 @@ def test_a_stopped_experiment_leaves_no_process_and_goes_on(shapes_folder, tmp_p
     assert "Traceback" not in err
     if number == signal.SIGINT:
         assert command.process.returncode == 130
-        assert err.startswith("zoo: stopped by SIGINT\n") or err == "stopped\n"
-        assert "--name s goes on" in err or err == "stopped\n"  # between two runs
+        assert err.startswith(("zoo: stopped by SIGINT\n", "stopped\n"))  # in a run, or between two
+        assert "--name s goes on" in err or err == "stopped\n"  # while a module was imported
     until = time.monotonic() + 30
     while is_alive(other):
         assert time.monotonic() < until
@@ -150,6 +151,20 @@ def test_a_stopped_experiment_leaves_no_process_and_goes_on(shapes_folder, tmp_p
                       grid={"lr": RATES}, runs=str(tmp_path), name="s")  # fmt: skip
     for outcome in again.outcomes:
         assert [row.epoch for row in outcome.result.rows] == list(range(1, EPOCHS + 1))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_a_signal_while_only_other_processes_train_says_how_to_go_on(shapes_folder, tmp_path):
+    command = Sweep(shapes_folder, tmp_path, grid="epochs=1,5000")
+    command.other()
+    command.process.stdout.readline()  # the run of this process has ended
+    command.process.send_signal(signal.SIGTERM)
+    _, err = command.process.communicate(timeout=60)
+    assert command.process.returncode == 143
+    assert err.lstrip() == (
+        f"stopped\n  kept:  all runs in {tmp_path / 's'}\n"
+        "  try:   the same command with --name s goes on\n"
+    )
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="no copies are made there")

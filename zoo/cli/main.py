@@ -93,7 +93,7 @@ def main(args: Sequence[str] | None = None) -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt) as error:
         cause = error.__cause__ if isinstance(error, click.Abort) else error
-        click.echo("stopped", err=True)
+        click.echo("\n".join(["stopped", *getattr(cause, "__notes__", ())]), err=True)
         return cause.exit_code if isinstance(cause, Stopped) else 130
     except SystemExit:
         if sys.stdout is not stdout:  # click's answer to a reader that left: zoo list models | head

@@ -146,9 +146,12 @@ def run_trials(
     except BaseException as error:
         for process in others:
             process.ask_to_end()
+        kept = f"all runs in {printable(folder)}"
+        hint = f"the same command with --name {printable(folder.name)} goes on"
         if isinstance(error, Interrupted):
-            error.kept = f"all runs in {printable(folder)}"
-            error.hint = f"the same command with --name {printable(folder.name)} goes on"
+            error.kept, error.hint = kept, hint
+        elif isinstance(error, KeyboardInterrupt):  # while no run trains here
+            error.add_note(f"  kept:  {kept}\n  try:   {hint}")
         raise
     finally:
         left.stop()
