@@ -119,6 +119,20 @@ def test_what_cannot_be_swept_is_said_before_anything_is_trained(zoo_command, tm
     assert not (tmp_path / "runs").exists()
 
 
+def test_the_values_of_an_option_that_takes_several(zoo_command, shapes_folder, tmp_path):
+    outcome = zoo_command(
+        "sweep", *FLAGS, "--data", shapes_folder, "--runs", tmp_path, "--name", "s",
+        "--grid", "mean=0.5,0.4,0.3;[0.1,0.2,0.3];none", "--set", "std=0.1,0.2,0.3",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    said = json.loads((tmp_path / "s" / "experiment.json").read_text(encoding="utf-8"))
+    means = [trial["setting"]["mean"] for trial in said["trials"]]
+    assert means == [[0.5, 0.4, 0.3], [0.1, 0.2, 0.3], None]
+    table = outcome.out[outcome.out.index("\nruns ") :]
+    assert "mean [0.5,0.4,0.3]" in table
+    assert "mean none" in table
+
+
 def test_a_program_gives_arrays_and_is_told_of_what_is_no_list(shapes_folder, tmp_path):
     options = {
         "model": "mlp-mnist", "img_size": np.int64(16), "epochs": 1, "workers": 0,

@@ -242,8 +242,11 @@ def _spread(spread: Spread | None) -> str:
     return f"{spread.mean:.4f}{deviation}{undefined}"
 
 
-def _setting(setting: Mapping[str, object]) -> str:
-    return ", ".join(f"{key.replace('_', '-')} {value}" for key, value in setting.items()) or "all"
+def _setting(setting: Mapping[str, Any]) -> str:
+    from zoo.registry.specs import format_value
+
+    shown = (f"{key.replace('_', '-')} {format_value(value)}" for key, value in setting.items())
+    return ", ".join(shown) or "all"
 
 
 def _flags(*own: click.Option) -> list[click.Parameter]:

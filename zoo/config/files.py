@@ -39,4 +39,7 @@ def parse_setting(text: str) -> tuple[str, Value]:
     key = key.strip().replace("-", "_")
     if not equals:
         raise UsageError(f"--set {printable(text)} is not key=value", hint="--set lr=0.01")
-    return key, value if option_of(key).type == "str" else parse_value(value)
+    kind = option_of(key).type
+    if kind.endswith("list") and "," in value and not value.strip().startswith("["):
+        value = f"[{value}]"  # as the flag of the option takes it
+    return key, value if kind == "str" else parse_value(value)
