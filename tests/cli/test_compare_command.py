@@ -368,7 +368,7 @@ def test_the_page_says_what_the_terminal_says(zoo_command, runs, tmp_path):
     for run in found["runs"]:
         assert f"{run['metrics']['accuracy']['value']:.1%}" in shown
     assert "good is better than poor" in shown
-    assert "No difference between good and again beyond noise" in shown
+    assert "No difference between good and again beyond noise: both have the same images" in shown
     assert "Not tested: they were examined on 40 and 10 images" in shown
     assert "corrected by Holm for 2 comparisons" in shown  # the third was not tested
     assert len((tmp_path / "new" / "page.html").read_bytes()) < 1_000_000

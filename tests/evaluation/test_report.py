@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 import zoo
@@ -24,7 +25,7 @@ from zoo.evaluation.examined import examine
 from zoo.evaluation.metrics import confusion, per_class
 from zoo.evaluation.report import mistakes
 from zoo.evaluation.report.card import card_of
-from zoo.evaluation.report.content import class_rows
+from zoo.evaluation.report.content import class_rows, score_rows, verdict_of
 from zoo.evaluation.report.facts import read_facts
 from zoo.evaluation.report.findings import commonest, find
 from zoo.evaluation.report.making import make_report
@@ -246,7 +247,6 @@ def test_a_page_is_no_folder(zoo_command, run_path, monkeypatch):
     for output in (".", "best"):
         outcome = zoo_command("report", ".", "-o", output)
         assert (outcome.code, f"{output} is a folder" in outcome.err) == (2, True), outcome.err
-    assert not (run_path / "model-card.md").exists()
 
 
 def test_plots_never_go_through_a_link(zoo_command, run_path, tmp_path):
@@ -311,6 +311,19 @@ def test_a_class_without_images_is_not_called_the_hardest(reported_run, registry
     right = dataclasses.replace(examined, predictions=dataclasses.replace(said, labels_N=said_N))
     equal = class_rows(right, find(right.predictions, registry=registry))["classes_lead"]
     assert "hardest" not in equal
+
+
+def test_a_perfect_score_is_not_said_to_be_certain(reported_run, registry):
+    facts, examined = answering(
+        reported_run, registry, classes=["a", "b"], names=[str(n) for n in range(20)]
+    )
+    said = dataclasses.replace(examined.predictions, labels_N=examined.predictions.predicted_N)
+    examined, found = dataclasses.replace(examined, predictions=said), find(said, registry=registry)
+    lines = " ".join(verdict_of(facts, examined, found)["lines"])
+    most = 1 - binomtest(20, 20, alternative="greater").proportion_ci(0.95).low
+    assert f"fewer than {most:.1%} are wrong" in lines
+    assert "interval 100" not in lines
+    assert "has one of no width" in score_rows(examined, found)["metrics_lead"]
 
 
 def test_a_thousand_classes_are_shown_in_part(reported_run, registry):

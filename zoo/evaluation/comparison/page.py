@@ -152,6 +152,8 @@ def _opening(verdict: Verdict) -> str:
     )
     if verdict.outcome != "noise":
         return f"{clause}: {moved}, {words.p_text(verdict.corrected)}."
+    if not verdict.first_only and not verdict.other_only:  # then the interval has no width
+        return f"{clause}: both have the same images right."
     reach = 50 * (verdict.high - verdict.low)
     return (
         f"{clause}: {moved}, {words.p_text(verdict.corrected)}. This many images cannot tell "

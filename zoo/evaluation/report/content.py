@@ -68,7 +68,10 @@ def verdict_of(facts: RunFacts, examined: Examined, findings: Findings) -> dict[
     num, right = len(predictions), int(predictions.right_N.sum())
     name, share = findings.common
     lines = [f"{count(right)} of {count(num)} {split} images are right."]
-    if first.low is not None and first.high is not None:
+    if right == num:  # no resample can doubt it: the exact bound of a binomial share instead
+        errors = percent(1 - 0.05 ** (1 / num))
+        lines.append(f"Of images like these fewer than {errors} are wrong, with 95% confidence.")
+    elif first.low is not None and first.high is not None:
         lines.append(f"95% interval {percent(first.low)} to {percent(first.high)}.")
     if predictions.multi_label:
         lines[0] = f"All labels are right for {count(right)} of {count(num)} {split} images."
@@ -293,6 +296,8 @@ def score_rows(examined: Examined | None, findings: Findings | None) -> dict[str
         f"On {count(len(examined.predictions))} {split} images. An interval says how well so many "
         "images can tell: 95 of 100 such intervals hold the value on endlessly many like them."
     )
+    if any(one.low == one.high for one in findings.scores if one.low is not None):
+        lead += " What is the same in every resample, as a perfect score is, has one of no width."
     return {"scores": rows, "metrics_lead": lead}
 
 
