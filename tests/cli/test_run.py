@@ -133,6 +133,9 @@ WRONG = {
     ),
     "bad spec": (["--sched", "SGDR-0-2"], 2, ["t_0 is 0, and must be at least 1"]),
     "unknown flag": (["--learning-rate", "1"], 2, ["No such option", "--learning-rate"]),
+    "no data of that name": (
+        ["--data", "photoss"], 2, ["'photoss'", "no file or folder of that name", "datasets"],
+    ),
     "unknown setting": (["--set", "optimiser=adam"], 2, ["no option 'optimiser'", "optim"]),
     "setting without =": (["--set", "lr"], 2, ["is not key=value"]),
     "empty config": (["--config", ""], 2, ["--config is empty"]),

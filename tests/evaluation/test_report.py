@@ -229,6 +229,21 @@ def test_without_the_data_the_rest_is_told(zoo_command, shapes_folder, tmp_path)
     assert 'id="training"' in (path / "report.html").read_text()
 
 
+def test_data_of_a_relative_path_is_missed_elsewhere(
+    zoo_command, shapes_folder, tmp_path, monkeypatch
+):
+    shutil.copytree(shapes_folder, tmp_path / "photos")
+    monkeypatch.chdir(tmp_path)
+    path = zoo.run(data="photos", epochs=1, runs=str(tmp_path / "runs"), **TINY).path
+    monkeypatch.chdir(path)
+    outcome = zoo_command("report", path)
+    assert outcome.code == 0, outcome.err
+    assert "No image could be looked at: the data that the run was trained on is not" in outcome.out
+    outcome = zoo_command("evaluate", path)
+    assert (outcome.code, f"nothing of that name in {path}" in outcome.err) == (3, True)
+    assert zoo_command("evaluate", path, "--data", tmp_path / "photos").code == 0
+
+
 def test_an_unknown_split_is_refused(zoo_command, run_path):
     outcome = zoo_command("report", run_path, "--split", "holdout")
     assert outcome.code == 2

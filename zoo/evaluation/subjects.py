@@ -59,7 +59,7 @@ def own_data(config: RunConfig, registry: Registry, *, run: Path | None = None) 
 
     Raises:
         PluginError: The plugin of the data set is missing.
-        DataError: The data cannot be used.
+        DataError: The data cannot be used, or is not where zoo was called.
     """
     if run is not None:
         with suppress(CheckpointError):  # one that does not say it is tried all the same

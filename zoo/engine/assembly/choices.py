@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from zoo.config.compatibility import check_options
 from zoo.engine.assembly.measures import choose_metrics, choose_monitor
 from zoo.engine.assembly.phases import parse_phases
-from zoo.errors import UsageError, ZooError
+from zoo.errors import UnknownName, UsageError, ZooError
 from zoo.protocols import Preprocessing
 from zoo.registry import Choice, Registry, parse_choice, parse_choices
 from zoo.registry.loading import call, load_target
@@ -108,8 +108,10 @@ def choose(config: RunConfig, registry: Registry) -> Choices:
         problems.append(error)
     try:
         if not names_a_path(config.data, registry):
-            picked["data"] = pick("dataset", config.data)
+            picked["data"] = parse_choice(registry, "dataset", config.data)
     except UsageError as error:  # an ambiguous name
+        if isinstance(error, UnknownName):
+            error.found = f"no file or folder of that name here either; {error.found}"
         problems.append(error)
     if config.phases is not None:
         try:
