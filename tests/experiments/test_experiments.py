@@ -161,12 +161,18 @@ def test_folds_with_a_seed_are_of_that_seed():
     assert len({trial.name for trial in fold_trials(config, folds=2, seeds=[3, 4])}) == 4
 
 
-def test_a_single_run_is_not_taken_for_an_experiment(zoo_command, shapes_folder, tmp_path):
+def test_a_single_run_is_not_taken_for_an_experiment_nor_the_other_way_round(
+    zoo_command, shapes_folder, tmp_path
+):
     zoo.run(model="mlp-mnist", data=str(shapes_folder), img_size=16, epochs=1, name="one",
             runs=str(tmp_path), workers=0)  # fmt: skip
     outcome = zoo_command("kfold", *FLAGS, "--data", shapes_folder, "--runs", tmp_path,
                           "--name", "one")  # fmt: skip
     assert (outcome.code, "a single run" in outcome.err) == (2, True)
+    for command in ("report", "resume"):
+        outcome = zoo_command(command, tmp_path)
+        assert (outcome.code, "is a folder of runs" in outcome.err) == (2, True)
+        assert f"zoo runs --runs {tmp_path} lists them" in outcome.err
 
 
 @given(st.integers(1, 40), st.integers(0, 1000))

@@ -339,6 +339,7 @@ def test_names_globs_and_paths(tmp_path):
     assert named() == ["a-1", "a-2", "b"]
     assert named("b", "a-*", "a-1") == ["b", "a-1", "a-2"]
     assert named(str(tmp_path / "b")) == ["b"]
+    assert named("b", str(tmp_path / "b"), str(tmp_path / "a-1" / ".." / "b")) == ["b"]
     for wrong in ("c", "no-run", "../*", "a", "c*"):
         with pytest.raises(UsageError, match="there is no run"):
             named(wrong)

@@ -88,6 +88,11 @@ class RunFolder:
                     f"the run {printable(path)} was stopped before it had begun",
                     found="no config.toml there", hint=f"zoo run --name {printable(path.name)} ...",
                 )  # fmt: skip
+            if any(path.glob("*/config.toml")):
+                raise UsageError(
+                    f"{printable(path)} is a folder of runs, and one run is asked for",
+                    hint=f"zoo runs --runs {printable(path)} lists them",
+                )
             raise UsageError(
                 f"{printable(path)} is not a run folder", found="no config.toml there",
                 hint="a folder such as runs/NAME; zoo runs lists them",

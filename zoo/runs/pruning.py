@@ -91,7 +91,7 @@ def runs_named(folder: Path, names: Sequence[str]) -> list[Path]:
     """
     if not names:
         return [entry.path for entry in list_runs(folder)]
-    found: dict[Path, None] = {}
+    found: dict[str, Path] = {}
     listed = [path for path in sorted(folder.iterdir()) if is_run(path)] if folder.is_dir() else []
     for name in names:
         exact = [path for path in (folder / name, Path(name)) if path.is_dir() and is_run(path)]
@@ -101,8 +101,8 @@ def runs_named(folder: Path, names: Sequence[str]) -> list[Path]:
                 f"there is no run {printable(name)!r} in {printable(folder)}",
                 hint=f"zoo runs --runs {printable(folder)} lists them",
             )
-        found |= dict.fromkeys(exact[:1] or globbed)
-    return list(found)
+        found |= {os.path.abspath(path): path for path in exact[:1] or globbed}
+    return list(found.values())
 
 
 def plan_for(path: Path, *, keep_last: int = 0, everything: bool = False) -> Plan:
