@@ -17,6 +17,7 @@ import zoo
 from zoo.config import RunConfig
 from zoo.engine.assembly import reading
 from zoo.errors import UsageError
+from zoo.experiments.running import experiment_folder
 from zoo.experiments.tables import ranked, spread_of
 from zoo.experiments.trials import fold_trials, grid_trials
 
@@ -173,6 +174,18 @@ def test_a_single_run_is_not_taken_for_an_experiment_nor_the_other_way_round(
         outcome = zoo_command(command, tmp_path)
         assert (outcome.code, "is a folder of runs" in outcome.err) == (2, True)
         assert f"zoo runs --runs {tmp_path} lists them" in outcome.err
+
+
+def test_a_folder_of_images_is_not_taken_for_an_experiment(zoo_command, shapes_folder, tmp_path):
+    """Runs between the class folders would be classes."""
+    data = shutil.copytree(shapes_folder / "train", tmp_path / "photos")
+    before = sorted(path.name for path in data.iterdir())
+    outcome = zoo_command("sweep", *FLAGS, "--data", data, "--runs", tmp_path, "--name", "photos",
+                          "--seeds", "0")  # fmt: skip
+    assert (outcome.code, "a folder of other things, such as" in outcome.err) == (2, True)
+    assert sorted(path.name for path in data.iterdir()) == before
+    (tmp_path / "killed" / "seed-0-123456").mkdir(parents=True)  # in its first instant
+    assert experiment_folder(tmp_path, name="killed", stem="sweep") == tmp_path / "killed"
 
 
 @given(st.integers(1, 40), st.integers(0, 1000))

@@ -15,6 +15,7 @@ from zoo.disk import atomic_file, machine_errors, make_folder
 from zoo.engine.events import Observer
 from zoo.engine.interrupts import Interrupted
 from zoo.errors import NonFiniteError, UsageError, printable
+from zoo.runs.listing import is_run
 
 if TYPE_CHECKING:
     from zoo.config import RunConfig
@@ -78,7 +79,7 @@ def experiment_folder(runs: Path, *, name: str | None, stem: str) -> Path:
     """Returns the folder of an experiment: the named one, which may be there, or a new one.
 
     Raises:
-        UsageError: The name is that of a single run, or of a file.
+        UsageError: The name is that of a single run, of a file, or of a folder of other things.
         MachineError: It cannot be made.
     """
     with machine_errors("making the folder of the experiment in", runs):
@@ -92,13 +93,27 @@ def experiment_folder(runs: Path, *, name: str | None, stem: str) -> Path:
                 if name is None:
                     number += 1
                     continue
-                if not path.is_dir() or (path / "config.toml").exists():
+                if (found := _something_else(path)) is not None:
                     raise UsageError(
                         f"{printable(path)} is not the folder of an experiment",
-                        found="a single run" if path.is_dir() else "a file",
+                        found=found,
                         hint="another --name",
                     ) from None
             return path
+
+
+def _something_else(path: Path) -> str | None:
+    """Returns what there is in the place of an experiment's folder; None where it is one."""
+    if not path.is_dir():
+        return "a file"
+    if (path / "config.toml").exists():
+        return "a single run"
+    inside = [file for file in path.iterdir() if not file.name.startswith(".")]
+    if any(file.name == "experiment.json" or is_run(file) for file in inside):
+        return None
+    # A run that was killed in its first instant is an empty folder.
+    others = [file.name for file in inside if not file.is_dir() or any(file.iterdir())]
+    return f"a folder of other things, such as {printable(min(others))}" if others else None
 
 
 def run_trials(
