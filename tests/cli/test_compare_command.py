@@ -123,6 +123,7 @@ def test_other_images_are_not_tested_and_other_training_images_are(zoo_command, 
     outcome = zoo_command("compare", runs["good"], runs["few"], runs["part"])
     assert outcome.code == 0, outcome.err
     assert "not tested: they were examined on 40 and 10 images" in outcome.out
+    assert "Holm" not in outcome.out  # one test is left
     after = outcome.out[outcome.out.index("good against part") :]
     assert re.search(r"accuracy +\+\d", after)
     found = json.loads(zoo_command("compare", runs["good"], runs["few"], "--json").out)

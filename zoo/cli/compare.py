@@ -115,8 +115,8 @@ def _print(comparison: Comparison) -> None:
                 for v in comparison.against(other)
             ],
         )  # fmt: skip
-    if len(comparison.runs) > 2:
-        echo("\np-values are corrected by Holm for the number of runs")
+    if sum(run.not_paired is None for run in runs[1:]) > 1:
+        echo("\np-values are corrected by Holm for the number of runs tested")
     _print_differences(comparison)
     for note in comparison.notes:
         echo(f"note  {printable(note)}")
