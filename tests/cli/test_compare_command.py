@@ -151,28 +151,6 @@ def test_a_run_of_another_kind_of_labels_is_shown_and_not_tested(
     assert "40 images, the same for all runs" in outcome.out
 
 
-def test_other_bitmaps_of_the_same_names_and_sizes_are_other_images(zoo_command, tmp_path):
-    generator = np.random.default_rng(0)
-    for data in ("clean", "noisy"):
-        for split in ("train", "val"):
-            for label in ("a", "b"):
-                (tmp_path / data / split / label).mkdir(parents=True)
-                for index in range(8):
-                    pixels = generator.integers(0, 256, (16, 16, 3), dtype=np.uint8)
-                    Image.fromarray(pixels).save(tmp_path / data / split / label / f"{index}.bmp")
-    shutil.copytree(tmp_path / "clean", tmp_path / "copy")
-    for data in ("clean", "noisy", "copy"):
-        made = zoo_command("run", "--model", "mlp-mnist", "--img-size", 16, "--epochs", 1,
-                           "--data", tmp_path / data, "--runs", tmp_path / "runs", "--name", data,
-                           "--threads", 1)  # fmt: skip
-        assert made.code == 0, made.err
-    names = [tmp_path / "runs" / name for name in ("clean", "noisy", "copy")]
-    found = json.loads(zoo_command("compare", *names, "--json").out)
-    assert [run["not_paired"] for run in found["runs"]] == [
-        None, "images of the same name are not the same images", None,
-    ]  # fmt: skip
-
-
 def test_on_the_same_data_all_are_tested(zoo_command, runs, trained):
     outcome = zoo_command("compare", runs["good"], runs["few"], "--data", trained.parent / "data",
                           "--split", "val")  # fmt: skip

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from zoo.evaluation.comparison.comparing import labels_of
 from zoo.evaluation.comparison.differences import differences_of
@@ -337,3 +340,25 @@ def test_labels_tell_runs_apart(paths):
     assert len(set(labels)) == len(labels)
     for label, path in zip(labels, paths, strict=True):
         assert path.endswith(label.partition(" (")[0].lstrip("/"))
+
+
+def test_other_bitmaps_of_the_same_names_and_sizes_are_other_images(zoo_command, tmp_path):
+    generator = np.random.default_rng(0)
+    for data in ("clean", "noisy"):
+        for split in ("train", "val"):
+            for label in ("a", "b"):
+                (tmp_path / data / split / label).mkdir(parents=True)
+                for index in range(8):
+                    pixels = generator.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+                    Image.fromarray(pixels).save(tmp_path / data / split / label / f"{index}.bmp")
+    shutil.copytree(tmp_path / "clean", tmp_path / "copy")
+    for data in ("clean", "noisy", "copy"):
+        made = zoo_command("run", "--model", "mlp-mnist", "--img-size", 16, "--epochs", 1,
+                           "--data", tmp_path / data, "--runs", tmp_path / "runs", "--name", data,
+                           "--threads", 1)  # fmt: skip
+        assert made.code == 0, made.err
+    names = [tmp_path / "runs" / name for name in ("clean", "noisy", "copy")]
+    found = json.loads(zoo_command("compare", *names, "--json").out)
+    assert [run["not_paired"] for run in found["runs"]] == [
+        None, "images of the same name are not the same images", None,
+    ]  # fmt: skip

@@ -1,7 +1,8 @@
-"""What a report says about which weights were kept, and about images that these have seen."""
+"""What a report says about kept weights, images that these have seen, and what numbers hide."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -9,11 +10,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from scipy.stats import binomtest
 
 import zoo
-from tests.evaluation.report_runs import TINY, Page
+from tests.evaluation.report_runs import TINY, Page, answering
 from zoo.evaluation.examined import examine
+from zoo.evaluation.report.card import card_of
+from zoo.evaluation.report.content import class_rows, score_rows, verdict_of
 from zoo.evaluation.report.facts import read_facts
+from zoo.evaluation.report.findings import find
 
 
 @pytest.fixture
@@ -87,3 +92,36 @@ def test_notes_on_optimism_are_about_the_data_of_the_run(
     for file in other.glob("*/*/*-0.png"):
         file.unlink()
     assert notes("--data", other) == []
+
+
+def test_a_class_without_images_is_not_called_the_hardest(reported_run, registry):
+    facts, examined = answering(
+        reported_run, registry, classes=["gone", "some", "all"], names=[str(n) for n in range(6)]
+    )
+    labels_N = torch.tensor([1, 1, 1, 2, 2, 2])
+    said_N = torch.tensor([1, 1, 2, 2, 2, 2])
+    said = dataclasses.replace(
+        examined.predictions, labels_N=labels_N,
+        logits_NK=torch.nn.functional.one_hot(said_N, 3).float(),
+    )  # fmt: skip
+    examined = dataclasses.replace(examined, predictions=said)
+    rows = class_rows(examined, find(said, registry=registry))
+    assert rows["classes_lead"].endswith("Best is all, hardest is some.")
+    card = card_of(facts, examined, find(said, registry=registry), plots=())
+    assert re.findall(r"^\| (gone|some|all) ", card, flags=re.M) == ["some", "all", "gone"]
+    right = dataclasses.replace(examined, predictions=dataclasses.replace(said, labels_N=said_N))
+    equal = class_rows(right, find(right.predictions, registry=registry))["classes_lead"]
+    assert "hardest" not in equal
+
+
+def test_a_perfect_score_is_not_said_to_be_certain(reported_run, registry):
+    facts, examined = answering(
+        reported_run, registry, classes=["a", "b"], names=[str(n) for n in range(20)]
+    )
+    said = dataclasses.replace(examined.predictions, labels_N=examined.predictions.predicted_N)
+    examined, found = dataclasses.replace(examined, predictions=said), find(said, registry=registry)
+    lines = " ".join(verdict_of(facts, examined, found)["lines"])
+    most = 1 - binomtest(20, 20, alternative="greater").proportion_ci(0.95).low
+    assert f"fewer than {most:.1%} are wrong" in lines
+    assert "interval 100" not in lines
+    assert "has one of no width" in score_rows(examined, found)["metrics_lead"]
