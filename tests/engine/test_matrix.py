@@ -147,3 +147,10 @@ def test_every_loss_and_schedule_trains_with(parts, optimizer_id):
 
 def test_names_fold_to_one():
     assert len({fold(name) for name in OPTIMIZERS}) == len(OPTIMIZERS)
+
+
+@pytest.mark.filterwarnings("ignore:Using backward.. with create_graph=True:UserWarning")
+def test_attention_trains_by_second_derivatives(train):
+    """torch's fused attention has none."""
+    row = train(model="timm/test_vit", img_size=32, optim="adahessian").rows[-1]
+    assert math.isfinite(row.val_loss)

@@ -20,6 +20,8 @@ from zoo.errors import UsageError, printable
 
 if TYPE_CHECKING:
     from zoo.config import RunConfig
+    from zoo.engine.assembly.choices import Choices
+    from zoo.engine.assembly.job import Job
 
 __all__ = ["Device", "compute_threads", "own_device", "torch_settings"]
 
@@ -193,15 +195,27 @@ def compute_threads(config: RunConfig) -> Iterator[None]:
 
 
 @contextmanager
-def torch_settings(config: RunConfig) -> Iterator[None]:
+def torch_settings(job: Job) -> Iterator[None]:
     """Computes with the run's threads, determinism and memory kept inside the block."""
     strict = torch.are_deterministic_algorithms_enabled()
-    changed = config.deterministic and not strict
+    changed = job.config.deterministic and not strict
     if changed:  # only then: to say it imports torch's compiler, which has to know
         torch.use_deterministic_algorithms(True)
     try:
-        with compute_threads(config), freed_memory_kept():
+        with compute_threads(job.config), freed_memory_kept(), _attention(job.choices):
             yield
     finally:
         if changed:
             torch.use_deterministic_algorithms(False)
+
+
+def _attention(choices: Choices) -> AbstractContextManager[None]:
+    """Has attention computed by kernels with a second derivative, where the optimizer needs one.
+
+    torch's fused kernels have none.
+    """
+    if not choices.second_order:
+        return nullcontext()
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    return sdpa_kernel(SDPBackend.MATH)

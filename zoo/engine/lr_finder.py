@@ -75,7 +75,7 @@ def find_rates(
     accelerate(job.model, enabled=job.config.fast_convolutions)
     with (
         blamed(job.choices.all, unless=is_out_of_memory),
-        torch_settings(job.config),
+        torch_settings(job),
         _left_as_it_was(job.model),
     ):
         feeds = {

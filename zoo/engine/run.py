@@ -80,12 +80,12 @@ def run_job(
     listener = observer if device.is_main else Observer()
     with interrupts() as signals, ended_by(signals, folder=folder.path):
         if job.config.tune:
-            with torch_settings(job.config):
+            with torch_settings(job):
                 job = tuned_run(
                     job, folder, device=device, observer=listener, signals=signals,
                     teach=None if teacher is None else teacher.logits,
                 )  # fmt: skip
-        with torch_settings(job.config), closing(spare or Spare()) as spare:
+        with torch_settings(job), closing(spare or Spare()) as spare:
             try:
                 return _Run(
                     job, folder, device, listener, signals, spare=spare, resume=resume,

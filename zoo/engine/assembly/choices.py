@@ -61,6 +61,11 @@ class Choices:
         """Every component that was chosen."""
         return tuple(self._named().values())
 
+    @property
+    def second_order(self) -> bool:
+        """Whether the optimizer differentiates the gradient once more."""
+        return "needs-create-graph" in self.optimizer.entry.component.tags
+
     def _named(self) -> dict[str, Choice]:
         named = {
             "model": self.model, "loss": self.loss, "optimizer": self.optimizer,

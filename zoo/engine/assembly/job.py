@@ -239,7 +239,7 @@ def _assembled(
         head_norms_by_batch=choices.head is not None and norms_by_batch(
             network.model.get_submodule(network.head[0])
         ),
-        second_order="needs-create-graph" in choices.optimizer.entry.component.tags,
+        second_order=choices.second_order,
     )  # fmt: skip
     try:  # not after a pass over the images
         optimizer_of(
