@@ -55,3 +55,10 @@ def test_views_that_are_not_contiguous_either_way():
     expected[..., 2:5] = (expected[..., 2:5] - mean) / std
     normalise_(whole[..., 2:5], MEAN, STD)
     assert torch.equal(whole, expected)
+
+
+@pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_that_are_cut_out_of_larger_ones(memory_format, channels):
+    source = some_bytes(5, channels, 9, 9).contiguous(memory_format=memory_format)[..., 2:7, 2:7]
+    assert torch.equal(as_floats(source), source.float() / 255)
