@@ -328,8 +328,9 @@ def test_a_run_whose_heads_plugin_is_gone_says_which(trained, tmp_path):
     ("options", "said"),
     [
         ({"head": "norm-linaer"}, "norm-linear"),
-        ({"head": "norm-linear", "batch_size": 1}, "computed 1 at a time"),
-        ({"head": "mlp-16", "accumulate": 8}, "in 8 parts: some are computed 1 at a time"),
+        ({"head": "norm-linear", "batch_size": 1}, "computed one at a time"),
+        ({"head": "mlp-16", "accumulate": 8}, "in 8 parts: some are computed one at a time"),
+        ({"model": "timm/test_resnet", "img_size": 32, "batch_size": 1}, "and one image has none"),
         ({"head": "linear", "model": "torchvision/squeezenet1_1", "img_size": 32}, "pools before"),
         (
             {"head": "linear", "model": "timm/deit_tiny_distilled_patch16_224", "img_size": 32},
@@ -350,6 +351,8 @@ def test_what_cannot_work_is_said_before_anything_is_trained(
     "options",
     [
         {"head": "norm-linear:norm=layer", "batch_size": 1},
+        {"model": "timm/test_resnet", "img_size": 64, "batch_size": 1},  # 2x2 pixels at its end
+        {"model": "timm/test_resnet", "img_size": 32, "batch_size": 1, "norm": "hold"},
         {"head": "mlp-16", "accumulate": 4},
         {"head": "mlp-16", "batch_size": 23},  # 24 images: two batches of twelve
         {"head": "mlp-16", "batch_size": 2, "accumulate": 1},

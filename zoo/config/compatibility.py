@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from zoo.errors import DataError, UsageError, ZooError, printable
@@ -144,7 +144,7 @@ def check_combination(
     hard_labels: bool,
     multi_label: bool,
     num_train: int,
-    head_norms_by_batch: bool,
+    takes_one_image: Callable[[], bool],
     second_order: bool,
 ) -> tuple[list[ZooError], list[str]]:
     """Returns (what cannot work, what has no effect) once everything is built.
@@ -158,7 +158,7 @@ def check_combination(
         hard_labels: Whether the loss takes class indices only.
         multi_label: Whether images have several labels.
         num_train: Training images.
-        head_norms_by_batch: Whether ``--head`` needs the statistics of a batch.
+        takes_one_image: Tells whether each phase can make a step on one image.
         second_order: Whether the optimizer differentiates the gradient once more.
     """
     problems: list[ZooError] = []
@@ -179,13 +179,15 @@ def check_combination(
             f"--optim {config.optim} differentiates the gradient, and --compile cannot",
             hint="--no-compile, or another --optim",
         ))  # fmt: skip
-    if head_norms_by_batch and (smallest := _smallest_part(config, num_train)) < 2:
+    if _smallest_part(config, num_train) < 2 and not takes_one_image():
+        head = "" if config.head is None else f" with --head {config.head}"
         cut = f", in {config.accumulate} parts" if config.accumulate > 1 else ""
         problems.append(UsageError(
-            f"--head {config.head} normalises by the statistics of a batch, and one image has none",
+            f"--model {config.model}{head} normalises by the statistics of a batch, and one image "
+            "has none",
             found=f"{num_train} training images in batches of {config.batch_size}{cut}: some are "
-            f"computed {smallest} at a time",
-            hint="--batch-size 2 or more for each part, or a head without batch norm",
+            "computed one at a time",
+            hint="--batch-size 2 or more for each part, or a network without batch norm",
         ))  # fmt: skip
     if mixes and not any(phase.augment for phase in phases):
         notes.append("images are not mixed: no phase augments (--freeze-aug)")

@@ -21,7 +21,7 @@ from zoo.registry import Choice
 from zoo.registry.loading import build_as, failure
 from zoo.runs.plain_files import table_of, text_of
 
-__all__ = ["build_network", "norms_by_batch", "recorded_head", "wrong_size"]
+__all__ = ["build_network", "recorded_head", "wrong_size"]
 
 
 def build_network(
@@ -125,12 +125,6 @@ def _built(choice: Choice, num_features: int, num_classes: int) -> nn.Module:
             hint=asked,
         )
     return head.train(modes)
-
-
-def norms_by_batch(head: nn.Module) -> bool:
-    """Whether a head normalises by the statistics of a batch, of which one image has none."""
-    norms = nn.modules.batchnorm._BatchNorm
-    return any(isinstance(module, norms) for module in head.modules())
 
 
 def recorded_head(weights: Path | None) -> str | None:

@@ -17,8 +17,9 @@ from zoo.data.pixels.store import Store
 from zoo.data.statistics import channel_statistics
 from zoo.engine.assembly.choices import Choices, choose, offered_weights, preprocessing_of
 from zoo.engine.assembly.groups import optimizer_of
-from zoo.engine.assembly.heads import norms_by_batch, recorded_head
+from zoo.engine.assembly.heads import recorded_head
 from zoo.engine.assembly.measures import build_measures, monitor_of
+from zoo.engine.assembly.network import takes_one_image
 from zoo.engine.assembly.phases import Phase, plan_of
 from zoo.engine.assembly.reading import read_data, workers_of
 from zoo.engine.assembly.sources import Sources
@@ -236,8 +237,9 @@ def _assembled(
         multi_label=data.multi_label,
         hard_labels="hard labels" in choices.loss.entry.component.tags,
         num_train=len(data.splits["train"].images),
-        head_norms_by_batch=choices.head is not None and norms_by_batch(
-            network.model.get_submodule(network.head[0])
+        takes_one_image=lambda: all(
+            takes_one_image(network, config, phase, own_head=choices.head is not None)
+            for phase in phases
         ),
         second_order=choices.second_order,
     )  # fmt: skip

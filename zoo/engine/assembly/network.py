@@ -19,16 +19,20 @@ from zoo.data.randomness import Stream, key
 from zoo.engine.assembly.heads import build_network, wrong_size
 from zoo.errors import PluginError, ZooError
 from zoo.network.dropout import override_dropout
+from zoo.network.freeze import set_modes, trainable_modules
 from zoo.network.head import find_head, proves_out, zero_head
+from zoo.network.modes import evaluation_mode
 from zoo.network.mould import Mould, mould_of
+from zoo.network.statistics import statistics_held
 from zoo.network.weights import Chosen, LoadReport, load
 
 if TYPE_CHECKING:
     from zoo.config import RunConfig
     from zoo.engine.assembly.choices import Choices
+    from zoo.engine.assembly.phases import Phase
     from zoo.registry import Choice
 
-__all__ = ["MadeOnce", "MakeNetwork", "Network", "make_network"]
+__all__ = ["MadeOnce", "MakeNetwork", "Network", "make_network", "takes_one_image"]
 
 _KEPT_BYTES = 2**28
 """Networks that are kept for further runs take no more. A larger one is made for each."""
@@ -115,6 +119,31 @@ def _try_forward(
             hint=f"report it to the authors of {choice.entry.origin}",
         )
     return len(head) == 1 and proves_out(model, head[0], images_BCHW)
+
+
+@torch.no_grad()
+def takes_one_image(network: Network, config: RunConfig, phase: Phase, *, own_head: bool) -> bool:
+    """Whether a phase can make a step on one image, of which a batch norm may have no statistics.
+
+    Args:
+        network: The network, left as it was.
+        config: Settled.
+        phase: The phase.
+        own_head: Whether ``--head`` took the place of the network's.
+    """
+    model, head = network.model, network.head
+    with torch.random.fork_rng(devices=[]), evaluation_mode(model):
+        set_modes(
+            model, trainable_modules(model, head=head, trainable=phase.trainable),
+            hold_statistics=phase.hold_statistics, never_held=head if own_head else (),
+            frozen_statistics_move=config.frozen_norm == "train",
+        )  # fmt: skip
+        try:
+            with statistics_held(model):
+                model(_two_images(config)[:1])
+        except ValueError:  # torch's word for a channel with one value
+            return False
+    return True
 
 
 def _two_images(config: RunConfig) -> Tensor:
