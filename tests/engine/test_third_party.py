@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import math
+
 import pytest
 
 import zoo
@@ -27,6 +30,7 @@ def zoo_components():
         ("model", "narrow", "narrow"), ("transform", "nothing", "nothing"),
         ("model", "sulky", "Sulky"), ("optimizer", "nothing", "nothing"),
         ("dataset", "nothing", "nothing"),
+        ("loss", "endless", "endless"), ("loss", "nan", "nan"),
     ):
         yield Component(kind=kind, name=name, target=f"{__name__}:{target}", summary=name)
 
@@ -51,6 +55,17 @@ def ruin():
         raise ValueError("no such thing")
 
     return loss
+
+
+def endless(value=float("inf")):
+    def loss(logits, target, weight=None):
+        return F.cross_entropy(logits, target) * (1 if torch.is_grad_enabled() else value)
+
+    return loss
+
+
+def nan():
+    return endless(float("nan"))
 
 
 def number():
@@ -219,6 +234,23 @@ def test_a_schedule_whose_factors_are_no_shares_is_refused(go, tmp_path, sched, 
 def test_a_full_disk_is_nobodys_fault(go):
     with pytest.raises(OSError, match="No space left"):
         go(optim="full")
+
+
+@pytest.mark.parametrize("loss", ["endless", "nan"])
+@pytest.mark.parametrize("monitor", ["val_loss", "val_accuracy"])
+def test_a_validation_loss_that_is_not_finite_is_null_in_files(go, loss, monitor):
+    path = go(loss=loss, monitor=monitor).path
+    row, summary = (
+        json.loads((path / name).read_text(), parse_constant=pytest.fail)
+        for name in ("metrics.jsonl", "summary.json")
+    )
+    assert row["val_loss"] is None
+    assert summary["test_loss"] is None
+    ended = zoo.resume(path)
+    assert math.isnan(ended.rows[0].val_loss)
+    assert math.isnan(ended.test_loss)
+    page = zoo.report(path, explainer=None).page.read_text()
+    assert f">{row['train_loss']:.4f}</td>" in page  # the epoch is told all the same
 
 
 def test_an_optimizer_may_make_groups_of_its_own(go):

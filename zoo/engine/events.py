@@ -57,18 +57,19 @@ class EpochRow:
     metrics: Mapping[str, float] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns the row as plain data, each metric as ``val_LABEL``; None where it is NaN."""
+        """Returns the row as plain data, each metric as ``val_LABEL``; None where not finite."""
         table: dict[str, Any] = {}
         for name in (f.name for f in fields(self) if f.name != "metrics"):
-            table[name] = getattr(self, name)
+            table[name] = _plain(getattr(self, name))
             if name == "val_accuracy":
                 table |= _flat(self.metrics, "val_")
         return table
 
     @classmethod
     def from_dict(cls, table: Mapping[str, Any]) -> EpochRow:
-        """Returns the row that :meth:`as_dict` turned into this."""
+        """Returns the row that :meth:`as_dict` turned into this, NaN where that has None."""
         own, metrics = _parted(table, [f.name for f in fields(cls)], "val_")
+        own = {name: math.nan if value is None else value for name, value in own.items()}
         return cls(**own, metrics=metrics)
 
 
@@ -107,9 +108,8 @@ class RunResult:
     def summary(self) -> dict[str, Any]:
         """Returns what summary.json has: no rows, each metric as ``test_LABEL``."""
         apart = ("path", "rows", "test_metrics")
-        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in apart}
-        best = None if math.isnan(self.best_score) else self.best_score
-        return {**own, "best_score": best, **_flat(self.test_metrics, "test_")}
+        own = {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name not in apart}
+        return {**own, **_flat(self.test_metrics, "test_")}
 
     @classmethod
     def from_summary(
@@ -120,14 +120,19 @@ class RunResult:
         own, metrics = _parted(table, names, "test_")
         if own["best_score"] is None:
             own["best_score"] = math.nan
+        if own["test_loss"] is None and own["num_test"]:
+            own["test_loss"] = math.nan
         return cls(**own, path=path, rows=rows, test_metrics=metrics)
 
 
 def _flat(metrics: Mapping[str, float], prefix: str) -> dict[str, float | None]:
-    """Returns metrics for a file: JSON has no NaN."""
-    return {
-        f"{prefix}{label}": None if math.isnan(value) else value for label, value in metrics.items()
-    }
+    """Returns metrics for a file."""
+    return {f"{prefix}{label}": _plain(value) for label, value in metrics.items()}
+
+
+def _plain(value: Any) -> Any:
+    """Returns a value for a file: JSON has no NaN and no infinity."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _parted(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -48,12 +47,9 @@ class Outcome:
         result = self.result
         numbers: dict[str, object] = {}
         if result is not None:
-            numbers = {
-                "monitor": result.monitor,
-                "best_score": result.best_score if math.isfinite(result.best_score) else None,
-                "best_epoch": result.best_epoch, "test_accuracy": result.test_accuracy,
-                "test_loss": result.test_loss, "seconds": result.seconds,
-            }  # fmt: skip
+            told = ("monitor", "best_score", "best_epoch", "test_accuracy", "test_loss", "seconds")
+            summary = result.summary()
+            numbers = {name: summary[name] for name in told}
         return {
             "name": self.trial.name, "setting": dict(self.trial.setting), **numbers,
             **({"failure": self.failure} if self.failure else {}),

@@ -150,13 +150,12 @@ def _table(folder: RunFolder, name: str) -> Mapping[str, Any]:
 
 def _is_row(row: object) -> bool:
     """Whether a line of metrics.jsonl has what a report draws."""
-    numbers = (
-        "epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "seconds",
-        "images_per_second",
-    )  # fmt: skip
+    numbers = ("epoch", "lr", "train_accuracy", "val_accuracy", "seconds", "images_per_second")
+    losses = ("train_loss", "val_loss")  # null where they are not finite
     return (
         isinstance(row, dict)
         and all(isinstance(row.get(key), int | float) for key in numbers)
+        and all(isinstance(row.get(key, ""), int | float | None) for key in losses)
         and isinstance(row.get("phase"), str)
         and isinstance(row.get("best"), bool)
     )

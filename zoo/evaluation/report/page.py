@@ -20,7 +20,7 @@ from zoo.evaluation.report.mistakes import (
 from zoo.evaluation.report.pictures import Picture, thumbnail
 from zoo.evaluation.report.rendering import percent, render
 from zoo.evaluation.report.svg import inlined
-from zoo.evaluation.report.training import boundaries
+from zoo.evaluation.report.training import boundaries, number
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -125,8 +125,9 @@ def _described(name: str, facts: RunFacts, findings: Findings | None) -> tuple[s
     phases = ", ".join(f"{phase} from epoch {start + 0.5:g}" for start, phase in boundaries(facts))
     over = f"over {len(facts.rows)} epochs; {phases}"
     if name == "loss":
+        before, after = number(first["val_loss"]), number(last["val_loss"])
         return "Loss", (f"Training and validation loss {over}. Validation goes from "
-                        f"{first['val_loss']:.3f} to {last['val_loss']:.3f}.")  # fmt: skip
+                        f"{before:.3f} to {after:.3f}.")  # fmt: skip
     if name == "accuracy":
         return "Accuracy", (f"Training and validation accuracy {over}. Validation goes from "
                             f"{percent(first['val_accuracy'])} to "
