@@ -99,3 +99,38 @@ def test_without_restoring_the_test_is_of_what_was_validated_last(train, registr
         assert torch.equal(now[name], tensor), name
     if "ema" not in options:
         assert result.test_loss == train(**common).test_loss
+
+
+def test_a_module_under_two_names_is_one(make_plugin, shapes_folder, tmp_path):
+    package = make_plugin(
+        "acme",
+        "from zoo.plugin import Component, hookimpl\n@hookimpl\ndef zoo_components():\n"
+        "    yield Component(kind='model', name='twice', target=f'{__name__}.nets:Twice')\n",
+    )
+    (tmp_path / "site" / package / "nets.py").write_text(
+        "from torch import nn\n"
+        "class Twice(nn.Module):\n"
+        "    def __init__(self, num_classes):\n        super().__init__()\n"
+        "        self.first, self.second = nn.Conv2d(3, 8, 3, 2), nn.Conv2d(8, 8, 3, 2)\n"
+        "        self.both = nn.ModuleList([self.first, self.second])\n"
+        "        self.fc = nn.Linear(8, num_classes)\n        self.head = self.fc\n"
+        "    def forward(self, x):\n        for block in self.both:\n            x = block(x)\n"
+        "        return self.head(x.mean((2, 3)))\n"
+    )
+
+    def run(phases):
+        result = zoo.run(
+            model="twice", data=str(shapes_folder), img_size=16, batch_size=8, phases=phases,
+            min_delta=1.0, threads=1, runs=str(tmp_path / "r"),
+        )  # fmt: skip
+        saved, _ = checkpoint.latest(result.path / "checkpoints")
+        return load_file(result.path / "best" / "model.safetensors"), checkpoint.load(saved).model
+
+    best, last = run("head:epochs=2")  # on kept features; the first epoch is the best
+    assert not torch.equal(best["fc.weight"], last["fc.weight"])
+    assert torch.equal(best["fc.weight"], best["head.weight"])
+    assert torch.equal(best["second.weight"], last["second.weight"])
+
+    best, last = run("last-1:epochs=2")
+    assert torch.equal(best["first.weight"], last["both.0.weight"])
+    assert not torch.equal(best["second.weight"], last["both.1.weight"])

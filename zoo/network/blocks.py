@@ -21,9 +21,11 @@ def blocks(model: nn.Module, *, head: Collection[str]) -> tuple[str, ...]:
     """Returns the names of the blocks before the head, in the order in which they are defined.
 
     A block is a child that has parameters; a container of several blocks (a stage, a list of
-    transformer layers) is opened. Definition order is forward order in timm and torchvision.
+    transformer layers) is opened. Definition order is forward order in timm and torchvision. A
+    module that has two names goes by the first one, as its parameters do.
     """
-    return tuple(_open(model, "", head))
+    first_names = dict(model.named_modules())
+    return tuple(name for name in _open(model, "", head) if name in first_names)
 
 
 def _open(module: nn.Module, prefix: str, head: Collection[str]) -> list[str]:

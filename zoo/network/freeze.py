@@ -91,10 +91,12 @@ def frozen_tensors(
         if statistics_move and isinstance(module, _HOLDS_STATISTICS)
         for buffer, _ in module.named_buffers(recurse=False)
     }
+    # A module that has two names stands twice in a state dict, and trains under the first one.
+    first_names = {name for name, _ in (*model.named_parameters(), *model.named_buffers())}
     return {
         name: tensor
         for name, tensor in model.state_dict().items()
-        if not within(name, modules) and name not in moving
+        if name in first_names and not within(name, modules) and name not in moving
     }
 
 

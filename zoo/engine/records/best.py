@@ -62,7 +62,12 @@ class BestWeights:
         if self._unwritten is not None:
             moving, own_epoch = self._unwritten
             if live is None or epoch != own_epoch:
-                live = TensorFile.of({**self._job.model.state_dict(), **moving})
+                weights = self._job.model.state_dict(keep_vars=True)
+                # By tensor: a module that has two names stands twice in a state dict.
+                kept = {id(weights[name]): value for name, value in moving.items()}
+                live = TensorFile.of(
+                    {name: kept.get(id(now), now.detach()) for name, now in weights.items()}
+                )
             self._folder.write_best(live, weights_description(self._job, epoch=own_epoch))
             self._unwritten = None
 
