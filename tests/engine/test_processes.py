@@ -53,6 +53,20 @@ def test_two_processes_end_where_one_does(shapes_folder, tmp_path, options):
         assert torch.allclose(value, double[name], atol=1e-6), name
 
 
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distribution")
+def test_processes_that_cannot_share_a_batch_are_refused(shapes_folder, tmp_path):
+    path = os.pathsep.join([str(ROOT), str(ROOT / "plugins"), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+         "-m", "zoo.cli.main", "run", "--model", "lenet", "--img-size", "16", "--batch-size", "1",
+         "--device", "cpu", "--data", str(shapes_folder), "--runs", str(tmp_path / "runs")],
+        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}, capture_output=True,
+        text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert "zoo: 2 processes cannot share a batch of 1\n" in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
 _WAIT = """
 import sys
 from pathlib import Path

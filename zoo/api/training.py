@@ -81,6 +81,7 @@ def run_settings(
         observer: Listens to the run.
         sources: Where its data and network come from; None makes both for this run alone.
     """
+    from zoo.config.compatibility import check_processes
     from zoo.engine.assembly.job import assemble
     from zoo.engine.assembly.sources import Sources
     from zoo.engine.device import Device, compute_threads
@@ -101,6 +102,8 @@ def run_settings(
         job = assemble(settings, registry, sources=sources, progress=observer.preparing)
     stem = f"{job.choices.model.entry.component.name}-{_plain(job.data.name)}"
     device = Device.open(job.config)
+    num_train = len(job.data.splits["train"].images)
+    check_processes(job.config, num_train=num_train, world=device.world)
     teacher = teacher_for(job, device=device, registry=registry)  # before there is a folder
     folder = device.from_main(
         lambda: RunFolder.create(Path(job.config.runs), name=job.config.name, stem=stem)

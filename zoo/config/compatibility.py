@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from zoo.config.run_config import RunConfig
     from zoo.protocols import DataSet, Schedule
 
-__all__ = ["MOST_LOOKS", "check_combination", "check_data", "check_options"]
+__all__ = ["MOST_LOOKS", "check_combination", "check_data", "check_options", "check_processes"]
 
 MOST_LOOKS = 10_000
 """Epochs at which a schedule is looked at before a run, which may plan millions of them."""
@@ -206,6 +206,26 @@ def check_combination(
     return problems, notes
 
 
+def check_processes(config: RunConfig, *, num_train: int, world: int) -> None:
+    """Refuses a batch that is too small for each of several processes to have an image of it.
+
+    Args:
+        config: The settled options.
+        num_train: Training images.
+        world: How many processes there are.
+
+    Raises:
+        UsageError: It is.
+    """
+    smallest = _smallest_batch(config, num_train)
+    if smallest < world:
+        raise UsageError(
+            f"{world} processes cannot share a batch of {smallest}",
+            found=f"{num_train} training images in batches of {config.batch_size}",
+            hint="a larger --batch-size, or fewer processes",
+        )
+
+
 def _idle_views(
     config: RunConfig, phases: Sequence[_Phase], *, changes: bool, mixes: bool
 ) -> list[str]:
@@ -225,10 +245,15 @@ def _idle_views(
 
 def _smallest_part(config: RunConfig, num_train: int) -> int:
     """Returns how many images the smallest part of a step has."""
+    batch = _smallest_batch(config, num_train)
+    return batch // max(1, min(config.accumulate, batch))
+
+
+def _smallest_batch(config: RunConfig, num_train: int) -> int:
+    """Returns how many images the smallest step has."""
     from zoo.data.batches import num_batches
 
-    batch = num_train // num_batches(num_train, config.batch_size)
-    return batch // max(1, min(config.accumulate, batch))
+    return num_train // num_batches(num_train, config.batch_size)
 
 
 def _idle_schedule(
