@@ -58,6 +58,8 @@ def test_parts_of_a_weighted_batch_add_up_to_the_whole(train, uneven, registry, 
     first, second = (zoo.load(r.path, registry=registry).model.state_dict() for r in (whole, parts))
     for name in first:
         assert torch.allclose(first[name], second[name], atol=1e-6), name
+    for one, other in zip(whole.rows, parts.rows, strict=True):
+        assert other.train_loss == pytest.approx(one.train_loss, abs=1e-5)
 
 
 @pytest.fixture
@@ -83,6 +85,7 @@ def test_batches_in_which_nothing_counts_change_no_weight_to_nan(
               aug="none", weight_decay=0.0, **options)
         for parts in (1, 2)
     ]  # fmt: skip
+    assert results[0].rows[0].train_loss == pytest.approx(results[1].rows[0].train_loss, abs=1e-5)
     first, second = (zoo.load(r.path, registry=registry).model.state_dict() for r in results)
     for name in first:
         assert first[name].isfinite().all(), name

@@ -31,7 +31,7 @@ class EpochRow:
         phase: Name of the phase.
         epoch: 1 for the first epoch of the run.
         lr: The head's learning rate, mean over the epoch's steps.
-        train_loss: Mean over the epoch's samples while training.
+        train_loss: Mean over the epoch's samples while training, by their weights.
         train_accuracy: Share of the epoch's samples that were right while training, 0..1.
         val_loss: Mean over the validation split.
         val_accuracy: Share of the validation split that is right, 0..1.

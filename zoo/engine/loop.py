@@ -129,7 +129,9 @@ def train_epoch(
                 looked = check_finite(training.module, batches, answers, step=step, update=update)
             update.make()
             for (loss, logits_BK), batch in zip(answers, batches, strict=True):
-                meter.add(loss, logits_BK, batch.target)
+                weighs = config.balance == "loss" or batch.weights_B is not None
+                mass = training.mass(batch.target, batch.weights_B) if weighs else None
+                meter.add(loss, logits_BK, batch.target, mass)
             step += 1
             step_ended(step - 1, len(plan), looked)
 
