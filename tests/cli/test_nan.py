@@ -80,3 +80,19 @@ def test_what_has_no_place_for_a_reason_ends_with_7(run, images, zoo_command, tm
         assert "b.png" in outcome.err
     with pytest.raises(NonFiniteError, match="picture 2"):
         zoo.load(run).predict([Image.open(file) for file in sorted((images / "bar").iterdir())])
+
+
+def test_a_run_takes_it_for_no_class(run, shapes_folder, zoo_command, tmp_path):
+    for split in ("val", "test"):  # nothing but blank images of the class that argmax would name
+        for image in (shapes_folder / split / "bar").iterdir():
+            Image.new("RGB", (24, 24), "white").save(image)
+    outcome = zoo_command(
+        "run", "--model", "divides", "--data", shapes_folder, "--img-size", 24, "--epochs", 1,
+        "--metric", "f1", "--runs", tmp_path, "--name", "blank",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    row = json.loads((tmp_path / "blank" / "metrics.jsonl").read_text().splitlines()[-1])
+    summary = json.loads((tmp_path / "blank" / "summary.json").read_text())
+    assert row["val_accuracy"] <= 0.5
+    assert summary["test_accuracy"] <= 0.5
+    assert row["val_loss"] is row["val_f1"] is summary["test_f1"] is None

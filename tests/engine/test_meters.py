@@ -6,7 +6,8 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score
 
-from zoo.engine.meters import Meter
+from zoo.engine.meters import Meter, right_answers
+from zoo.evaluation.predictions import Predictions
 
 CPU = torch.device("cpu")
 
@@ -49,3 +50,26 @@ def test_without_batches_there_is_no_number():
     loss, accuracy = Meter(CPU).read(lambda sums: sums)
     assert loss != loss
     assert accuracy != accuracy
+
+
+def test_what_has_no_probability_is_not_right():
+    nan, inf = float("nan"), float("inf")
+    logits_BK = torch.tensor([[nan, nan], [1.0, nan], [inf, 0.0], [-inf, -inf], [1.0, -inf]])
+    target = torch.zeros(5, dtype=torch.int64)
+    right = right_answers(logits_BK, target, multi_label=False)
+    assert right.tolist() == (~logits_BK.softmax(1).isnan().any(1)).tolist() == [False] * 4 + [True]
+    nothing = torch.zeros(5, 2)
+    right = right_answers(-logits_BK, nothing, multi_label=True)
+    assert right.tolist() == [False, False, True, False, False]
+
+
+def test_a_label_is_given_as_metrics_and_predictions_give_it():
+    logits_BK = torch.tensor([[1e-9, 3.0], [1e-3, 3.0], [0.0, 3.0]])
+    target = torch.tensor([[0.0, 1.0]]).repeat(3, 1)
+    right = right_answers(logits_BK, target, multi_label=True)
+    said = Predictions(
+        names=("a", "b", "c"), classes=("x", "y"), logits_NK=logits_BK,
+        labels_N=torch.full((3,), -1), targets_NK=target,
+    )  # fmt: skip
+    expected = ((said.probabilities_NK > 0.5) == (target > 0.5)).all(1)
+    assert right.tolist() == said.right_N.tolist() == expected.tolist() == [True, False, True]

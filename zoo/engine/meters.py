@@ -15,16 +15,22 @@ _READ_AT_ONCE = 32
 def right_answers(logits_BK: Tensor, target: Tensor, *, multi_label: bool) -> Tensor:
     """Returns right_B (bool): the best class is the target's, or all labels are right.
 
+    What has NaN for a probability is no answer, and never right.
+
     Args:
         logits_BK: Scores.
         target: Indices_B, or targets_BK.
-        multi_label: Whether each class is a question of its own, answered by the logit's sign. An
-            image is right when all answers are: scikit-learn's ``accuracy_score`` of label sets.
+        multi_label: Whether each class is a question of its own: yes where its probability is above
+            one half, as metrics and predictions have it. An image is right when all answers are:
+            scikit-learn's ``accuracy_score`` of label sets.
     """
     if multi_label:
-        return ((logits_BK > 0) == (target > 0.5)).all(1)
+        shares_BK = logits_BK.float().sigmoid()
+        answered_BK = ~shares_BK.isnan()
+        return (answered_BK & ((shares_BK > 0.5) == (target > 0.5))).all(1)
     labels_B = target if target.ndim == 1 else target.argmax(1)
-    return logits_BK.argmax(1) == labels_B
+    best_B, classes_B = logits_BK.max(1)  # softmax is NaN where the greatest is not finite
+    return best_B.isfinite() & (classes_B == labels_B)
 
 
 class Meter:

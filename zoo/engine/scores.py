@@ -159,6 +159,8 @@ class Collector:
     def read(self, device: Device) -> dict[str, float]:
         """Returns each metric over all samples, by label; the same in every process.
 
+        NaN where a probability is NaN: a metric would take it for the first class, or fail.
+
         Each process has filled in its own rows and left zeros in the others', so the sum over the
         processes has each sample once.
         """
@@ -170,6 +172,8 @@ class Collector:
             return {measure.label: math.nan for measure in self._measures}
         probabilities_NK = device.sum(self._probabilities_NK).cpu()
         target = device.sum(self._target).cpu()
+        if probabilities_NK.isnan().any():
+            return {measure.label: math.nan for measure in self._measures}
         return {m.label: float(m(probabilities_NK, target)) for m in self._measures}
 
     def _form(self) -> tuple[int, torch.dtype] | None:

@@ -87,7 +87,7 @@ class Predictions:
     def right_N(self) -> Tensor:
         """Whether each image is right: its class is the most probable, or all its labels are."""
         if self.targets_NK is not None:
-            return ((self.logits_NK > 0) == (self.targets_NK > 0.5)).all(1)
+            return ((self.probabilities_NK > 0.5) == (self.targets_NK > 0.5)).all(1)
         return self.predicted_N == self.labels_N
 
     @property
