@@ -10,9 +10,20 @@ import torch
 from sklearn.utils.class_weight import compute_class_weight
 
 import zoo
+from zoo.engine.events import Observer
 from zoo.engine.feeds import ImageFeed
 from zoo.engine.step.distillation import distillation_loss
 from zoo_torch.losses import label_smoothing
+
+
+class Steps(Observer):
+    """Keeps the loss of each step."""
+
+    def __init__(self):
+        self.losses = []
+
+    def step_measured(self, *, steps_done, lr, loss):
+        self.losses.append(loss)
 
 
 @pytest.fixture
@@ -54,12 +65,17 @@ def test_parts_of_a_weighted_batch_add_up_to_the_whole(train, uneven, registry, 
     if "distill_weight" in options:
         options = {**options, "distill": str(train(data=uneven, name="teacher", lr=0.05).path)}
     common = {"data": uneven, "balance": "loss", "optim": "sgd", "lr": 0.05, "epochs": 2, **options}
-    whole, parts = (train(accumulate=number, **common) for number in (1, 3))
+    heard = Steps(), Steps()
+    whole, parts = (
+        train(accumulate=number, observer=steps, **common)
+        for number, steps in zip((1, 3), heard, strict=True)
+    )
     first, second = (zoo.load(r.path, registry=registry).model.state_dict() for r in (whole, parts))
     for name in first:
         assert torch.allclose(first[name], second[name], atol=1e-6), name
     for one, other in zip(whole.rows, parts.rows, strict=True):
         assert other.train_loss == pytest.approx(one.train_loss, abs=1e-5)
+    assert heard[1].losses == pytest.approx(heard[0].losses, abs=1e-5)  # what callbacks are told
 
 
 @pytest.fixture

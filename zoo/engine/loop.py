@@ -124,13 +124,18 @@ def train_epoch(
             if answers is None:  # here the error is gone, and with it what held the tensors
                 _cut_finer(training, len(plan[step]))
                 break  # the same step again, and the rest of the epoch, in smaller parts
+            masses = [
+                training.mass(b.target, b.weights_B)
+                if config.balance == "loss" or b.weights_B is not None else None
+                for b in batches
+            ]  # fmt: skip
             looked: float | None = None
             if step % check_every == 0 or step == len(plan) - 1:
-                looked = check_finite(training.module, batches, answers, step=step, update=update)
+                looked = check_finite(
+                    training.module, batches, answers, masses, step=step, update=update
+                )
             update.make()
-            for (loss, logits_BK), batch in zip(answers, batches, strict=True):
-                weighs = config.balance == "loss" or batch.weights_B is not None
-                mass = training.mass(batch.target, batch.weights_B) if weighs else None
+            for (loss, logits_BK), batch, mass in zip(answers, batches, masses, strict=True):
                 meter.add(loss, logits_BK, batch.target, mass)
             step += 1
             step_ended(step - 1, len(plan), looked)

@@ -133,18 +133,27 @@ def check_finite(
     module: nn.Module,
     batches: Sequence[Batch],
     answers: Sequence[tuple[Tensor, Tensor]],
+    masses: Sequence[Tensor | None],
     *,
     step: int,
     update: Update,
 ) -> float:
-    """Returns the loss of a step, the mean over its samples, once it is known to be finite.
+    """Returns the loss of a step, the mean of its whole batch, once it is known to be finite.
+
+    Args:
+        module: What was trained.
+        batches: The parts of the batch.
+        answers: (loss, logits_BK) of each.
+        masses: The divisor of the mean of each; None: the number of samples.
+        step: Of the epoch, from 0.
+        update: Will make the step.
 
     Raises:
         NonFiniteError: That of a part is not. The message names the step, the learning rate and
             the first layer with a value that is not finite.
     """
-    total, count = 0.0, 0
-    for batch, (loss, _) in zip(batches, answers, strict=True):
+    total, divisor = 0.0, 0.0
+    for batch, (loss, _), mass in zip(batches, answers, masses, strict=True):
         value = float(loss)
         if not math.isfinite(value):
             rate = update.optimizer.param_groups[0]["lr"]
@@ -156,5 +165,6 @@ def check_finite(
                 found=f"learning rate {rate:.3g}; not finite: {where}",
                 hint=f"--lr {rate / 10:.1g}, or --clip-norm 1",
             )
-        total, count = total + value * len(batch.target), count + len(batch.target)
-    return total / max(count, 1)
+        own = float(len(batch.target)) if mass is None else float(mass)
+        total, divisor = total + value * own, divisor + own
+    return total / divisor if divisor else 0.0  # where nothing counts the loss is 0
