@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+
+from zoo.engine.events import Observer
+from zoo.engine.interrupts import Interrupted
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,18 +57,51 @@ def test_two_processes_end_where_one_does(shapes_folder, tmp_path, options):
         assert torch.allclose(value, double[name], atol=1e-6), name
 
 
-@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distribution")
-def test_processes_that_cannot_share_a_batch_are_refused(shapes_folder, tmp_path):
+def two_processes(*command):
+    """Returns what two processes say that make a command."""
     path = os.pathsep.join([str(ROOT), str(ROOT / "plugins"), *sys.path])
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-         "-m", "zoo.cli.main", "run", "--model", "lenet", "--img-size", "16", "--batch-size", "1",
-         "--device", "cpu", "--data", str(shapes_folder), "--runs", str(tmp_path / "runs")],
+         "-m", "zoo.cli.main", *map(str, command)],
         env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}, capture_output=True,
         text=True, timeout=300, check=False,
     )  # fmt: skip
-    assert "zoo: 2 processes cannot share a batch of 1\n" in done.stderr
+    assert done.returncode
+    return done.stderr
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distribution")
+@pytest.mark.parametrize(
+    ("model", "side", "batch_size", "said"),
+    [
+        ("lenet", 16, 1, "zoo: 2 processes cannot share a batch of 1\n"),
+        ("timm/test_resnet", 32, 2, "batches of 2, shared by 2 processes: some are computed one"),
+    ],
+)
+def test_processes_that_cannot_share_a_batch_are_refused(
+    shapes_folder, tmp_path, model, side, batch_size, said
+):
+    errors = two_processes(
+        "run", "--model", model, "--weights", "none", "--img-size", side, "--batch-size",
+        batch_size, "--device", "cpu", "--data", shapes_folder, "--runs", tmp_path / "runs",
+    )  # fmt: skip
+    assert said in errors
+    assert "bug" not in errors
     assert not (tmp_path / "runs").exists()
+
+
+class _Stop(Observer):
+    def step_ended(self, phase, *, epoch, step, num_steps, loss):
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distribution")
+def test_processes_that_cannot_share_a_batch_go_on_with_no_run(train, tmp_path):
+    with pytest.raises(Interrupted):
+        train(name="cut", batch_size=1, device="cpu", observer=_Stop())
+    errors = two_processes("resume", tmp_path / "runs" / "cut")
+    assert "zoo: 2 processes cannot share a batch of 1\n" in errors
+    assert "bug" not in errors
 
 
 _WAIT = """

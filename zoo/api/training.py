@@ -81,7 +81,6 @@ def run_settings(
         observer: Listens to the run.
         sources: Where its data and network come from; None makes both for this run alone.
     """
-    from zoo.config.compatibility import check_processes
     from zoo.engine.assembly.job import assemble
     from zoo.engine.assembly.sources import Sources
     from zoo.engine.device import Device, compute_threads
@@ -102,8 +101,7 @@ def run_settings(
         job = assemble(settings, registry, sources=sources, progress=observer.preparing)
     stem = f"{job.choices.model.entry.component.name}-{_plain(job.data.name)}"
     device = Device.open(job.config)
-    num_train = len(job.data.splits["train"].images)
-    check_processes(job.config, num_train=num_train, world=device.world)
+    _check_processes(job, device)
     teacher = teacher_for(job, device=device, registry=registry)  # before there is a folder
     folder = device.from_main(
         lambda: RunFolder.create(Path(job.config.runs), name=job.config.name, stem=stem)
@@ -201,6 +199,7 @@ def resume(
             config, registry, progress=observer.preparing,
             resumed=Preprocessing.from_mapping(saved["preprocessing"]) if state else None,
         )  # fmt: skip
+        _check_processes(job, device)
         # Where the weights came from stays said; best/model.json must not depend on a resume.
         job = replace(job, taken=replace(job.taken, reason=saved["weights"]))
         teacher = teacher_for(job, device=device, registry=registry)
@@ -213,6 +212,20 @@ def resume(
             job, folder, device=device, observer=observer, state=state, force=force,
             teacher=teacher,
         )  # fmt: skip
+
+
+def _check_processes(job: Job, device: Device) -> None:
+    """Refuses more processes than can share the batches of a job."""
+    from zoo.config.compatibility import check_processes
+    from zoo.engine.assembly.network import takes_one_image
+
+    check_processes(
+        job.config, num_train=len(job.data.splits["train"].images), world=device.world,
+        takes_one_image=lambda: takes_one_image(
+            job.model, job.head, config=job.config, phases=job.phases,
+            own_head=job.choices.head is not None,
+        ),
+    )  # fmt: skip
 
 
 def _train(

@@ -180,15 +180,7 @@ def check_combination(
             hint="--no-compile, or another --optim",
         ))  # fmt: skip
     if _smallest_part(config, num_train) < 2 and not takes_one_image():
-        head = "" if config.head is None else f" with --head {config.head}"
-        cut = f", in {config.accumulate} parts" if config.accumulate > 1 else ""
-        problems.append(UsageError(
-            f"--model {config.model}{head} normalises by the statistics of a batch, and one image "
-            "has none",
-            found=f"{num_train} training images in batches of {config.batch_size}{cut}: some are "
-            "computed one at a time",
-            hint="--batch-size 2 or more for each part, or a network without batch norm",
-        ))  # fmt: skip
+        problems.append(_no_statistics(config, num_train))
     if mixes and not any(phase.augment for phase in phases):
         notes.append("images are not mixed: no phase augments (--freeze-aug)")
     if config.balance == "loss" and mixes:
@@ -206,13 +198,16 @@ def check_combination(
     return problems, notes
 
 
-def check_processes(config: RunConfig, *, num_train: int, world: int) -> None:
-    """Refuses a batch that is too small for each of several processes to have an image of it.
+def check_processes(
+    config: RunConfig, *, num_train: int, world: int, takes_one_image: Callable[[], bool]
+) -> None:
+    """Refuses a batch that is too small for each of several processes to have its share of it.
 
     Args:
         config: The settled options.
         num_train: Training images.
         world: How many processes there are.
+        takes_one_image: Tells whether each phase can make a step on one image.
 
     Raises:
         UsageError: It is.
@@ -224,6 +219,23 @@ def check_processes(config: RunConfig, *, num_train: int, world: int) -> None:
             found=f"{num_train} training images in batches of {config.batch_size}",
             hint="a larger --batch-size, or fewer processes",
         )
+    if world > 1 and _smallest_part(config, num_train, world) < 2 and not takes_one_image():
+        raise _no_statistics(config, num_train, world)
+
+
+def _no_statistics(config: RunConfig, num_train: int, world: int = 1) -> UsageError:
+    """Returns what is said of a batch norm that would see one image."""
+    head = "" if config.head is None else f" with --head {config.head}"
+    cut = f", in {config.accumulate} parts" if config.accumulate > 1 else ""
+    shared = f", shared by {world} processes" if world > 1 else ""
+    each = "each part" if world == 1 else "each process and part"
+    return UsageError(
+        f"--model {config.model}{head} normalises by the statistics of a batch, and one image "
+        "has none",
+        found=f"{num_train} training images in batches of {config.batch_size}{cut}{shared}: some "
+        "are computed one at a time",
+        hint=f"--batch-size 2 or more for {each}, or a network without batch norm",
+    )
 
 
 def _idle_views(
@@ -243,10 +255,10 @@ def _idle_views(
     return []
 
 
-def _smallest_part(config: RunConfig, num_train: int) -> int:
-    """Returns how many images the smallest part of a step has."""
+def _smallest_part(config: RunConfig, num_train: int, world: int = 1) -> int:
+    """Returns how many images the smallest part of a step has in each of several processes."""
     batch = _smallest_batch(config, num_train)
-    return batch // max(1, min(config.accumulate, batch))
+    return batch // max(1, min(config.accumulate, batch // world)) // world
 
 
 def _smallest_batch(config: RunConfig, num_train: int) -> int:

@@ -237,9 +237,9 @@ def _assembled(
         multi_label=data.multi_label,
         hard_labels="hard labels" in choices.loss.entry.component.tags,
         num_train=len(data.splits["train"].images),
-        takes_one_image=lambda: all(
-            takes_one_image(network, config, phase, own_head=choices.head is not None)
-            for phase in phases
+        takes_one_image=lambda: takes_one_image(
+            network.model, network.head, config=config, phases=phases,
+            own_head=choices.head is not None,
         ),
         second_order=choices.second_order,
     )  # fmt: skip

@@ -7,7 +7,7 @@ a head on kept features, so for several runs it is made once, and each gets a co
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
@@ -122,27 +122,31 @@ def _try_forward(
 
 
 @torch.no_grad()
-def takes_one_image(network: Network, config: RunConfig, phase: Phase, *, own_head: bool) -> bool:
-    """Whether a phase can make a step on one image, of which a batch norm may have no statistics.
+def takes_one_image(
+    model: nn.Module, head: Sequence[str], *, config: RunConfig, phases: Sequence[Phase],
+    own_head: bool,
+) -> bool:  # fmt: skip
+    """Whether each phase can make a step on one image: a batch norm may have no statistics of it.
 
     Args:
-        network: The network, left as it was.
+        model: The network, left as it was.
+        head: Names of its head's modules.
         config: Settled.
-        phase: The phase.
+        phases: The plan.
         own_head: Whether ``--head`` took the place of the network's.
     """
-    model, head = network.model, network.head
-    with torch.random.fork_rng(devices=[]), evaluation_mode(model):
-        set_modes(
-            model, trainable_modules(model, head=head, trainable=phase.trainable),
-            hold_statistics=phase.hold_statistics, never_held=head if own_head else (),
-            frozen_statistics_move=config.frozen_norm == "train",
-        )  # fmt: skip
-        try:
-            with statistics_held(model):
-                model(_two_images(config)[:1])
-        except ValueError:  # torch's word for a channel with one value
-            return False
+    for phase in phases:
+        with torch.random.fork_rng(devices=[]), evaluation_mode(model):
+            set_modes(
+                model, trainable_modules(model, head=head, trainable=phase.trainable),
+                hold_statistics=phase.hold_statistics, never_held=head if own_head else (),
+                frozen_statistics_move=config.frozen_norm == "train",
+            )  # fmt: skip
+            try:
+                with statistics_held(model):
+                    model(_two_images(config)[:1])
+            except ValueError:  # torch's word for a channel with one value
+                return False
     return True
 
 
