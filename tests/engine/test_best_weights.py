@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 from safetensors.torch import load_file
 
 import zoo
+from zoo.engine import run
 from zoo.engine.events import Observer
 from zoo.engine.records.best import BestWeights
 from zoo.runs import checkpoint
@@ -134,3 +137,52 @@ def test_a_module_under_two_names_is_one(make_plugin, shapes_folder, tmp_path):
     best, last = run("last-1:epochs=2")
     assert torch.equal(best["first.weight"], last["both.0.weight"])
     assert not torch.equal(best["second.weight"], last["both.1.weight"])
+
+
+class Killed(BaseException):
+    """Ends a run as a kill would: nobody catches it."""
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"epochs": 3, "lr": 0.003, "min_delta": 0.09},
+        {"freeze_epochs": 3, "epochs": 0, "lr": 0.01, "min_delta": 0.05},
+    ],
+    ids=["whole", "frozen"],
+)
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
+def test_best_weights_that_no_checkpoint_knows_of_are_undone(
+    train, registry, monkeypatch, tmp_path, options, links
+):
+    """Time may end an epoch sooner when it is made again, and then it need not be the best."""
+    save, steps_in_time = checkpoint.save, 5
+
+    def killed(folder, *, step, **parts):
+        if step > 3:
+            raise Killed
+        return save(folder, step=step, **parts)
+
+    def late(self):
+        return 1e6 if self.state.position.steps_done >= steps_in_time else 0.0
+
+    def refused(*args, **keywords):
+        raise PermissionError
+
+    monkeypatch.setattr(run._Run, "seconds", late)
+    if not links:
+        monkeypatch.setattr(os, "link", refused)
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint, "save", killed)
+        with pytest.raises(Killed):
+            train(name="cut", max_minutes=1.0, save_steps=3, monitor="val_loss", **options)
+    cut = RunFolder(tmp_path / "runs" / "cut")
+    assert cut.read_best()[1]["epoch"] == 2
+    steps_in_time = 4
+    result = zoo.resume(cut.path, registry=registry)
+    assert [row.best for row in result.rows] == [True, False]
+    assert cut.read_best()[1]["epoch"] == result.best_epoch == 1
+    measured = zoo.evaluate(cut.path, split="val", metrics="nll", resamples=0, registry=registry)
+    assert measured.metrics[0].value == pytest.approx(result.best_score, rel=1e-4)
+    files = {path.name for path in (cut.path / "best").iterdir()}
+    assert files == {"model.json", "model.safetensors"}

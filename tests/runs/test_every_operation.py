@@ -73,6 +73,12 @@ def check_best(folder):
     return description["value"]
 
 
+def put_back(folder):
+    folder.write_best(TensorFile.of(model(3)), {"value": 3, "epoch": 3})
+    folder.write_best(TensorFile.of(model(2)), {"value": 2, "epoch": 2})
+    folder.put_back_best(epoch=3)
+
+
 def first_best(folder):
     shutil.rmtree(folder.path / "best")
     best(folder)
@@ -138,6 +144,7 @@ def check_create(folder):
 ACTIONS = {
     "save": (save, check_save, {2, 3}),
     "best": (best, check_best, {2, 3}),
+    "put_back": (put_back, check_best, {2, 3}),
     "rows": (rows, check_rows, {2, 3}),
     "summary": (summary, check_summary, {2, 3}),
     "candidate": (candidate, check_candidate, {2, 3}),
@@ -164,7 +171,7 @@ KILLER = """
             return call
 
         # Every operation on the disk. Files are removed one by one when a folder is.
-        for name in ("fsync", "rmdir", "unlink"):
+        for name in ("fsync", "rmdir", "unlink", "link"):
             setattr(os, name, counted(getattr(os, name)))
         for name in ("rename", "replace", "mkdir", "write_text", "write_bytes", "unlink", "open"):
             setattr(Path, name, counted(getattr(Path, name)))

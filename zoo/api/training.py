@@ -208,6 +208,8 @@ def resume(
             job, saved, run=folder.path, observer=observer, began_ns=began_ns, teacher=teacher,
             force=force,
         )  # fmt: skip
+        if state is not None and device.is_main:
+            folder.put_back_best(epoch=state.state["best"]["epoch"])
         return _train(
             job, folder, device=device, observer=observer, state=state, force=force,
             teacher=teacher,

@@ -86,6 +86,8 @@ def settle_weights(
             if device.is_main:
                 described = weights_description(job, epoch=best.epoch, average=average.name)
                 folder.write_best(TensorFile.of(average.weights), described)
+    if device.is_main:
+        folder.forget_best_before()
     device.wait()
     if last is None:
         best_weights.put_back()

@@ -1,7 +1,8 @@
 """The folder of one run, and who may write to it.
 
 runs/<name>/  config.toml  environment.json  metrics.jsonl  log.txt  summary.json
-              checkpoints/step-*/  best/ (model.safetensors, model.json)
+              checkpoints/step-*/  best/ (model.safetensors, model.json,
+              and before.safetensors until the run has ended)
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -34,6 +36,9 @@ from zoo.runs.checkpoint import digest_of, file_digest
 from zoo.runs.tensor_file import TensorFile
 
 __all__ = ["RunFolder"]
+
+_BEFORE = "before.safetensors"
+"""In best/: the weights that were the best before, until there are others or the run ends."""
 
 _LOCK_CHARACTERS = 20
 """How much of a lock file is shown: it holds the number of a process."""
@@ -176,7 +181,8 @@ class RunFolder:
         """Writes best/ so that there are whole best weights at any instant.
 
         The new description comes first and carries the one before along; then the weights take
-        their place. Whichever weights are there, one of the two descriptions is theirs.
+        their place. Whichever weights are there, one of the two descriptions is theirs. Those
+        before stay beside them: a run that is killed before its next checkpoint needs them again.
         """
         folder = self.path / "best"
         weights = folder / "model.safetensors"
@@ -193,8 +199,28 @@ class RunFolder:
                 body["digest"] = digest_of(body)  # a flipped bit could swap two classes
                 previous = {} if before is None else {"previous": before}
                 self.write_json("best/model.json", {**body, **previous})
+                if before is not None:
+                    (folder / _BEFORE).unlink(missing_ok=True)
+                    try:
+                        os.link(weights, folder / _BEFORE)
+                    except OSError:  # a disk without links
+                        shutil.copyfile(weights, folder / _BEFORE)
 
             atomic_file(weights, write)
+
+    def put_back_best(self, *, epoch: int) -> None:
+        """Undoes the last change of best/ if the weights before are those of an epoch."""
+        folder = self.path / "best"
+        before = folder / _BEFORE
+        with machine_errors("writing", folder):
+            if (described := self._describing(before)) and described.get("epoch") == epoch:
+                before.replace(folder / "model.safetensors")
+                sync_folder(folder)
+
+    def forget_best_before(self) -> None:
+        """Removes the weights that were in best/ before: the run ends with those that are there."""
+        with machine_errors("removing", self.path / "best" / _BEFORE):
+            (self.path / "best" / _BEFORE).unlink(missing_ok=True)
 
     def _describing(self, weights: Path) -> dict[str, Any] | None:
         """Returns the description in best/ that is of these weights; None if none is."""
