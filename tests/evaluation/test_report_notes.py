@@ -21,12 +21,6 @@ from zoo.evaluation.report.facts import read_facts
 from zoo.evaluation.report.findings import find
 
 
-@pytest.fixture
-def run_path(reported_run, tmp_path):
-    """A copy of it that a test may spoil."""
-    return Path(shutil.copytree(reported_run, tmp_path / "first run"))
-
-
 @pytest.fixture(scope="module")
 def averaged_run(shapes_folder, tmp_path_factory, registry):
     """A run in which the average of the last epochs has less validation loss than any epoch."""
