@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from zoo.data.batches import balanced_draws, cut, repeated_draws, split_evenly
-from zoo.data.randomness import order
+from zoo.data.randomness import Stream, key, order, uniform
+from zoo.data.reading.folder import read_folder
 from zoo.data.subset import stratified_rows, subset, with_fewer_images
 from zoo.protocols import DataSet, Split
 
@@ -66,6 +68,7 @@ def test_parts_hold_the_batch_and_the_partner_before_each_draw(size, num_parts, 
     ]
     assert sorted(np.concatenate([part.draws_B for part in parts]).tolist()) == batch.tolist()
     assert all(len(part.draws_B) for part in parts)
+    assert len(parts) == world * max(1, min(num_parts, size // world))
     for part in parts:
         assert (part.partners_B == 100 + (part.draws_B - 100 - 1) % size).all()
 
@@ -78,6 +81,12 @@ def test_the_partner_of_an_image_that_stands_several_times_is_another_image(num,
             (part,) = cut(batch, num_parts=1, repeats=repeats)
             if len(batch) >= 2 * repeats:
                 assert (part.draws_B % num != part.partners_B % num).all()
+
+
+@given(st.integers(2, 30), st.integers(1, 40))
+def test_the_partner_is_another_draw_however_small_the_batch(size, repeats):
+    (part,) = cut(np.arange(size), num_parts=1, repeats=repeats)
+    assert (part.draws_B != part.partners_B).all()
 
 
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=120), st.data(), st.integers(0, 2**31 - 1))
@@ -96,6 +105,40 @@ def test_a_stratified_choice_keeps_proportions(labels, data, seed):
         assert abs(chosen[label] - count * total / len(labels)) <= len(counts)
     larger = stratified_rows(labels_N, count=min(len(labels), count + 3), seed=seed)
     assert set(rows.tolist()) <= set(larger.tolist()), "a larger choice holds the smaller one"
+
+
+@given(st.integers(1, 200), st.integers(1, 7))
+def test_batches_are_of_one_size_and_never_of_one_image_where_two_can_be_had(num, batch_size):
+    batches = split_evenly(np.arange(num), batch_size)
+    sizes = [len(batch) for batch in batches]
+    assert np.concatenate(batches).tolist() == list(range(num))
+    assert max(sizes) - min(sizes) <= 1
+    smallest = min(2, num, batch_size)
+    assert min(sizes) >= smallest
+    # As few as the size allows, and for it only fewer where one image would be left alone.
+    assert len(sizes) == min(-(-num // batch_size), num // smallest)
+
+
+@given(st.integers(0, 2**31), st.integers(0, 99), st.lists(st.integers(0, 2**40), max_size=5))
+def test_numbers_are_those_of_the_documented_hash(seed, epoch, samples):
+    """SplitMix64 as its paper writes it, on Python's unbounded integers."""
+    gamma = 0x9E3779B97F4A7C15
+
+    def mixed(value):
+        value %= 2**64
+        value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+        value = (value ^ (value >> 27)) * 0x94D049BB133111EB % 2**64
+        return value ^ (value >> 31)
+
+    state = 0
+    for counter in (Stream.MIX, seed, epoch):
+        state = mixed(state + gamma + counter)
+    assert key(Stream.MIX, seed, epoch) == state >> 1
+    found = uniform(Stream.MIX, seed, epoch, samples, count=3)
+    assert found.shape == (len(samples), 3)
+    for sample, row in zip(samples, found.tolist(), strict=True):
+        first = mixed(sample * gamma + (state >> 1))
+        assert row == [(mixed(first + n * gamma) >> 11) / 2**53 for n in (1, 2, 3)]
 
 
 class Named:
@@ -167,3 +210,29 @@ def test_the_order_of_three_epochs_is_this():
     for epoch in range(3):
         digest.update(repeated_draws(100, repeats=1, seed=7, epoch=epoch).tobytes())
     assert digest.hexdigest()[:16] == "510281a43116dd75"
+
+
+@pytest.mark.parametrize("count", range(3, 121, 4))
+def test_a_stratified_choice_divides_as_sainte_lague_does(count):
+    """The next place is that of the class with the most images per place and a half."""
+    sizes = (84, 30, 7)  # no two quotients are ever equal
+    places = [1, 1, 1]
+    for _ in range(count - 3):
+        owed = [size / (held + 0.5) for size, held in zip(sizes, places, strict=True)]
+        places[owed.index(max(owed))] += 1
+    labels_N = np.repeat(np.arange(3), sizes)
+    rows = stratified_rows(labels_N, count=count, seed=count)
+    assert np.bincount(labels_N[rows]).tolist() == places
+
+
+def test_a_subset_knows_the_sources_of_its_images(tmp_path):
+    for name in ("a/0", "a/1", "b/2", "b/3"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (4, 4), (int(name[-1]), 0, 0)).save(tmp_path / f"{name}.png")
+    train = read_folder(tmp_path, seed=0, fractions=(0.5, 0.5, 0.0)).splits["train"]
+    part = subset(train, np.array([1, 0]))
+    assert [part.images.source(row).stem[-1] for row in (0, 1)] == [
+        str(train.images.read(row).getpixel((0, 0))[0]) for row in (1, 0)
+    ]
+    unsourced = subset(data_of(60).splits["train"], np.array([1]))
+    assert unsourced.images.source(0) is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,7 +16,7 @@ from zoo.config.rules import parse_fold
 from zoo.data.folds import joined, with_fold
 from zoo.engine.assembly.reading import read_data
 from zoo.errors import DataError, UsageError
-from zoo.protocols import DataSet, Split
+from zoo.protocols import DataSet, PixelImages, Split
 
 
 class Plain:
@@ -192,3 +194,22 @@ def test_a_share_is_taken_of_the_training_images_of_a_fold():
 def test_what_is_not_a_fold_is_said(text):
     with pytest.raises(UsageError, match="not a fold"):
         parse_fold(text)
+
+
+def test_joined_splits_read_the_image_that_they_name_and_weigh_it():
+    data = data_of([0, 1, 2] * 4)
+    weighted = replace(data.splits["val"], weights_N=np.array([2, 3, 4, 5], dtype=np.float32))
+    whole = joined([data.splits["train"], weighted])
+    assert names(whole) == [f"image-{n}" for n in range(12)]
+    for index in range(12):
+        assert whole.images.read(index).getpixel((0, 0)) == (index,) * 3
+    assert whole.weights_N.tolist() == [1.0] * 8 + [2.0, 3.0, 4.0, 5.0]
+    assert joined([data.splits["train"], data.splits["val"]]).weights_N is None
+
+
+def test_decoded_images_of_several_sizes_are_joined_one_by_one():
+    data = data_of([0, 1, 2] * 4, pixels=True)
+    data.splits["val"].images.pixels = np.zeros((4, 2, 2), dtype=np.uint8)
+    whole = joined([data.splits["train"], data.splits["val"]])
+    assert not isinstance(whole.images, PixelImages)
+    assert whole.images.read(11).getpixel((0, 0)) == (11,) * 3

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from zoo.data.folds import with_fold
 from zoo.data.reading.arrays import read_arrays
-from zoo.data.splits import strata, stratified_split
+from zoo.data.splits import spare_group, strata, stratified_split
 from zoo.data.subset import with_fewer_images
 from zoo.errors import DataError
 
@@ -145,3 +145,25 @@ def test_a_rare_one_of_several_labels_stays_in_training(tmp_path):
         for part in (data, few, *folds):
             assert part.splits["train"].targets_NK.any(axis=0).all()
         assert data.splits["val"].targets_NK[:, 1].sum() in (14, 15, 16)
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 6)), min_size=1, max_size=14), SEEDS)
+def test_the_spare_group_is_the_smallest_that_no_class_needs(pairs, seed):
+    labels, groups = [label for label, _ in pairs], [group for _, group in pairs]
+    spare = spare_group(labels, groups_N=groups, seed=seed).tolist()
+    sizes = {}
+    for group in set(groups):
+        if {label for label, other in pairs if other != group} == set(labels):
+            sizes[group] = groups.count(group)
+    if not sizes:
+        assert spare == []
+        return
+    (chosen,) = {groups[row] for row in spare}
+    assert spare == [row for row, group in enumerate(groups) if group == chosen]
+    assert sizes[chosen] == min(sizes.values())
+
+
+def test_training_is_given_the_smallest_group_of_a_class_that_it_lacks():
+    labels, groups = [0] * 10 + [1] * 7, [*range(10), *[10] * 4, *[11] * 3]
+    train, _ = stratified_split(labels, fractions=(0.1, 0.9), seed=0, groups_N=groups)
+    assert [row for row in train if labels[row] == 1] == [14, 15, 16]

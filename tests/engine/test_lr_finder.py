@@ -252,3 +252,12 @@ def test_a_drawing_fits_and_marks_every_suggestion():
     marked = [line for line in lines if "<-" in line]
     assert [line.partition("<- ")[2] for line in marked] == ["valley, steep", "minimum"]
     assert curve_lines(Curve(rates=(), losses=(), smoothed=(), planned=9), {}) == []
+
+
+@pytest.mark.parametrize(("factor", "stops"), [(0.99, False), (1.01, True)])
+def test_a_smoothed_loss_diverges_at_four_times_the_best(factor, stops):
+    trace = Trace()
+    for _ in range(100):
+        assert not trace.add(1e-3, 1.0)
+    share = 0.02 / (1 - 0.98**101)  # of the newest loss in the smoothed one
+    assert trace.add(1e-3, (1 + 3 / share) * factor) is stops

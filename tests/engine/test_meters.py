@@ -73,3 +73,17 @@ def test_a_label_is_given_as_metrics_and_predictions_give_it():
     )  # fmt: skip
     expected = ((said.probabilities_NK > 0.5) == (target > 0.5)).all(1)
     assert right.tolist() == said.right_N.tolist() == expected.tolist() == [True, False, True]
+
+
+def test_answers_at_the_border_are_no():
+    """A logit of 0 and a target of a half say that the class is not there."""
+    logits_BK = torch.tensor([[0.0, 1.0], [0.0, 1.0], [-1.0, -1.0]])
+    target_BK = torch.tensor([[0.0, 0.8], [1.0, 1.0], [0.5, 0.0]])
+    right_B = right_answers(logits_BK, target_BK, multi_label=True)
+    assert right_B.tolist() == [True, False, True]
+
+
+def test_the_answer_to_soft_labels_is_the_greatest_share():
+    logits_BK = torch.tensor([[0.1, 0.2, 0.0], [3.0, 1.0, 2.0]])
+    target_BK = torch.tensor([[0.2, 0.7, 0.1], [0.3, 0.3, 0.4]])
+    assert right_answers(logits_BK, target_BK, multi_label=False).tolist() == [True, False]

@@ -64,6 +64,9 @@ def test_the_error_is_the_component_s(registry, seed, bins, multi_label, sure):
                 multi_label=multi_label)  # fmt: skip
     found = calibration_error(reliability(probabilities, target, bins))
     assert found == pytest.approx(float(ece(probabilities, target)), abs=1e-6)
+    usual = build(parse_choice(registry, "metric", "ece"), num_classes=5, multi_label=multi_label)
+    found = calibration_error(reliability(probabilities, target))
+    assert found == pytest.approx(float(usual(probabilities, target)), abs=1e-6)
 
 
 @pytest.mark.parametrize("multi_label", [False, True])
@@ -126,3 +129,10 @@ def test_before_and_after():
     cold = Predictions(names=("", ""), classes=("a", "b"), labels_N=torch.tensor([0, 1]),
                        logits_NK=torch.tensor([[2.0, 0.0], [0.0, 2.0]]))  # fmt: skip
     assert calibrate(cold, cold).at_limit
+
+
+def test_logits_without_a_bend_have_the_temperature_of_their_odds():
+    # 19 of 20 are right by a margin of 40: softmax(40 / T) = 19 / 20. At T = 1 nothing bends.
+    logits = torch.tensor([[40.0, 0.0]]).repeat(20, 1)
+    target = torch.tensor([0] * 19 + [1])
+    assert fit_temperature(logits, target) == pytest.approx(40 / math.log(19), rel=1e-9)

@@ -244,3 +244,14 @@ def test_what_resampling_adds_to_a_calibration_error_is_taken_off(registry):
     assert np.quantile(raw, 0.025) > value * 0.95  # as it was: next to nothing below the value
     assert abs(resampled([one.metric], probabilities, target, resamples=400, seed=3)[0].mean()
                - value) < 1e-3  # fmt: skip
+
+
+def test_level_and_progress_are_passed_on(registry):
+    probabilities, target = said(80)
+    f1, told = measure(registry, "f1"), []
+    found = intervals([f1], probabilities, target, resamples=300, level=0.5,
+                      progress=lambda done, total: told.append((done, total)))["f1"]  # fmt: skip
+    (values,) = resampled([f1.metric], probabilities, target, resamples=300)
+    assert (found.low, found.high) == tuple(np.quantile(values, [0.25, 0.75]))
+    assert (found.level, found.resamples) == (0.5, 300)
+    assert told[-1] == (300, 300)
