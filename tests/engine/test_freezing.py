@@ -122,3 +122,30 @@ def test_the_digest_sees_every_bit():
     assert digest({"a": tensor}) != before
     assert digest({"b": torch.zeros(3)}) != digest({"a": torch.zeros(3)})
     digest({"half": torch.zeros(2, dtype=torch.bfloat16), "count": torch.tensor(3)})
+
+
+def test_a_phase_of_the_head_trains_no_block(registry):
+    model, head, _ = network(registry, "resnet18")
+    assert trainable_modules(model, head=head, trainable="head") == tuple(head)
+    last = blocks(model, head=head)[-1]
+    assert trainable_modules(model, head=head, trainable=1) == (last, *head)
+    assert trainable_modules(model, head=head, trainable="all") == ("",)
+
+
+def test_what_becomes_frozen_loses_its_gradient_and_the_rest_keeps_its_own(registry):
+    model, head, images = network(registry, "resnet18")
+    model(images).sum().backward()
+    set_trainable(model, head)
+    for name, parameter in model.named_parameters():
+        trains = name.split(".")[0] in head
+        assert parameter.requires_grad is trains
+        assert (parameter.grad is not None) is trains
+
+
+def test_only_buffers_of_batch_norms_may_move_in_what_is_frozen():
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Linear(4, 2))
+    model[0].register_buffer("mean", torch.zeros(3))
+    frozen = {"0.weight", "0.bias", "0.mean", "1.weight", "1.bias"}
+    moving = {"1.running_mean", "1.running_var", "1.num_batches_tracked"}
+    assert set(frozen_tensors(model, ("2",))) == frozen | moving
+    assert set(frozen_tensors(model, ("2",), statistics_move=True)) == frozen

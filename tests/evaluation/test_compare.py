@@ -164,8 +164,9 @@ def test_too_few_resamples_leave_open_what_they_cannot_tell():
         assert verdict(p_value, resamples=200, number=6, alpha=0.05).outcome == "noise"
     exact = verdict(0.5, resamples=200, number=6, alpha=0.001, method="exact McNemar")
     assert exact.outcome == "noise"
-    same = verdict(1.0, resamples=200, number=6, alpha=0.001, difference=0.0)
-    assert same.outcome == "noise"
+    for p_value in (least, 1.0):
+        same = verdict(p_value, resamples=200, number=6, alpha=0.001, difference=0.0)
+        assert same.outcome == "noise"
 
 
 def test_equal_classifiers_are_called_different_about_as_rarely_as_promised():
