@@ -117,6 +117,7 @@ def test_a_full_disk_keeps_the_earlier_checkpoint(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert caught.value.exit_code == 6
     assert "writing the checkpoint" in str(caught.value)
+    assert caught.value.kept == f"the checkpoints in {tmp_path}"
     path, rejected = checkpoint.latest(tmp_path)
     assert path.name == "step-00000001"
     assert rejected == []
