@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from zoo.data.reading.arrays import read_arrays
 from zoo.data.reading.cifar import read_cifar
 from zoo.data.reading.columns import Wanted
-from zoo.data.reading.folder import read_folder
+from zoo.data.reading.folder import folder_as_it_is, read_folder
 from zoo.data.reading.idx import read_idx
 from zoo.data.reading.manifest import read_as_it_is, read_manifest
+from zoo.data.reading.scan import scan_folder
 from zoo.errors import UsageError
 from zoo.protocols import DataSet, OnBad
 
@@ -24,6 +26,7 @@ def folder(
     seed: int = 0,
     split: Sequence[float] = _SHARES,
     on_bad: OnBad = "fail",
+    unsplit: str | None = None,
 ) -> DataSet:
     """Returns the images below a folder.
 
@@ -32,12 +35,17 @@ def folder(
         seed: A fact of the run: seed of the split, where the folder is not split already.
         split: A fact of the run: training, validation and test fractions.
         on_bad: A fact of the run: ``fail`` or ``skip``.
+        unsplit: A fact of whoever only looks at the data: the split of all images where no folder
+            is called as a split. Nothing is divided then.
 
     Raises:
         UsageError: No path was given.
         DataError: The folder, its layout or its images cannot be used.
     """
-    return read_folder(_given(path, "folder"), seed=seed, fractions=split, on_bad=on_bad)
+    place = Path(_given(path, "folder"))
+    if unsplit is not None and place.is_dir() and (scan := scan_folder(place)).sizes:
+        return folder_as_it_is(place, scan, unsplit=unsplit, on_bad=on_bad)
+    return read_folder(place, seed=seed, fractions=split, on_bad=on_bad)
 
 
 def manifest(

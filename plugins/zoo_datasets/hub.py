@@ -116,6 +116,7 @@ def hugging_face(
     seed: int = 0,
     split: Sequence[float] = (0.8, 0.1, 0.1),
     on_bad: str = "fail",
+    unsplit: str | None = None,
 ) -> DataSet:
     """Returns a Hugging Face data set. No code of a data set is ever run.
 
@@ -133,6 +134,8 @@ def hugging_face(
         seed: A fact of the run: of the split, where there is no validation split.
         split: A fact of the run: training, validation and test shares.
         on_bad: A fact of the run: ``fail`` or ``skip`` rows without a label or a readable image.
+        unsplit: A fact of whoever only looks at the data: the split of all images where none has
+            one of the three names. Nothing is divided then.
 
     Raises:
         UsageError: No name was given, or a column, split or configuration that is not there.
@@ -147,8 +150,11 @@ def hugging_face(
         )
     found = fetch(name, config=config, revision=revision)
     notes: list[str] = []
-    chosen = _chosen_splits(name, list(found), train=train, val=val, test=test, notes=notes)
-    features = found[chosen["train"]].features
+    chosen = _chosen_splits(
+        name, list(found), train=train, val=val, test=test, unsplit=unsplit, notes=notes
+    )
+    first = next(iter(chosen))
+    features = found[chosen[first]].features
     image_name = image_column(name, features, image)
     label_name = label_column(name, features, label, image=image_name)
     bad: dict[str, str] = {}
@@ -157,19 +163,21 @@ def hugging_face(
         table = found[theirs]
         if missing := [c for c in (image_name, label_name) if c not in table.features]:
             raise DataError(
-                f"the split {printable(theirs)} of {printable(name)} has other columns than train",
+                f"the split {printable(theirs)} of {printable(name)} has other columns "
+                f"than {first}",
                 found=f"no {listed(missing)}", hint=f"name another split, as {key}=SPLIT",
             )  # fmt: skip
         labels = read_labels(table, label_name, split=theirs)
-        if not len(labels.rows_N) and key != "train":
+        if not len(labels.rows_N) and (key != "train" or unsplit is not None):
             notes.append(f"the split {printable(theirs)} has no labels and was left out")
             continue
         bad |= labels.bad
         parts[key] = _part(table, image_name, labels, theirs)
     title = Path(name).name if Path(name).exists() else name
     return data_set(
-        parts, name=title, seed=seed, fractions=split, on_bad=on_bad, notes=notes, bad=bad
-    )
+        parts, name=title, seed=seed, fractions=split, on_bad=on_bad, notes=notes, bad=bad,
+        to_train=unsplit is None,
+    )  # fmt: skip
 
 
 def _part(table: Any, column: str, labels: Labels, split: str) -> Part:
@@ -190,6 +198,7 @@ def _chosen_splits(
     train: str | None,
     val: str | None,
     test: str | None,
+    unsplit: str | None,
     notes: list[str],
 ) -> dict[str, str]:
     """Returns the split of the source for each of ours; its own choice where none was named."""
@@ -215,13 +224,14 @@ def _chosen_splits(
         ours = SPLIT_NAMES.get(theirs.lower(), "")
         if ours == "train" or (ours and theirs not in chosen.values()):
             chosen.setdefault(ours, theirs)
-    if "train" not in chosen and len(there) == 1:
-        chosen = {"train": there[0]}
-    if "train" not in chosen:
+    needed = ("train",) if unsplit is None else ("train", "val", "test")
+    if len(there) == 1 and not chosen.keys() & set(needed):
+        chosen = {unsplit or "train": there[0]}
+    elif not chosen.keys() & set(needed):
         raise UsageError(
-            f"{printable(name)} has no split that is called train",
+            f"{printable(name)} has no split that is called {' or '.join(needed)}",
             found=f"the splits {listed(list(there))}",
-            hint=f"--data hf:name={printable(name)},train=SPLIT",
+            hint=f"--data hf:name={printable(name)},{needed[-1]}=SPLIT",
         )
     if len(set(chosen.values())) < len(chosen):
         raise UsageError(
@@ -231,4 +241,5 @@ def _chosen_splits(
         )
     if unused := [theirs for theirs in there if theirs not in chosen.values()]:
         notes.append(f"splits that were left out: {listed(unused)}")
-    return {ours: chosen[ours] for ours in ("train", "val", "test") if ours in chosen}
+    order = ("train", "val", "test", unsplit or "")
+    return {ours: chosen[ours] for ours in order if ours in chosen}

@@ -42,6 +42,7 @@ def webdataset(
     seed: int = 0,
     split: Sequence[float] = (0.8, 0.1, 0.1),
     on_bad: str = "fail",
+    unsplit: str | None = None,
 ) -> DataSet:
     """Returns the samples of tar shards, in the order of shards and of places within them.
 
@@ -57,6 +58,8 @@ def webdataset(
         split: A fact of the run: training, validation and test shares.
         on_bad: A fact of the run: ``fail`` or ``skip`` samples without an image or label, and
             images that cannot be read.
+        unsplit: A fact of whoever only looks at the data: nothing is divided, and shards of any
+            split are enough.
 
     Raises:
         UsageError: No shards were given, or an address of a kind that is not read.
@@ -64,12 +67,12 @@ def webdataset(
         DataError: Shards that are missing, truncated or damaged, all at once; bad samples.
         MachineError: No network, no room on the disk.
     """
-    if not train:
+    asked = {"train": train, "val": val, "test": test}
+    if not (train if unsplit is None else any(asked.values())):
         raise UsageError(
             "the data set 'webdataset' needs shards",
             hint="--data 'webdataset:train=shards/train-{000..003}.tar,val=shards/val-000.tar'",
         )
-    asked = {"train": train, "val": val, "test": test}
     paths = {name: expand(pattern) for name, pattern in asked.items() if pattern}
     if shared := sorted({s for own, them in paths.items() for other, others in paths.items()
                          if own != other for s in {*them} & {*others}}):  # fmt: skip
@@ -113,8 +116,8 @@ def webdataset(
     if odd := [name for shard in everything for name in shard.odd]:
         notes.append(f"names that lead outside, taken as names only: {listed(odd, most=3)}")
     return data_set(
-        parts, name=_common_name(paths["train"]), seed=seed, fractions=split, on_bad=on_bad,
-        notes=notes, bad=bad,
+        parts, name=_common_name(next(iter(paths.values()))), seed=seed, fractions=split,
+        on_bad=on_bad, notes=notes, bad=bad, to_train=unsplit is None,
     )  # fmt: skip
 
 

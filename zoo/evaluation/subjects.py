@@ -2,7 +2,8 @@
 
     --data D where D is        splits
     a folder of images         train, val, test as its folders say; else all images are "all"
-    a table                    likewise, as its rows say, also as manifest:path=TABLE,...
+    a table                    likewise, as its rows say
+    hf:, webdataset:           likewise, as their splits are called
     what else --data takes     its own test split; "all" where it has none
     not given                  what the run was trained on
 
@@ -14,7 +15,7 @@ Suffixes: N images, K classes of the run.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -23,10 +24,8 @@ import numpy as np
 
 from zoo.config import RunConfig
 from zoo.data.folds import joined
-from zoo.data.reading.folder import FileImages, real_names
-from zoo.data.reading.headers import Headers, read_headers, refuse_or_skip
+from zoo.data.reading.folder import folder_as_it_is
 from zoo.data.reading.manifest import read_as_it_is
-from zoo.data.reading.partition import SPLIT_NAMES, digest
 from zoo.data.reading.scan import Scan, listed, scan_folder
 from zoo.data.reading.tables import SUFFIXES as TABLES
 from zoo.data.reading.tables import read_table
@@ -122,9 +121,9 @@ def other_data(
     place = Path(source)
     scan = scan_folder(place) if place.is_dir() else Scan()
     if scan.sizes:
-        names = list(scan.sizes)
-        headers = Headers(sides={}, bad={}) if keep_bad else read_headers(place, names)
-        return _folder(place, scan, headers, classes=classes, on_bad=on_bad)
+        return folder_as_it_is(
+            place, scan, unsplit=ALL, on_bad=on_bad, known=classes, keep_bad=keep_bad
+        )
     if source.lower().endswith(TABLES):
         _refuse_unlabelled(place)
         return read_as_it_is(place, unsplit=ALL, on_bad=on_bad)
@@ -202,49 +201,6 @@ def with_classes(
         kept = position_K >= 0
         targets_NK[:, position_K[kept]] = split.targets_NK[:, kept]
     return replace(split, labels_N=labels_N, targets_NK=targets_NK)
-
-
-def _folder(
-    root: Path, scan: Scan, headers: Headers, *, classes: Sequence[str], on_bad: OnBad
-) -> DataSet:
-    """Returns the images below a folder; those outside any class folder without a label."""
-    tops = {name.partition("/")[0] for name in scan.sizes if "/" in name}
-    named = {} if tops <= set(classes) else SPLIT_NAMES
-    splits = {top: named[top.lower()] for top in tops if top.lower() in named}
-    real = real_names(root)
-    notes = [*scan.notes, *refuse_or_skip(headers.bad, on_bad=on_bad, total=len(scan.sizes),
-                                          where=printable(root))]  # fmt: skip
-    rows: dict[str, list[tuple[str, str | None]]] = {}
-    for name in scan.sizes:
-        if name in headers.bad:
-            continue
-        top, _, inner = name.partition("/")
-        split = splits.get(top)
-        folder, slash, _ = (inner if split else name).partition("/")
-        label = real.get(folder, folder) if slash else None
-        rows.setdefault(split or ALL, []).append((name, label))
-    if splits and (loose := rows.pop(ALL, None)):
-        notes.append(
-            f"left out {len(loose)} images in no split: {listed([n for n, _ in loose], most=3)}"
-        )
-    found = tuple(
-        sorted({label for part in rows.values() for _, label in part if label is not None})
-    )
-    place: Mapping[str | None, int] = {name: i for i, name in enumerate(found)}
-    return DataSet(
-        name=root.resolve().name or str(root), classes=found, bad=headers.bad, notes=notes,
-        splits={
-            split: Split(
-                images=FileImages(root=root, names=tuple(name for name, _ in part)),
-                labels_N=np.asarray([place.get(label, _UNKNOWN) for _, label in part], np.int64),
-            )
-            for split, part in sorted(rows.items())
-        },
-        fingerprint=digest(
-            f"{split}\0{label}\0{name}\0{scan.sizes[name]}"
-            for split, part in rows.items() for name, label in part
-        ),
-    )  # fmt: skip
 
 
 def _refuse_unlabelled(path: Path) -> None:

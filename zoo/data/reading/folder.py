@@ -21,14 +21,20 @@ import numpy as np
 from PIL import Image
 
 from zoo.data.pixels.decode import open_image
-from zoo.data.reading.headers import read_headers, refuse_or_skip
+from zoo.data.reading.headers import Headers, read_headers, refuse_or_skip
 from zoo.data.reading.layout import LAYOUT, by_split_and_class
-from zoo.data.reading.partition import DEFAULT_FRACTIONS, class_notes, digest, fill_splits
-from zoo.data.reading.scan import CLASS_NAMES_FILE, listed, scan_folder
+from zoo.data.reading.partition import (
+    DEFAULT_FRACTIONS,
+    SPLIT_NAMES,
+    class_notes,
+    digest,
+    fill_splits,
+)
+from zoo.data.reading.scan import CLASS_NAMES_FILE, Scan, listed, scan_folder
 from zoo.errors import DataError, printable
 from zoo.protocols import DataSet, OnBad, Split
 
-__all__ = ["CLASS_NAMES_FORMAT", "FileImages", "read_folder", "real_names"]
+__all__ = ["CLASS_NAMES_FORMAT", "FileImages", "folder_as_it_is", "read_folder", "real_names"]
 
 CLASS_NAMES_FORMAT = "zoo class names 1"
 """What a ``classes.json`` must say of itself to be believed."""
@@ -141,6 +147,71 @@ def read_folder(
             ),
         ),
     )
+
+
+def folder_as_it_is(
+    root: Path,
+    scan: Scan,
+    *,
+    unsplit: str,
+    on_bad: OnBad = "fail",
+    known: Sequence[str] = (),
+    keep_bad: bool = False,
+) -> DataSet:
+    """Returns the images below a folder to be looked at: nothing is divided, one class is enough.
+
+    Images outside any class folder have no label.
+
+    Args:
+        root: The folder.
+        scan: What is in it: images.
+        unsplit: What the split of all images is called where no folder is called as a split.
+        on_bad: As for :func:`read_folder`.
+        known: Classes: folders that are all called so are no splits, as ``train`` of photos of
+            trains.
+        keep_bad: Have images that cannot be read among the others, for whoever reads on past them.
+
+    Raises:
+        DataError: Images cannot be read.
+    """
+    headers = Headers(sides={}, bad={}) if keep_bad else read_headers(root, list(scan.sizes))
+    tops = {name.partition("/")[0] for name in scan.sizes if "/" in name}
+    named = {} if tops <= set(known) else SPLIT_NAMES
+    splits = {top: named[top.lower()] for top in tops if top.lower() in named}
+    real = real_names(root)
+    notes = [*scan.notes, *refuse_or_skip(headers.bad, on_bad=on_bad, total=len(scan.sizes),
+                                          where=printable(root))]  # fmt: skip
+    rows: dict[str, list[tuple[str, str | None]]] = {}
+    for name in scan.sizes:
+        if name in headers.bad:
+            continue
+        top, _, inner = name.partition("/")
+        split = splits.get(top)
+        folder, slash, _ = (inner if split else name).partition("/")
+        label = real.get(folder, folder) if slash else None
+        rows.setdefault(split or unsplit, []).append((name, label))
+    if splits and (loose := rows.pop(unsplit, None)):
+        notes.append(
+            f"left out {len(loose)} images in no split: {listed([n for n, _ in loose], most=3)}"
+        )
+    found = tuple(
+        sorted({label for part in rows.values() for _, label in part if label is not None})
+    )
+    place: Mapping[str | None, int] = {name: i for i, name in enumerate(found)}
+    return DataSet(
+        name=root.resolve().name or str(root), classes=found, bad=headers.bad, notes=notes,
+        splits={
+            split: Split(
+                images=FileImages(root=root, names=tuple(name for name, _ in part)),
+                labels_N=np.asarray([place.get(label, -1) for _, label in part], np.int64),
+            )
+            for split, part in sorted(rows.items())
+        },
+        fingerprint=digest(
+            f"{split}\0{label}\0{name}\0{scan.sizes[name]}"
+            for split, part in rows.items() for name, label in part
+        ),
+    )  # fmt: skip
 
 
 def _flat(

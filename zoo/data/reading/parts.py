@@ -68,6 +68,7 @@ def data_set(
     on_bad: str = "fail",
     notes: Sequence[str] = (),
     bad: Mapping[str, str] | None = None,
+    to_train: bool = True,
 ) -> DataSet:
     """Returns the parts as a data set, every image looked at.
 
@@ -75,13 +76,15 @@ def data_set(
     Other parts are mapped by name.
 
     Args:
-        parts: ``train``, and as far as they are there ``val`` and ``test``.
+        parts: ``train``, and as far as they are there ``val`` and ``test``. Not to train: any.
         name: As the user named the data.
         seed: Of the split, where there is no ``val``.
         fractions: Training, validation and, if any, test share, for the parts that are not there.
         on_bad: ``fail`` names all unreadable images, ``skip`` leaves them out and lists them.
         notes: What the source noticed.
         bad: What the source itself had to leave out, name to reason. With ``fail`` it is an error.
+        to_train: Whether a run is trained on it. Else any parts of any classes will do, and
+            nothing is divided.
 
     Raises:
         DataError: Unreadable images, classes that training lacks, or too little to train on.
@@ -108,11 +111,13 @@ def data_set(
     for split in [split for split, part in looked.items() if not len(part.labels_N)]:
         remarks.append(f"{split} has no images, as if it were not there")
         del looked[split]
-    if "train" not in looked:
-        raise DataError(f"{printable(name)} has no training images")
-    classes = _classes(name, looked, remarks)
+    if not looked or (to_train and "train" not in looked):
+        raise DataError(f"{printable(name)} has no {'training ' if to_train else ''}images")
+    classes = _classes(name, looked, remarks) if to_train else _every_class(looked)
     whole = {split: _by_name(part, classes) for split, part in looked.items()}
-    splits, positions = _filled(whole, seed=seed, fractions=fractions, notes=remarks)
+    splits, positions = whole, dict[str, "NDArray[np.int64]"]()
+    if to_train:
+        splits, positions = _filled(whole, seed=seed, fractions=fractions, notes=remarks)
     remarks += class_notes(classes, {key: present_classes(split) for key, split in splits.items()})
     return DataSet(
         name=name,
@@ -120,7 +125,7 @@ def data_set(
         splits=splits,
         fingerprint=_fingerprint(classes, looked, whole, positions),
         typical_side=int(np.median(np.concatenate(sides))) or None,
-        multi_label=looked["train"].targets_NK is not None,
+        multi_label=next(iter(looked.values())).targets_NK is not None,
         bad=left_out,
         notes=tuple(remarks),
     )
@@ -186,6 +191,11 @@ def _classes(name: str, parts: Mapping[str, Part], notes: list[str]) -> tuple[st
     if without := [label for label in parts["train"].classes if label not in used["train"]]:
         notes.append(f"classes without images were left out: {listed(without)}")
     return tuple(label for label in parts["train"].classes if label in used["train"])
+
+
+def _every_class(parts: Mapping[str, Part]) -> tuple[str, ...]:
+    """Returns the classes that any part has images of."""
+    return tuple(dict.fromkeys(label for part in parts.values() for label in sorted(_used(part))))
 
 
 def _by_name(part: Part, classes: tuple[str, ...]) -> Split:
