@@ -9,7 +9,7 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,15 +29,20 @@ __all__ = [
 TEMPORARY = ".tmp-"
 """How the names of unfinished files and folders begin."""
 
-_CAUSES = {
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EFBIG: "the file would be larger than this process may write",
-    errno.EROFS: "the file system is read-only",
-    errno.EACCES: "no permission to write there",
-    errno.EPERM: "no permission to write there",
-    errno.EIO: "the disk reports an input/output error",
+_SPACE = "free space"
+_CAUSES: Mapping[int, tuple[str, str]] = {
+    errno.ENOSPC: ("the disk is full", _SPACE),
+    errno.EDQUOT: ("the disk quota is used up", _SPACE),
+    errno.EFBIG: ("the file would be larger than this process may write", "raise ulimit -f"),
+    errno.EROFS: ("the file system is read-only", "make it writable"),
+    errno.EACCES: ("no permission to write there", "make it writable"),
+    errno.EPERM: ("no permission to write there", "make it writable"),
+    errno.ENOENT: ("its folder is not there", "make the folder"),
+    errno.ENOTDIR: ("a file is where a folder must be", "remove the file"),
+    errno.EISDIR: ("a folder is where the file must be", "remove the folder"),
+    errno.EIO: ("the disk reports an input/output error", "check the disk"),
 }
+"""What an error of the system means, and what mends it."""
 
 _NO_FOLDER_SYNC = frozenset({
     errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EISDIR,
@@ -46,15 +51,24 @@ _NO_FOLDER_SYNC = frozenset({
 
 
 @contextmanager
-def machine_errors(what: str, path: Path, *, kept: str = "") -> Iterator[None]:
-    """Turns an OSError of the body into a MachineError that says what is safe."""
+def machine_errors(
+    what: str, path: Path, *, kept: str = "", then: str = "or name another place"
+) -> Iterator[None]:
+    """Turns an OSError of the body into a MachineError.
+
+    Args:
+        what: What is done to the path, as ``writing``.
+        path: Where.
+        kept: What is safe.
+        then: What to do besides mending the cause.
+    """
     try:
         yield
     except OSError as error:
-        cause = _CAUSES.get(error.errno or 0, error.strerror or str(error))
+        cause, remedy = _CAUSES.get(error.errno or 0, (error.strerror or str(error), "mend that"))
         raise MachineError(
-            f"{what} {printable(path)} failed: {cause}", found=_free(path), kept=kept,
-            hint="free space or choose another folder with --runs, then zoo resume",
+            f"{what} {printable(path)} failed: {cause}",
+            found=_free(path) if remedy == _SPACE else "", kept=kept, hint=f"{remedy}, {then}",
         ) from error  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from zoo.disk import TEMPORARY, make_folder, sync_folder
+from zoo.disk import TEMPORARY, machine_errors, make_folder, sync_folder
 from zoo.engine.features.threads import one_thread
 from zoo.errors import (
     MachineError,
@@ -207,7 +207,8 @@ def _folder_beside(target: Path) -> Iterator[Path]:
 
     An earlier export steps aside for it, and comes back whatever happens before it is replaced.
     """
-    try:
+    kept = "the run is as it was"
+    with machine_errors("writing", target, kept=kept, then="or name another --out"):
         make_folder(target.parent)
         with part_folder(
             target.parent, prefix=TEMPORARY, suffix=f"{_BESIDE}{target.name}", settle=_put_back
@@ -228,12 +229,6 @@ def _folder_beside(target: Path) -> Iterator[Path]:
                 sync_folder(beside)
             new.rename(target)
             sync_folder(target.parent)
-    except OSError as error:
-        raise MachineError(
-            f"writing {printable(target)} failed: {error.strerror or printable(error)}",
-            kept="the run is as it was",
-            hint="free space, or choose another folder with --out",
-        ) from error
 
 
 def _settle_all(folder: Path) -> None:

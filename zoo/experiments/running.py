@@ -78,7 +78,9 @@ def experiment_folder(runs: Path, *, name: str | None, stem: str) -> Path:
         UsageError: The name is that of a single run, of a file, or of a folder of other things.
         MachineError: It cannot be made.
     """
-    with machine_errors("making the folder of the experiment in", runs):
+    with machine_errors(
+        "making the folder of the experiment in", runs, then="or name another --runs"
+    ):
         make_folder(runs)
         number = 1
         while True:
@@ -226,5 +228,5 @@ class _Left:
 def write_outcomes(path: Path, summary: Mapping[str, object]) -> None:
     """Writes what came of an experiment, as JSON, atomically."""
     text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
-    with machine_errors("writing", path):
+    with machine_errors("writing", path, then="then the same command again"):
         atomic_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))

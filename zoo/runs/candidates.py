@@ -54,7 +54,8 @@ def keep_candidate(
     if len(candidates) >= most and score <= candidates[-1].score:
         return list(candidates)
     target = _file(folder, epoch)
-    with machine_errors("writing the weights", target):
+    resume = f"then zoo resume {printable(folder.parent)}"
+    with machine_errors("writing the weights", target, then=resume):
         make_folder(folder)
         remove_leftovers(folder)
         for old in set(folder.glob("epoch-*.safetensors")) - named:

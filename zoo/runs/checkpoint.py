@@ -74,7 +74,8 @@ def save(folder: Path, *, step: int, model: TensorFile, state: Mapping[str, Any]
         if folder.is_dir() and any(folder.iterdir())
         else ""
     )
-    with machine_errors("writing the checkpoint", target, kept=kept):
+    resume = f"then zoo resume {printable(folder.parent)}"
+    with machine_errors("writing the checkpoint", target, kept=kept, then=resume):
         make_folder(folder)
         remove_leftovers(folder)
         with atomic_folder(target) as building:

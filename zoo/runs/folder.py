@@ -61,7 +61,7 @@ class RunFolder:
             UsageError: ``name`` is taken.
             MachineError: The folder cannot be made.
         """
-        with machine_errors("making the run folder in", parent):
+        with machine_errors("making the run folder in", parent, then="or name another --runs"):
             make_folder(parent)
             number = 1
             while True:
@@ -109,6 +109,10 @@ class RunFolder:
         """The folder of checkpoints."""
         return self.path / "checkpoints"
 
+    @property
+    def _resume(self) -> str:
+        return f"then zoo resume {printable(self.path)}"
+
     @contextmanager
     def owned(self) -> Iterator[None]:
         """Holds the folder for this process. The lock dies with the process, so none goes stale.
@@ -117,10 +121,10 @@ class RunFolder:
             BusyError: Another process holds it.
             MachineError: Nothing can be written there.
         """
-        with machine_errors("opening", self.path):
+        with machine_errors("opening", self.path, then="then try again"):
             file = _open_lock(self.path / ".lock")
         with file:
-            with machine_errors("opening", self.path):
+            with machine_errors("opening", self.path, then="then try again"):
                 if not _locked_soon(file.fileno()):
                     owner = printable(file.read(_LOCK_CHARACTERS).strip())
                     raise BusyError(
@@ -137,7 +141,7 @@ class RunFolder:
     def write_text(self, name: str, text: str) -> None:
         """Writes a file of the run atomically."""
         target = self.path / name
-        with machine_errors("writing", target):
+        with machine_errors("writing", target, then=self._resume):
             atomic_file(target, lambda path: path.write_text(text, encoding="utf-8"))
 
     def write_json(self, name: str, value: object) -> None:
@@ -186,9 +190,8 @@ class RunFolder:
         """
         folder = self.path / "best"
         weights = folder / "model.safetensors"
-        with machine_errors(
-            "writing", weights, kept=f"the checkpoints in {printable(self.checkpoints)}"
-        ):
+        kept = f"the checkpoints in {printable(self.checkpoints)}"
+        with machine_errors("writing", weights, kept=kept, then=self._resume):
             make_folder(folder)
             remove_leftovers(folder)
             before = self._describing(weights)

@@ -142,7 +142,10 @@ def carry_out(path: Path, *, keep_last: int = 0, everything: bool = False) -> Pl
     with RunFolder(path).owned():
         plan = _plan(path, keep_last=keep_last, everything=everything)  # a resume may have come
         for removal in plan.removals:
-            with machine_errors("removing", removal.path, kept="best/ and all that is not listed"):
+            with machine_errors(
+                "removing", removal.path, kept="best/ and all that is not listed",
+                then="then zoo runs prune again",
+            ):  # fmt: skip
                 _remove(removal.path)
         for folder in dict.fromkeys(removal.path.parent for removal in plan.removals):
             with suppress(OSError):  # something that stays is in it

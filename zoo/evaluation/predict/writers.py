@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
-from zoo.disk import atomic_file
-from zoo.errors import MachineError, PluginError, UsageError, printable
+from zoo.disk import atomic_file, machine_errors
+from zoo.errors import PluginError, UsageError, printable
 from zoo.evaluation.predict.cells import safe_cell, unicode_text
 
 if TYPE_CHECKING:
@@ -249,11 +249,5 @@ def whole_file(path: Path, fill: Callable[[Path], object]) -> None:
     Raises:
         MachineError: The disk is full or cannot be written.
     """
-    try:
+    with machine_errors("writing", path, kept="the file that was there" * path.exists()):
         atomic_file(path, fill)
-    except OSError as error:
-        raise MachineError(
-            f"{printable(path)} cannot be written", found=error.strerror or str(error),
-            kept="the file that was there" if path.exists() else "",
-            hint="free space, or choose another file",
-        ) from error  # fmt: skip
