@@ -30,7 +30,8 @@ def zoo_components():
         ("model", "narrow", "narrow"), ("transform", "nothing", "nothing"),
         ("model", "sulky", "Sulky"), ("optimizer", "nothing", "nothing"),
         ("dataset", "nothing", "nothing"),
-        ("loss", "endless", "endless"), ("loss", "nan", "nan"),
+        ("loss", "endless", "endless"), ("loss", "nan", "nan"), ("loss", "short", "short"),
+        ("loss", "shorter", "Shorter"),
     ):
         yield Component(kind=kind, name=name, target=f"{__name__}:{target}", summary=name)
 
@@ -62,6 +63,15 @@ def endless(value=float("inf")):
         return F.cross_entropy(logits, target) * (1 if torch.is_grad_enabled() else value)
 
     return loss
+
+
+def short():
+    return lambda logits, target: F.cross_entropy(logits, target)
+
+
+class Shorter(nn.Module):
+    def forward(self, logits, target):
+        return F.cross_entropy(logits, target)
 
 
 def nan():
@@ -190,6 +200,8 @@ def test_what_a_component_returns_may_be_to_blame_as_well(go):
         ({"optim": "acme/nothing"}, "the optimizer acme/nothing is NoneType, not a torch"),
         ({"head": "tired"}, "the head acme/tired failed"),
         ({"loss": "learned"}, "the loss acme/learned has parameters"),
+        ({"loss": "short"}, "the loss acme/short is not called as a loss"),
+        ({"loss": "shorter"}, "the loss acme/shorter is not called as a loss"),
     ],
 )
 def test_what_cannot_be_assembled_names_its_component(go, tmp_path, options, says):

@@ -139,6 +139,32 @@ def test_a_metric_that_fails_on_a_resample_is_named():
         intervals([needs_all], probabilities, target)
 
 
+class Weighs(Median):
+    """A metric whose way of taking weights is given."""
+
+    def __init__(self, values_of):
+        self._values_of = values_of
+
+    def reweighted(self, probabilities_NK, target):
+        return self._values_of
+
+
+@pytest.mark.parametrize(
+    ("values_of", "says"),
+    [
+        (lambda weights_NR: 1 / 0, "failed"),
+        (None, "failed"),  # cannot be called
+        (lambda weights_NR: weights_NR, r"returns \(60, 250\) for weights of 250 resamples"),
+        (lambda weights_NR: 0.5, "returns float for"),
+        (lambda weights_NR: weights_NR.sum(0).numpy(), r"returns \(250,\)"),
+    ],
+)
+def test_a_metric_that_fails_on_weights_is_named(values_of, says):
+    one = Measure(label="m", owner="acme/m (zoo-acme 1.0)", metric=Weighs(values_of))
+    with pytest.raises(PluginError, match=r"the metric acme/m \(zoo-acme 1\.0\) " + says):
+        intervals([one], *said(60))
+
+
 def test_a_biased_metric_that_takes_no_weights_is_moved_to_its_value():
     class Biased(Median):
         biased = True

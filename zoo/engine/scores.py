@@ -8,9 +8,9 @@ Shapes: N samples of the split, B batch, K classes.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from zoo.protocols import Metric
 
 __all__ = ["Collector", "Measure", "Monitor", "Scores", "check_measure"]
+
+T = TypeVar("T")
 
 
 class Scores(NamedTuple):
@@ -71,8 +73,23 @@ class Measure:
         Raises:
             PluginError: It raises what is no ZooError, or returns something else.
         """
+        value = self.said(lambda: self.metric(probabilities_NK, target))
+        if not isinstance(value, Tensor) or value.ndim > 1:
+            shown = tuple(getattr(value, "shape", ())) or type(value).__name__
+            raise PluginError(
+                f"the metric {self.owner} returns {printable(shown)}, "
+                "not a number or one number a class"
+            )
+        return value
+
+    def said(self, ask: Callable[[], T]) -> T:
+        """Returns what the metric's code answers.
+
+        Raises:
+            PluginError: It raises what is no ZooError.
+        """
         try:
-            value = self.metric(probabilities_NK, target)
+            return ask()
         except ZooError:
             raise
         except Exception as error:
@@ -81,13 +98,6 @@ class Measure:
                 found=in_words(error),
                 hint="choose another --metric; --debug shows all",
             ) from error
-        if not isinstance(value, Tensor) or value.ndim > 1:
-            shown = tuple(getattr(value, "shape", ())) or type(value).__name__
-            raise PluginError(
-                f"the metric {self.owner} returns {printable(shown)}, "
-                "not a number or one number a class"
-            )
-        return value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

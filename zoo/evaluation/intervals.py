@@ -14,13 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, cast, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from zoo.engine.features.threads import one_thread
+from zoo.errors import PluginError, printable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,6 +47,9 @@ RESAMPLES = 1000
 _CHUNK_BYTES = 16 * 2**20
 _COMPARISONS = 2_000_000_000
 ONE_BY_ONE = 200
+
+Number: TypeAlias = "Metric | Measure | _Weighted"
+"""From probabilities_NK and target to a scalar."""
 
 
 @runtime_checkable
@@ -88,12 +92,42 @@ class Difference(NamedTuple):
     high: float
 
 
-def metrics_of(measures: Sequence[Measure]) -> list[Metric | Measure]:
-    """Returns what is computed on resamples: metrics that take weights, of the others the measure.
+@dataclass(frozen=True, slots=True)
+class _Weighted:
+    """A measure whose metric takes weights."""
+
+    measure: Measure
+
+    @property
+    def biased(self) -> bool:
+        return self.measure.biased
+
+    def __call__(self, probabilities_NK: Tensor, target: Tensor) -> Tensor:
+        return self.measure(probabilities_NK, target)
+
+    def reweighted(self, probabilities_NK: Tensor, target: Tensor) -> Callable[[Tensor], Tensor]:
+        measure, metric = self.measure, cast("Reweightable", self.measure.metric)
+        values_of = measure.said(lambda: metric.reweighted(probabilities_NK, target))
+
+        def values(weights_NR: Tensor) -> Tensor:
+            values_R = measure.said(lambda: values_of(weights_NR))
+            if not isinstance(values_R, Tensor) or values_R.shape != weights_NR.shape[1:]:
+                shown = tuple(getattr(values_R, "shape", ())) or type(values_R).__name__
+                raise PluginError(
+                    f"the metric {measure.owner} returns {printable(shown)} for weights of "
+                    f"{weights_NR.shape[1]} resamples, not one number each"
+                )
+            return values_R
+
+        return values
+
+
+def metrics_of(measures: Sequence[Measure]) -> list[Number]:
+    """Returns what is computed on resamples, on weights where the metric takes them.
 
     It names the plugin if that fails, as one may where a resample lacks a class.
     """
-    return [one.metric if isinstance(one.metric, Reweightable) else one for one in measures]
+    return [_Weighted(m) if isinstance(m.metric, Reweightable) else m for m in measures]
 
 
 def weights_of(num_images: int, resamples: range, *, seed: int) -> Tensor:
@@ -125,7 +159,7 @@ def num_resamples(num_images: int, num_classes: int) -> int:
 
 
 def resampled(
-    metrics: Sequence[Metric | Measure],
+    metrics: Sequence[Number],
     probabilities_NK: Tensor,
     target: Tensor,
     *,
@@ -155,7 +189,7 @@ def resampled(
 
 
 def _resampled(
-    metrics: Sequence[Metric | Measure], probabilities_NK: Tensor, target: Tensor, resamples: int,
+    metrics: Sequence[Number], probabilities_NK: Tensor, target: Tensor, resamples: int,
     one_by_one: int, seed: int, progress: Callable[[int, int], None],
 ) -> list[NDArray[np.float64]]:  # fmt: skip
     num_images = len(target)
@@ -194,7 +228,7 @@ def _unbiased(values_R: NDArray[np.float64], value: float) -> NDArray[np.float64
 
 
 def _one_by_one(
-    metric: Metric | Measure, probabilities_NK: Tensor, target: Tensor, weights_NR: Tensor
+    metric: Number, probabilities_NK: Tensor, target: Tensor, weights_NR: Tensor
 ) -> NDArray[np.float64]:
     """Returns values_R of a metric that takes images, not weights."""
     values = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,7 +28,7 @@ from zoo.engine.feeds import total_weight
 from zoo.engine.scores import Measure, Monitor
 from zoo.engine.step.distillation import class_columns
 from zoo.engine.step.memory import is_out_of_memory
-from zoo.errors import PluginError, UsageError, ZooError, printable
+from zoo.errors import PluginError, UsageError, ZooError, in_words, printable
 from zoo.network.weights import Chosen, LoadReport, resolve
 from zoo.protocols import (
     DataSet,
@@ -267,7 +268,8 @@ def _loss(choice: Choice, data: DataSet, *, weighs_classes: bool) -> Loss:
     """Builds the loss.
 
     Raises:
-        PluginError: It has parameters that want a gradient: no optimizer would train them.
+        PluginError: It cannot be called as a loss is, or has parameters that want a gradient: no
+            optimizer would train them.
     """
     loss: Loss = build_as(
         choice,
@@ -276,6 +278,18 @@ def _loss(choice: Choice, data: DataSet, *, weighs_classes: bool) -> Loss:
         num_classes=len(data.classes),
         class_weight_K=_class_weights(data) if weighs_classes else None,
     )
+    called = loss.forward if isinstance(loss, nn.Module) else loss
+    try:
+        inspect.signature(called).bind("logits_BK", "target", "sample_weight_B")
+    except TypeError as error:
+        raise PluginError(
+            f"the loss {choice.entry.id} is not called as a loss: (logits_BK, target, "
+            "sample_weight_B=None)",
+            found=in_words(error, kind=False),
+            hint=f"report it to the authors of {choice.entry.origin}, or choose another --loss",
+        ) from error
+    except ValueError:  # compiled code that does not say what it takes
+        pass
     own = loss.named_parameters() if isinstance(loss, nn.Module) else ()
     if untrained := [name for name, parameter in own if parameter.requires_grad]:
         raise PluginError(
