@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.api.settings import several
-from zoo.registry import Registry
+from zoo.registry import Registry, parse_choice
 
 if TYPE_CHECKING:
     from zoo.evaluation.interpretation.embeddings import Embeddings
@@ -53,6 +53,7 @@ def heatmap(
     from zoo.evaluation.interpretation.subjects import subjects
 
     registry = registry or Registry.installed()
+    parse_choice(registry, "explainer", explainer)  # before the data is read
     return explained(
         subjects(Path(path), several(paths), data=data, split=split, registry=registry),
         explainer=explainer, class_name=class_name, count=count, registry=registry,
@@ -126,6 +127,7 @@ def review(
     from zoo.evaluation.interpretation.subjects import runs_of
 
     registry = registry or Registry.installed()
+    parse_choice(registry, "reviewer", reviewer)  # before anything is computed
     runs = runs_of([path] if isinstance(path, str | Path) else path)
     if data is None and split is None:
         split = "val" if len(runs) > 1 else "all"

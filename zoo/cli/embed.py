@@ -44,6 +44,7 @@ def embed(
     from zoo.errors import UsageError, printable
     from zoo.evaluation.interpretation.embeddings import SUFFIXES, write_embeddings
     from zoo.evaluation.predict.writers import check_output
+    from zoo.registry import Registry, parse_choice
 
     if output is None and plot is None:
         raise UsageError("there is nothing to write", hint="-o FILE.npz, or --plot FILE.png")
@@ -52,6 +53,8 @@ def embed(
     for name, suffixes in ((output, SUFFIXES), (plot, (".png",))):
         if name is not None:
             check_output(Path(name), force=force, suffixes=suffixes)
+    if plot is not None:  # a name that is none is told before anything is computed
+        parse_choice(Registry.installed(), "projector", projector or "pca")
     with apart(as_json):
         with bar("embedding") as progress:
             found = embedded(run, paths, data=data, split=split, progress=progress)

@@ -16,6 +16,7 @@ from zoo.evaluation.examined import Examined, examine
 from zoo.evaluation.intervals import intervals
 from zoo.evaluation.metrics import (
     ClassRow,
+    chosen_metrics,
     confusion,
     headline,
     measures_for,
@@ -153,6 +154,9 @@ def evaluate(
         raise UsageError(
             f"resamples is {printable(resamples)}, and must be from 0 to {_MOST_RESAMPLES:,}"
         )
+    if metrics is not None:  # a name that is none is told before anything is computed
+        metrics = [metrics] if isinstance(metrics, str) else list(metrics)
+        chosen_metrics(metrics, registry)
     examined = examine(
         path, data=data, split=split, registry=registry, engine=engine, fresh=fresh,
         need_labels=True, progress=progress, noted=noted,

@@ -21,7 +21,7 @@ from torch import Tensor
 from zoo.engine.assembly.measures import build_measure, choose_metrics
 from zoo.errors import DataError, UsageError, printable
 from zoo.evaluation.predictions import Predictions
-from zoo.registry import Registry
+from zoo.registry import Choice, Registry
 
 if TYPE_CHECKING:
     from zoo.engine.scores import Measure
@@ -30,6 +30,7 @@ __all__ = [
     "ClassRow",
     "Confused",
     "Headline",
+    "chosen_metrics",
     "confusion",
     "headline",
     "measures_for",
@@ -127,6 +128,15 @@ def require_labels(predictions: Predictions) -> None:
         )
 
 
+def chosen_metrics(names: Sequence[str], registry: Registry) -> dict[str, Choice]:
+    """Returns the components of metrics as ``--metric`` has them, by label. ``loss`` is ``nll``.
+
+    Raises:
+        UsageError: Names do not resolve, all of them together.
+    """
+    return choose_metrics("+".join(names), registry, own=_OWN)
+
+
 def measures_for(
     predictions: Predictions, registry: Registry, names: str | Sequence[str] | None = None
 ) -> tuple[Measure, ...]:
@@ -151,7 +161,7 @@ def measures_for(
             choice, label=label, num_classes=len(predictions.classes),
             multi_label=predictions.multi_label,
         )
-        for label, choice in choose_metrics("+".join(specs), registry, own=_OWN).items()
+        for label, choice in chosen_metrics(specs, registry).items()
     )  # fmt: skip
 
 

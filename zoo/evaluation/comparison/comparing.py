@@ -66,6 +66,8 @@ def compare_runs(
     """
     if len(paths) < 2:
         raise UsageError("one run alone cannot be compared", hint="zoo compare runs/a runs/b")
+    if metrics is not None:  # a name that is none is told before anything is computed
+        choose_metrics(metrics, registry)
     facts = [read_facts(path) for path in paths]
     examined = _examined(paths, data=data, split=split, registry=registry, progress=progress)
     predictions = [one.predictions for one in examined]
