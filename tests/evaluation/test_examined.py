@@ -236,5 +236,5 @@ def test_a_whole_evaluation(run, trained_run, registry):
 
 @pytest.mark.parametrize("resamples", [-1, 10**30])
 def test_a_number_of_resamples_that_cannot_be_is_refused(trained_run, registry, resamples):
-    with pytest.raises(UsageError, match="must be from 0 to 1,000,000"):
+    with pytest.raises(UsageError, match="must be a whole number from 0 to 1,000,000"):
         zoo.evaluate(trained_run.path, resamples=resamples, registry=registry)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from zoo.api.settings import in_range, one_of
 from zoo.api.training import prepare
 from zoo.registry import Registry
 
@@ -45,6 +46,8 @@ def read_data(
     from zoo.engine.assembly.reading import read_source
     from zoo.registry import parse_choice
 
+    one_of("on_bad", on_bad, ("fail", "skip"))
+    in_range("seed", seed, 0)
     registry = registry or Registry.installed()
     is_path = isinstance(source, Path) or names_a_path(source, registry)
     chosen = source if is_path else parse_choice(registry, "dataset", str(source))
@@ -80,6 +83,8 @@ def preview(
     from zoo.engine.sample import sample_of
     from zoo.engine.stage import epoch_draws, image_feed
 
+    in_range("count", count, 1)
+    in_range("epoch", epoch, 0)
     observer = observer or Silent()
     job = prepare(config, registry=registry, observer=observer, **options)
     device = Device.open(job.config)

@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from zoo.api.settings import several
+from zoo.api.settings import data_of, in_range, one_of, several
 from zoo.registry import Registry
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def load(path: str | Path, *, registry: Registry | None = None) -> Trained:
 def evaluate(
     run: str | PathLike[str],
     *,
-    data: str | None = None,
+    data: str | PathLike[str] | None = None,
     split: str | None = None,
     metrics: str | Sequence[str] | None = None,
     engine: str = "auto",
@@ -65,8 +65,11 @@ def evaluate(
     """
     from zoo.evaluation.evaluated import evaluate as measured
 
+    if resamples is not None:
+        in_range("resamples", resamples, 0, 1_000_000)  # more change no digit that is shown
     return measured(
-        Path(run), data=data, split=split, metrics=metrics, engine=engine, fresh=fresh,
+        Path(run), data=data_of(data), split=split,
+        metrics=None if metrics is None else several(metrics), engine=engine, fresh=fresh,
         resamples=resamples, registry=registry or Registry.installed(), progress=progress,
         noted=noted,
     )  # fmt: skip
@@ -77,7 +80,7 @@ def predict(
     paths: str | PathLike[str] | Iterable[str | PathLike[str]] = (),
     *,
     manifest: str | PathLike[str] | None = None,
-    data: str | None = None,
+    data: str | PathLike[str] | None = None,
     split: str | None = None,
     top_k: int = 0,
     probabilities: bool = False,
@@ -113,10 +116,17 @@ def predict(
     """
     from zoo.evaluation.predict.session import Session
 
+    one_of("on_bad", on_bad, ("row", "skip", "fail"))
+    in_range("top_k", top_k, 0)
+    if threshold is not None:
+        in_range("threshold", threshold, 0, 1, whole=False)
+    if tta_views is not None:
+        in_range("tta_views", tta_views, 2, 1000)
     session = Session.open(
         several(runs), several(paths), registry=registry or Registry.installed(),
-        manifest=manifest, data=data, split=split, top_k=top_k, probabilities=probabilities,
-        threshold=threshold, tta=tta, tta_views=tta_views, engine=engine, on_bad=on_bad,
+        manifest=manifest, data=data_of(data), split=split, top_k=top_k,
+        probabilities=probabilities, threshold=threshold, tta=tta, tta_views=tta_views,
+        engine=engine, on_bad=on_bad,
     )  # fmt: skip
     return [
         prediction

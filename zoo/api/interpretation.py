@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.api.settings import several
+from zoo.api.settings import data_of, in_range, several
 from zoo.registry import Registry, parse_choice
 
 if TYPE_CHECKING:
@@ -20,9 +20,9 @@ __all__ = ["embed", "heatmap", "review"]
 
 def heatmap(
     path: str | Path,
-    paths: Sequence[str | os.PathLike[str]] = (),
+    paths: Sequence[str | PathLike[str]] = (),
     *,
-    data: str | None = None,
+    data: str | PathLike[str] | None = None,
     split: str | None = None,
     explainer: str = "gradcam",
     class_name: str | None = None,
@@ -53,9 +53,11 @@ def heatmap(
     from zoo.evaluation.interpretation.subjects import subjects
 
     registry = registry or Registry.installed()
+    if count is not None:
+        in_range("count", count, 1)
     parse_choice(registry, "explainer", explainer)  # before the data is read
     return explained(
-        subjects(Path(path), several(paths), data=data, split=split, registry=registry),
+        subjects(Path(path), several(paths), data=data_of(data), split=split, registry=registry),
         explainer=explainer, class_name=class_name, count=count, registry=registry,
         progress=progress,
     )  # fmt: skip
@@ -63,9 +65,9 @@ def heatmap(
 
 def embed(
     path: str | Path,
-    paths: Sequence[str | os.PathLike[str]] = (),
+    paths: Sequence[str | PathLike[str]] = (),
     *,
-    data: str | None = None,
+    data: str | PathLike[str] | None = None,
     split: str | None = None,
     registry: Registry | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -89,14 +91,16 @@ def embed(
     from zoo.evaluation.interpretation.subjects import subjects
 
     registry = registry or Registry.installed()
-    chosen = subjects(Path(path), several(paths), data=data, split=split, registry=registry)
+    chosen = subjects(
+        Path(path), several(paths), data=data_of(data), split=split, registry=registry
+    )
     return embedded(chosen, progress=progress)
 
 
 def review(
     path: str | Path | Sequence[str | Path],
     *,
-    data: str | None = None,
+    data: str | PathLike[str] | None = None,
     split: str | None = None,
     reviewer: str = "confident-learning",
     registry: Registry | None = None,
@@ -133,7 +137,7 @@ def review(
         split = "val" if len(runs) > 1 else "all"
     return reviewed(
         [
-            examine(run, data=data, split=split, registry=registry, progress=progress)
+            examine(run, data=data_of(data), split=split, registry=registry, progress=progress)
             for run in runs
         ],
         reviewer=reviewer, registry=registry,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zoo.api.settings import data_of
 from zoo.registry import Registry
 
 if TYPE_CHECKING:
@@ -17,7 +19,7 @@ __all__ = ["report"]
 def report(
     path: str | Path,
     *,
-    data: str | None = None,
+    data: str | PathLike[str] | None = None,
     split: str | None = None,
     output: str | Path | None = None,
     explainer: str | None = "gradcam",
@@ -45,7 +47,7 @@ def report(
     from zoo.evaluation.report.making import make_report
 
     return make_report(
-        Path(path), data=data, split=split, output=None if output is None else Path(output),
-        explainer=explainer, engine=engine, registry=registry or Registry.installed(),
-        progress=progress,
+        Path(path), data=data_of(data), split=split,
+        output=None if output is None else Path(output), explainer=explainer, engine=engine,
+        registry=registry or Registry.installed(), progress=progress,
     )  # fmt: skip

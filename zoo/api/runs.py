@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.api.settings import several
+from zoo.api.settings import data_of, in_range, several
 from zoo.errors import BusyError, printable
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def prune_runs(
     """
     from zoo.runs.pruning import carry_out, plan_for, runs_named
 
+    in_range("keep_last", keep_last, 0)
     paths = runs_named(Path(folder), several(names))
     plans = [plan_for(path, keep_last=keep_last, everything=everything) for path in paths]
     if names and (busy := [plan for plan in plans if plan.busy]):
@@ -94,9 +96,9 @@ def prune_runs(
 def compare(
     runs: Sequence[str | Path],
     *,
-    data: str | None = None,
+    data: str | PathLike[str] | None = None,
     split: str | None = None,
-    metrics: str | None = None,
+    metrics: str | Sequence[str] | None = None,
     alpha: float = 0.05,
     seed: int = 0,
     registry: Registry | None = None,
@@ -108,7 +110,7 @@ def compare(
         runs: Run folders, two or more.
         data: As ``--data``: what to compare them on; by default what each was trained on.
         split: By default test where all of them have one, else val.
-        metrics: Names joined by ``,`` or ``+``, besides loss and accuracy; f1 by default.
+        metrics: As ``--metric`` has them, besides loss and accuracy; f1 by default.
         alpha: Below this corrected p-value a difference is no noise.
         seed: Of the resamples.
         registry: The components to choose from; by default all that are installed.
@@ -122,9 +124,12 @@ def compare(
     from zoo.evaluation.comparison.comparing import compare_runs
     from zoo.registry import Registry
 
+    in_range("alpha", alpha, 0, 1, whole=False)
+    in_range("seed", seed, 0)
     return compare_runs(
-        [Path(run) for run in several(runs)], registry=registry or Registry.installed(), data=data,
-        split=split, metrics=metrics, alpha=alpha, seed=seed, progress=progress,
+        [Path(run) for run in several(runs)], registry=registry or Registry.installed(),
+        data=data_of(data), split=split, alpha=alpha, seed=seed, progress=progress,
+        metrics=None if metrics is None else "+".join(several(metrics)),
     )  # fmt: skip
 
 

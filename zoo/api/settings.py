@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral, Real
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from zoo.errors import UsageError, printable
 
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
     from zoo.config import RunConfig
     from zoo.registry import Registry
 
-__all__ = ["listed", "settings_of", "several"]
+__all__ = ["data_of", "in_range", "listed", "one_of", "settings_of", "several"]
 
 _Path = TypeVar("_Path", bound=str | PathLike[str])
 
@@ -53,8 +55,58 @@ def several(given: _Path | Iterable[_Path]) -> list[_Path]:
 
     >>> several("cat.jpg"), several(("cat.jpg", "dog.jpg"))
     (['cat.jpg'], ['cat.jpg', 'dog.jpg'])
+
+    Raises:
+        UsageError: It is something else.
     """
-    return [given] if isinstance(given, str | PathLike) else list(given)
+    if isinstance(given, str | PathLike):
+        return [given]
+    found = list(given) if isinstance(given, Iterable) else [given]
+    for one in found:
+        if not isinstance(one, str | PathLike):
+            raise UsageError(
+                f"{printable(repr(one)[:80])} is neither a text nor a path",
+                found=type(one).__name__, hint="a text, a path, or a list of them",
+            )  # fmt: skip
+    return found
+
+
+def data_of(given: str | PathLike[str] | None) -> str | None:
+    """Returns data as ``--data`` names it, which a path does as well.
+
+    Raises:
+        UsageError: It is something else.
+    """
+    return None if given is None else str(several(given)[0])
+
+
+def in_range(
+    name: str, value: object, low: float, high: float = math.inf, *, whole: bool = True
+) -> None:
+    """Refuses what is no number from ``low`` to ``high``, both among them.
+
+    Raises:
+        UsageError: It is something else. The message says what it must be.
+    """
+    # Numbers of numpy are among them.
+    fits = not isinstance(value, bool) and isinstance(value, Integral if whole else Real)
+    if fits and low <= float(cast("float", value)) <= high:
+        return
+    kind = "a whole number" if whole else "a number"
+    span = f"of at least {low:,}" if high == math.inf else f"from {low:,} to {high:,}"
+    raise UsageError(f"{name} is {printable(repr(value)[:80])}, and must be {kind} {span}")
+
+
+def one_of(name: str, value: object, words: Sequence[str]) -> None:
+    """Refuses what is none of the words.
+
+    Raises:
+        UsageError: It is something else.
+    """
+    if value not in words:
+        raise UsageError(
+            f"{name} is {printable(repr(value)[:80])}, and must be one of {', '.join(words)}"
+        )
 
 
 def listed(what: str, values: object) -> list[object]:

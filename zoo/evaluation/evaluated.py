@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.disk import make_folder
-from zoo.errors import MachineError, UsageError, ZooError, printable
+from zoo.errors import MachineError, ZooError, printable
 from zoo.evaluation.calibration import Calibration, calibrate
 from zoo.evaluation.examined import Examined, examine
 from zoo.evaluation.intervals import intervals
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["Confusion", "Evaluation", "Measured", "evaluate"]
 
 _FORMAT = 1
-
-_MOST_RESAMPLES = 1_000_000
-"""More change no digit that is shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,10 +147,6 @@ def evaluate(
     Raises:
         ZooError: Whatever is wrong with run, data or metrics.
     """
-    if resamples is not None and not 0 <= resamples <= _MOST_RESAMPLES:
-        raise UsageError(
-            f"resamples is {printable(resamples)}, and must be from 0 to {_MOST_RESAMPLES:,}"
-        )
     if metrics is not None:  # a name that is none is told before anything is computed
         metrics = [metrics] if isinstance(metrics, str) else list(metrics)
         chosen_metrics(metrics, registry)
