@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zoo.cli.console import apart, echo, print_json, print_table
+from zoo.cli.console import apart, echo, print_json, print_table, reader_may_leave
 from zoo.cli.data.output import bar
 from zoo.cli.values import FiniteRange
 from zoo.disk import refuse_folder
@@ -76,7 +76,8 @@ def compare(
     if as_json:
         print_json(comparison.as_dict())
     else:
-        _print(comparison)
+        with reader_may_leave():
+            _print(comparison)
         if output is not None:
             echo(f"\npage  {printable(output)}")
     if label is not None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import unicodedata
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext, redirect_stdout
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
 
 import click
 
@@ -19,6 +20,7 @@ __all__ = [
     "echo",
     "print_json",
     "print_table",
+    "reader_may_leave",
     "rewrap",
     "showable",
     "width",
@@ -48,6 +50,15 @@ def can_show(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+@contextmanager
+def reader_may_leave() -> Iterator[None]:
+    """Has work go on unheard when its reader leaves: zoo data check --fix quarantine | head."""
+    try:
+        yield
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # until the end
 
 
 def apart(as_json: bool) -> AbstractContextManager[object]:

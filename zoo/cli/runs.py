@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zoo.cli.console import echo, print_json, print_table
+from zoo.cli.console import echo, print_json, print_table, reader_may_leave
 from zoo.errors import RefusedError, UsageError, printable
 
 if TYPE_CHECKING:
@@ -151,7 +151,8 @@ def prune(
     keep = keep_last or 0
     plans = prune_runs(names, folder=folder, keep_last=keep, everything=everything, dry_run=True)
     if not as_json:
-        _show_plans(plans)
+        with reader_may_leave():
+            _show_plans(plans)
     going = [plan for plan in plans if plan.removals]
     if going and not dry_run:
         if not yes:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zoo.cli.console import apart, echo, print_json, print_table
+from zoo.cli.console import apart, echo, print_json, print_table, reader_may_leave
 from zoo.cli.data.output import bar, counted, print_pairs
 from zoo.errors import UsageError, printable
 
@@ -73,7 +73,8 @@ def check(
 
         moves = plan_moves(root, report, leaks=fix_leaks)
     if not as_json:
-        _print(report, source, fixable=root is not None)
+        with reader_may_leave():
+            _print(report, source, fixable=root is not None)
     place = _fix(root, moves, to=to, dry_run=dry_run, as_json=as_json) if fix and root else None
     if as_json:
         done = {"quarantine": str(place) if place else None, "moves": [asdict(m) for m in moves]}
@@ -182,8 +183,9 @@ def _fix(
 
     def tell(move: Move) -> None:
         if not as_json:
-            echo(f"move       {printable(move.source)} to {printable(place)}: "
-                 f"{printable(move.why)}")  # fmt: skip
+            with reader_may_leave():
+                echo(f"move       {printable(move.source)} to {printable(place)}: "
+                     f"{printable(move.why)}")  # fmt: skip
 
     place = Path(to) if to else default_quarantine(root)
     if not as_json:
@@ -209,7 +211,8 @@ def _restore(source: str | None, place: Path, *, as_json: bool, dry_run: bool) -
 
     def tell(name: str) -> None:
         if not as_json:
-            echo(f"move       {printable(name)} back to {printable(root)}")
+            with reader_may_leave():
+                echo(f"move       {printable(name)} back to {printable(root)}")
 
     num_back, problems = restore(root, place, tell=tell, dry_run=dry_run)
     if as_json:
