@@ -119,3 +119,22 @@ def test_a_perfect_score_is_not_said_to_be_certain(reported_run, registry):
     assert f"fewer than {most:.1%} are wrong" in lines
     assert "interval 100" not in lines
     assert "has one of no width" in score_rows(examined, found)["metrics_lead"]
+
+
+def test_a_report_of_images_is_not_replaced_by_one_without(zoo_command, shapes_folder, tmp_path):
+    data = Path(shutil.copytree(shapes_folder, tmp_path / "data"))
+    path = zoo.run(
+        data=str(data), epochs=1, model="lenet", img_size=16, batch_size=8, threads=1,
+        runs=str(tmp_path / "runs"),
+    ).path  # fmt: skip
+    assert zoo_command("report", path, "--explainer", "none").code == 0
+    kept = [path / "report.html", path / "model-card.md", *sorted((path / "plots").iterdir())]
+    before = [file.read_bytes() for file in kept]
+    shutil.rmtree(data)
+    outcome = zoo_command("report", path)
+    assert (outcome.code, "kept:  the report in" in outcome.err) == (3, True), outcome.err
+    assert [file.read_bytes() for file in kept] == before
+    assert f"remove {path / 'plots'}" in outcome.err
+    shutil.rmtree(path / "plots")
+    assert zoo_command("report", path).code == 0
+    assert "No image could be looked at" in (path / "report.html").read_text()

@@ -41,6 +41,7 @@ def report(
 
     Raises:
         UsageError: It is not a run folder, has no such split, or the output is a folder.
+        DataError: The data cannot be used, and an earlier report has looked at it.
         CheckpointError: A file of it is damaged, or a newer zoo wrote it.
         MachineError: A file cannot be written.
     """

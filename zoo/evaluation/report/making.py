@@ -37,9 +37,8 @@ __all__ = ["Report", "make_report"]
 _HEAT = 12
 _NAMED_BARS = 30
 _DPI = 150
-_PLOTS = {
-    "accuracy", "calibration", "confusion", "images-per-class", "learning-rate", "loss", "metrics",
-}  # fmt: skip
+_OF_IMAGES = {"calibration", "confusion", "images-per-class"}
+_PLOTS = {"accuracy", "learning-rate", "loss", "metrics"} | _OF_IMAGES
 
 _Progress = Callable[[str, int, int], None]
 
@@ -80,7 +79,7 @@ def make_report(
     """Writes report.html, plots/*.png and model-card.md of a run, and returns what they say.
 
     A run that was cut short has a report of what there is. So has one whose data is gone: its
-    curves and how it was made.
+    curves and how it was made. An earlier report that has looked at images stays instead.
 
     Args:
         path: The run folder.
@@ -95,6 +94,7 @@ def make_report(
     Raises:
         UnknownName: There is no such explainer.
         UsageError: It is not a run folder, has no such split, or the output is a folder.
+        DataError: The data cannot be used, and an earlier report has looked at it.
         CheckpointError: A file of it is damaged, or a newer zoo wrote it.
         RefusedError: ``plots`` of the run folder leads elsewhere.
         MachineError: A file cannot be written.
@@ -153,6 +153,13 @@ def _asked(facts: RunFacts, ask: Callable[[], Examined]) -> tuple[Examined | Non
     try:
         examined = ask()
     except DataError as error:
+        plots = facts.folder.path / "plots"
+        if any((plots / f"{name}.png").exists() for name in _OF_IMAGES):
+            error.kept = f"the report in {printable(facts.folder.path)}, which has looked at images"
+            error.hint = "; ".join(filter(None, (
+                error.hint, f"to have one without images remove {printable(plots)}",
+            )))  # fmt: skip
+            raise
         return None, [*notes, f"No image could be looked at: {error.brief}."]
     if why := why_optimistic(examined.own_split):
         untested = examined.split == "val" and "test" not in examined.data.splits
