@@ -37,6 +37,7 @@ __all__ = [
     "UsageError",
     "ZooError",
     "as_zoo_error",
+    "count_of",
     "in_words",
     "printable",
 ]
@@ -207,6 +208,15 @@ def in_words(error: BaseException, *, kind: bool = True) -> str:
         text = f"{text[:_LONGEST]} ... ({len(text):,} characters)"
     shown = [type(error).__name__] * (kind or not text) + [text] * bool(text)
     return printable(": ".join(shown))
+
+
+def count_of(number: int, thing: str, things: str = "") -> str:
+    """Returns a number of things for people.
+
+    >>> count_of(1, "image"), count_of(2000, "image"), count_of(0, "class", "classes")
+    ('1 image', '2,000 images', '0 classes')
+    """
+    return f"{number:,} {thing if number == 1 else things or thing + 's'}"
 
 
 def printable(text: object) -> str:

@@ -21,7 +21,7 @@ from zoo.data.reading.parts import Part, data_set
 from zoo.data.reading.peeking import peek_bytes
 from zoo.data.reading.scan import bullets, listed
 from zoo.data.reading.shards import Shard, ShardImages, index_shard
-from zoo.errors import DataError, UsageError, printable
+from zoo.errors import DataError, UsageError, count_of, printable
 from zoo.protocols import DataSet
 from zoo_datasets.patterns import expand
 from zoo_datasets.samples import Unfit, image_part, is_sample, label_of
@@ -98,7 +98,7 @@ def webdataset(
                 problems.append(f"{error.what}: {error.found}")
     if problems:
         raise DataError(
-            f"{len(problems)} shards cannot be read\n{bullets(problems)}",
+            f"{count_of(len(problems), 'shard')} cannot be read\n{bullets(problems)}",
             hint="fetch or write them again",
         )
     bad: dict[str, str] = {}

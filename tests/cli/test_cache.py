@@ -64,7 +64,7 @@ def test_the_list_as_data(zoo_command, filled):
 def test_one_key_is_cleared_or_all(zoo_command, filled):
     cleared = zoo_command("cache", "clear", "aaaa1")
     assert cleared.code == 0
-    assert "removed 1 entries, 5.0 MB" in cleared.out
+    assert "removed 1 entry, 5.0 MB" in cleared.out
     assert [e.key for e in cache_entries(filled)] == ["64px-3ch-bbbb", "aaaa2222"]
     assert "removed 2 entries" in zoo_command("cache", "clear").out
     assert [path.name for path in filled.iterdir() if any(path.iterdir())] == []
@@ -88,7 +88,7 @@ def test_decoded_images_in_use_stay(zoo_command, filled, shapes_folder):
     )
     cleared = zoo_command("cache", "clear")
     assert cleared.code == 8
-    assert "1 entries are in use" in cleared.err
+    assert "1 entry in use" in cleared.err
     assert [entry.path for entry in cache_entries(filled)] == [rows.folder]
     del rows
     assert zoo_command("cache", "clear").code == 0

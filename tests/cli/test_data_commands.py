@@ -267,7 +267,7 @@ def test_images_that_are_skipped_are_told(zoo_command, digits_folder, tmp_path, 
     assert "40 images of 3 classes" in outcome.out
     for file in (first, second):
         name = file.relative_to(digits_folder).as_posix()
-        assert f"note       left out 1 images that cannot be read: {name}" in outcome.out
+        assert f"note       left out 1 image that cannot be read: {name}" in outcome.out
 
 
 def test_preview_draws_what_the_run_would_see(zoo_command, digits_folder, tmp_path):

@@ -184,7 +184,7 @@ def test_bad_images_of_a_data_set(here, zoo_command):
     outcome = zoo_command("predict", "run", "--data", "list.csv", "--on-bad", "skip", "--json")
     assert outcome.code == 0, outcome.err
     assert len(json.loads(outcome.out)) == 7
-    assert "note: left out 1 images that cannot be read: photos/bar/bar-1.png" in outcome.err
+    assert "note: left out 1 image that cannot be read: photos/bar/bar-1.png" in outcome.err
 
 
 def test_images_of_a_data_set_that_are_in_no_split_are_told(here, zoo_command):
@@ -192,7 +192,7 @@ def test_images_of_a_data_set_that_are_in_no_split_are_told(here, zoo_command):
     shutil.copy("photos/bar/bar-1.png", "parted/loose.png")
     outcome = zoo_command("predict", "run", "--data", "parted", "--json")
     assert len(json.loads(outcome.out)) == 8
-    assert "note: left out 1 images in no split: loose.png" in outcome.err
+    assert "note: left out 1 image in no split: loose.png" in outcome.err
 
 
 def test_views_and_several_runs(here, zoo_command):

@@ -46,14 +46,14 @@ def test_files_that_were_written_since_are_noted(train, registry, shapes_folder,
             train(name=name, data=str(data), epochs=2, observer=StopAt(4))
     heard = Hears()
     zoo.resume(tmp_path / "runs" / "one", registry=registry, observer=heard)
-    assert not [line for line in heard.notes if "files of the data" in line]
+    assert not [line for line in heard.notes if "of the data written" in line]
     image = data / "train" / "dot" / "dot-0.png"
     image.write_bytes(image.read_bytes())
     heard = Hears()
     zoo.resume(tmp_path / "runs" / "two", registry=registry, observer=heard)
-    (line,) = [line for line in heard.notes if "files of the data" in line]
+    (line,) = [line for line in heard.notes if "of the data written" in line]
     assert line == (
-        "since the run was started: 1 files of the data were written or moved; "
+        "since the run was started: 1 file of the data written or moved; "
         "if they are other images, start a new run"
     )
     assert_same(tmp_path / "runs" / "one", tmp_path / "runs" / "two")

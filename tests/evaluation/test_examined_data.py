@@ -45,7 +45,7 @@ def test_other_data_with_splits_of_its_own(run, registry, other):
     data = other("test/dot/1.png", "test/bar/2.png", "valid/bar/3.png", "loose.png")
     found = examine(run, data=data, registry=registry)
     assert (found.split, found.predictions.labels_N.tolist()) == ("test", [0, 1])
-    assert any("1 images in no split" in note for note in found.data.notes)
+    assert any("1 image in no split" in note for note in found.data.notes)
     assert examine(run, data=data, split="val", registry=registry).split == "val"
     assert len(examine(run, data=data, split="all", registry=registry).predictions) == 3
     with pytest.raises(UsageError, match="no split 'train'"):

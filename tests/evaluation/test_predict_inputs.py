@@ -63,7 +63,7 @@ def test_a_file_that_is_not_there_is_found_out_when_it_is_read(photos):
     [
         (["empty"], DataError, "no images below empty"),
         (["in/*.gif"], DataError, "no image matches"),
-        (["in/*.txt"], DataError, "1 files that are no images"), ([], UsageError, "no images"),
+        (["in/*.txt"], DataError, "1 file without an image"), ([], UsageError, "no images"),
         ([""], UsageError, "a path is empty"), (["gone.csv"], DataError, "gone.csv is not a file"),
     ],
 )  # fmt: skip

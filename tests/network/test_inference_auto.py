@@ -96,7 +96,7 @@ def test_auto_pays_for_nothing_that_does_not_repay():
     notes: list[str] = []
     few = fast_forward(model, example=images(8), num_images=1, noted=notes.append)
     assert few.name == "torch"
-    assert notes == ["inference engine torch (1 images are too few to choose)"]
+    assert notes == ["inference engine torch (1 image: too few to choose)"]
     code = (
         "import sys, torch\n"
         "from torch import nn\n"

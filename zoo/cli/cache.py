@@ -15,7 +15,7 @@ from zoo.data.cache import (
     remove_entry,
     remove_leftovers,
 )
-from zoo.errors import BusyError, UsageError, printable
+from zoo.errors import BusyError, UsageError, count_of, printable
 
 __all__ = ["cache"]
 
@@ -53,7 +53,9 @@ def list_(as_json: bool) -> None:
             [(e.key, e.kind, _size(e.bytes), _ago(e.used), e.what) for e in entries],
         )
     total = _size(sum(entry.bytes for entry in entries))
-    click.echo(f"{len(entries)} entries, {total}, in {printable(root)}", err=True)
+    click.echo(
+        f"{count_of(len(entries), 'entry', 'entries')}, {total}, in {printable(root)}", err=True
+    )
 
 
 @cache.command("clear")
@@ -66,10 +68,11 @@ def clear(keys: tuple[str, ...]) -> None:
         remove_leftovers(root)
     kept = [entry for entry in entries if not remove_entry(entry)]
     removed = [entry for entry in entries if entry not in kept]
-    echo(f"removed {len(removed)} entries, {_size(sum(entry.bytes for entry in removed))}")
+    freed = _size(sum(entry.bytes for entry in removed))
+    echo(f"removed {count_of(len(removed), 'entry', 'entries')}, {freed}")
     if kept:
         raise BusyError(
-            f"{len(kept)} entries are in use by a process and stay",
+            f"{count_of(len(kept), 'entry', 'entries')} in use by a process: kept",
             found=", ".join(printable(entry.key) for entry in kept[:3]),
             hint="zoo cache clear, when the run has ended",
         )

@@ -41,7 +41,7 @@ def embed(
     from zoo.api import embed as embedded
     from zoo.cli.console import apart, echo, print_json
     from zoo.cli.data.output import bar
-    from zoo.errors import UsageError, printable
+    from zoo.errors import UsageError, count_of, printable
     from zoo.evaluation.interpretation.embeddings import SUFFIXES, write_embeddings
     from zoo.evaluation.predict.writers import check_output
     from zoo.registry import Registry, parse_choice
@@ -69,7 +69,7 @@ def embed(
     if as_json:
         print_json({"files": files, "images": len(found), "size": size, "bad": dict(found.bad)})
     else:
-        echo(f"{len(found):,} images, {size:,} numbers each, in "
+        echo(f"{count_of(len(found), 'image')}, {size:,} numbers each, in "
              f"{' and '.join(map(printable, files))}")  # fmt: skip
     return _BAD if found.bad else 0
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from zoo.cli.console import apart, echo, print_json, print_table
-from zoo.errors import printable
+from zoo.errors import count_of, printable
 
 if TYPE_CHECKING:
     from zoo.evaluation.evaluated import Evaluation
@@ -86,7 +86,7 @@ def _show(found: Evaluation) -> None:
     """Prints the tables."""
     click.secho(
         f"{printable(found.run)} on {printable(found.data)}, {found.split}: "
-        f"{found.num_images:,} images of {len(found.classes):,} classes",
+        f"{count_of(found.num_images, 'image')} of {len(found.classes):,} classes",
         bold=True,
     )
     echo()

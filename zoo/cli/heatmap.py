@@ -38,7 +38,7 @@ def heatmap(
     from zoo.api import heatmap as heat_of
     from zoo.cli.console import apart, echo, print_json
     from zoo.cli.data.output import bar
-    from zoo.errors import printable
+    from zoo.errors import count_of, printable
     from zoo.evaluation.interpretation.sheets import heat_sheet, save_sheet
     from zoo.evaluation.predict.writers import check_output
 
@@ -65,5 +65,5 @@ def heatmap(
         })  # fmt: skip
     else:
         more = f"; {found.left_out:,} more were left out, see --count" if found.left_out else ""
-        echo(f"{len(found.explained)} images in {printable(output)}{more}")
+        echo(f"{count_of(len(found.explained), 'image')} in {printable(output)}{more}")
     return _BAD if found.bad else 0

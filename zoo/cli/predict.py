@@ -13,7 +13,7 @@ import click
 
 from zoo.cli.console import apart
 from zoo.cli.values import FiniteRange
-from zoo.errors import UsageError, printable
+from zoo.errors import UsageError, count_of, printable
 
 if TYPE_CHECKING:
     from zoo.evaluation.predict.answers import OnBadImage, Tally
@@ -237,14 +237,14 @@ def _draw(path: Path, session: Session, kept: Mapping[int, Prediction]) -> None:
 def _tell(tally: Tally, written: Sequence[str]) -> None:
     """Says how it went, on standard error: standard output has the predictions and nothing else."""
     click.echo(
-        f"{tally.num_images:,} images in {tally.seconds:.1f} s, "
+        f"{count_of(tally.num_images, 'image')} in {tally.seconds:.1f} s, "
         f"{tally.images_per_second:,.0f} images/s" + (f", {tally.engine}" if tally.engine else ""),
         err=True,
     )
     if tally.num_bad:
-        images = "image" if tally.num_bad == 1 else "images"
         click.echo(
-            f"{tally.num_bad:,} {images} without a prediction; the first: {tally.first_bad}",
+            f"{count_of(tally.num_bad, 'image')} without a prediction; "
+            f"the first: {tally.first_bad}",
             err=True,
         )
     for name in written:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from zoo.cli.console import echo, print_json, print_table, reader_may_leave
-from zoo.errors import RefusedError, UsageError, printable
+from zoo.errors import RefusedError, UsageError, count_of, printable
 
 if TYPE_CHECKING:
     from zoo.runs.listing import RunEntry
@@ -199,7 +199,7 @@ def _show_plans(plans: list[Plan]) -> None:
 def _ask(plans: list[Plan]) -> None:
     """Asks on a terminal whether to go on."""
     total = sum(plan.num_bytes for plan in plans) / 1e6
-    what = f"{total:,.1f} MB of {len(plans):,} run{'s' if len(plans) > 1 else ''}"
+    what = f"{total:,.1f} MB of {count_of(len(plans), 'run')}"
     if not sys.stdin.isatty():
         raise RefusedError(
             f"nothing was removed: there is nobody to ask whether {what} may go",

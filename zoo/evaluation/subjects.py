@@ -31,7 +31,7 @@ from zoo.data.reading.tables import SUFFIXES as TABLES
 from zoo.data.reading.tables import read_table
 from zoo.engine.assembly.choices import names_a_path
 from zoo.engine.assembly.reading import read_data, read_source
-from zoo.errors import CheckpointError, DataError, UsageError, printable
+from zoo.errors import CheckpointError, DataError, UsageError, count_of, printable
 from zoo.protocols import DataSet, OnBad, Split
 from zoo.registry import Registry, parse_choice
 from zoo.registry.absent import refuse_missing
@@ -187,8 +187,8 @@ def with_classes(
     unknown = [data.classes[index] for index in present if position_K[index] == _UNKNOWN]
     if unknown:
         raise DataError(
-            f"{printable(data.name)} has {len(unknown)} classes that the run does not know: "
-            f"{listed(unknown, most=8)}",
+            f"{printable(data.name)} has {count_of(len(unknown), 'class', 'classes')} "
+            f"that the run does not know: {listed(unknown, most=8)}",
             found=f"the run knows {len(classes)}: {listed(classes, most=8)}",
             hint="remove or rename them; for predictions without labels: zoo predict RUN PATHS",
         )

@@ -11,7 +11,7 @@ import click
 
 from zoo.cli.console import apart, echo, print_json, print_table, reader_may_leave
 from zoo.cli.data.output import bar, counted, print_pairs
-from zoo.errors import UsageError, printable
+from zoo.errors import UsageError, count_of, printable
 
 if TYPE_CHECKING:
     from zoo.data.inspection.findings import Finding, Report, Spread
@@ -198,7 +198,7 @@ def _fix(
         return None
     num_moved = quarantine(root, moves, to=place, tell=tell)
     if not as_json:
-        echo(f"moved      {num_moved:,} files to {printable(place)}")
+        echo(f"moved      {count_of(num_moved, 'file')} to {printable(place)}")
         echo(f"back       zoo data check {printable(root)} --restore {printable(place)}")
     return place
 
@@ -220,5 +220,5 @@ def _restore(source: str | None, place: Path, *, as_json: bool, dry_run: bool) -
     else:
         for problem in problems:
             echo(f"stays      {problem}")
-        echo(f"restored   {num_back:,} files{' (--dry-run: none was moved)' if dry_run else ''}")
+        echo(f"restored   {count_of(num_back, 'file')}" + " (--dry-run: none was moved)" * dry_run)
     return _STRICT if problems else 0

@@ -10,7 +10,7 @@ import click
 from zoo.cli.console import apart, echo, print_json
 from zoo.cli.data.output import save_png
 from zoo.cli.run import Grouped, run_flags, table_of
-from zoo.errors import printable
+from zoo.errors import count_of, printable
 from zoo.plugin import Value
 
 __all__ = ["preview"]
@@ -59,7 +59,7 @@ def _preview(
     if as_json:
         print_json({"path": output, "epoch": epoch, "labels": [caption for _, caption in pairs]})
     else:
-        echo(f"{len(cells)} images in {printable(output)}")
+        echo(f"{count_of(len(cells), 'image')} in {printable(output)}")
 
 
 preview = Grouped(

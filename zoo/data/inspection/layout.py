@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 from zoo.data.inspection.findings import Finding, imbalance_of
 from zoo.data.reading.partition import SPLIT_NAMES
 from zoo.data.reading.scan import Scan
-from zoo.errors import printable
+from zoo.errors import count_of, printable
 from zoo.protocols import DataSet, Split
 
 __all__ = ["Item", "Layout", "class_findings", "layout_of_data", "layout_of_folder"]
@@ -87,7 +87,7 @@ def layout_of_folder(scan: Scan) -> Layout:
             outside.append(name)
     findings += [Finding(kind="outside-classes", files=(name,)) for name in outside]
     notes = [
-        f"left out {count} images in {printable(top)}/, which is not a split"
+        f"left out {count_of(count, 'image')} in {printable(top)}/, which is not a split"
         for top, count in ignored.items()
     ]
     ordered = dict(sorted(counts.items(), key=lambda pair: _ORDER.index(pair[0])))
@@ -138,7 +138,8 @@ def class_findings(counts: Mapping[str, Mapping[str, int]]) -> list[Finding]:
         if split in ("train", ""):
             continue
         findings += [
-            Finding(kind="unknown-class", detail=f"{count} images in {split}, not in train",
+            Finding(kind="unknown-class",
+                    detail=f"{count_of(count, 'image')} in {split}, not in train",
                     splits=(split,), classes=(label,))
             for label, count in classes.items()
             if count and label not in training

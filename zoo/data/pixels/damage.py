@@ -15,7 +15,7 @@ from zoo.data.pixels.decode import reader
 from zoo.data.reading.scan import bullets, listed
 from zoo.data.subset import lost_classes, present_classes, subset
 from zoo.data.threads import Progress, in_blocks
-from zoo.errors import DataError, printable
+from zoo.errors import DataError, count_of, printable
 from zoo.protocols import DataSet, Images, PixelImages
 
 __all__ = ["bad_images", "find_bad", "without_bad"]
@@ -118,7 +118,8 @@ def without_bad(
         )
     if not left_out:
         return data
-    note = f"left out {len(left_out)} images that cannot be read: {listed(left_out, most=3)}"
+    number = count_of(len(left_out), "image")
+    note = f"left out {number} that cannot be read: {listed(left_out, most=3)}"
     return replace(
         data, splits=splits, bad=bad_names, fingerprint=digest.hexdigest(),
         notes=(*data.notes, note, *lost_classes(data, data.splits, splits)),

@@ -31,7 +31,7 @@ from zoo.data.reading.partition import (
     fill_splits,
 )
 from zoo.data.reading.scan import CLASS_NAMES_FILE, Scan, listed, scan_folder
-from zoo.errors import DataError, printable
+from zoo.errors import DataError, count_of, printable
 from zoo.protocols import DataSet, OnBad, Split
 
 __all__ = ["CLASS_NAMES_FORMAT", "FileImages", "folder_as_it_is", "read_folder", "real_names"]
@@ -192,7 +192,8 @@ def folder_as_it_is(
         rows.setdefault(split or unsplit, []).append((name, label))
     if splits and (loose := rows.pop(unsplit, None)):
         notes.append(
-            f"left out {len(loose)} images in no split: {listed([n for n, _ in loose], most=3)}"
+            f"left out {count_of(len(loose), 'image')} in no split: "
+            f"{listed([n for n, _ in loose], most=3)}"
         )
     found = tuple(
         sorted({label for part in rows.values() for _, label in part if label is not None})

@@ -10,7 +10,7 @@ from zoo.cores import num_cores
 from zoo.data.pixels.decode import image_size
 from zoo.data.reading.scan import bullets, listed
 from zoo.data.threads import in_blocks
-from zoo.errors import DataError, printable
+from zoo.errors import DataError, count_of, printable
 from zoo.protocols import OnBad
 
 __all__ = ["Headers", "read_headers", "refuse_or_skip"]
@@ -77,4 +77,6 @@ def refuse_or_skip(bad: Mapping[str, str], *, on_bad: OnBad, total: int, where: 
             f"{len(bad)} of {total} images below {where} cannot be read\n{bullets(reasons)}",
             hint="replace or remove them" + ("" if on_bad == "skip" else ", or --on-bad skip"),
         )
-    return [f"left out {len(bad)} images that cannot be read: {listed(list(bad), most=3)}"]
+    return [
+        f"left out {count_of(len(bad), 'image')} that cannot be read: {listed(list(bad), most=3)}"
+    ]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from zoo.data.reading.partition import SPLIT_NAMES
 from zoo.data.reading.scan import Scan, bullets, listed, shown
-from zoo.errors import DataError, printable
+from zoo.errors import DataError, count_of, printable
 
 __all__ = ["LAYOUT", "by_split_and_class", "inner_folder"]
 
@@ -36,7 +36,8 @@ def by_split_and_class(root: Path, scan: Scan) -> dict[str, dict[str, list[str]]
             if top in splits:
                 labelled[splits[top]] = _classes(scan, f"{top}/", training=splits[top] == "train")
             elif count := sum(name.startswith(f"{top}/") for name in scan.sizes):
-                scan.notes.append(f"left out {count} images in {shown(top)}, which is not a split")
+                number = count_of(count, "image")
+                scan.notes.append(f"left out {number} in {shown(top)}, which is not a split")
         _loose(scan, "")
         if unknown := _compare_splits(labelled, scan):
             hint = f"add images of {listed(unknown, most=3)} to train, or remove that folder"
@@ -85,7 +86,8 @@ def _loose(scan: Scan, prefix: str) -> None:
     if loose := [name for name in inside if "/" not in name.removeprefix(prefix)]:
         where = shown(prefix.removesuffix("/"))
         scan.problems.append(
-            f"{len(loose)} images in {where}, outside any class folder: {listed(loose, most=3)}"
+            f"{count_of(len(loose), 'image')} in {where}, outside any class folder: "
+            f"{listed(loose, most=3)}"
         )
 
 
@@ -115,7 +117,7 @@ def _summary(scan: Scan, tops: Sequence[str]) -> str:
     """Returns what is in the folder in a few words."""
     folders = f"folders {listed(tops, most=6)}" if tops else "no folders"
     notes = "; ".join(scan.notes[:2])
-    return f"{len(scan.sizes)} images, {folders}" + (f"; {notes}" if notes else "")
+    return f"{count_of(len(scan.sizes), 'image')}, {folders}" + (f"; {notes}" if notes else "")
 
 
 def inner_folder(root: Path, scan: Scan) -> str:

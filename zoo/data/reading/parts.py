@@ -21,7 +21,7 @@ from zoo.data.reading.partition import class_notes, fill_splits
 from zoo.data.reading.scan import bullets, listed
 from zoo.data.subset import present_classes, strata_of, subset
 from zoo.data.threads import in_blocks
-from zoo.errors import DataError, printable
+from zoo.errors import DataError, count_of, printable
 from zoo.protocols import DataSet, Images, Split
 
 if TYPE_CHECKING:
@@ -107,7 +107,8 @@ def data_set(
         )
     if left_out:
         listed_ones = listed(list(left_out), most=3)
-        remarks.append(f"left out {len(left_out)} images that cannot be used: {listed_ones}")
+        number = count_of(len(left_out), "image")
+        remarks.append(f"left out {number} that cannot be used: {listed_ones}")
     for split in [split for split, part in looked.items() if not len(part.labels_N)]:
         remarks.append(f"{split} has no images, as if it were not there")
         del looked[split]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 from zoo.data.reading.scan import bullets, listed
-from zoo.errors import DataError, PluginError, in_words, printable
+from zoo.errors import DataError, PluginError, count_of, in_words, printable
 
 if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
@@ -117,7 +117,9 @@ def _refuse(path: Path, line: int, found: str, hint: str = "") -> NoReturn:
 
 def _refuse_rows(path: Path, problems: Sequence[str], hint: str = "") -> NoReturn:
     raise DataError(
-        f"{len(problems)} rows of {printable(path)} cannot be read\n{bullets(problems)}", hint=hint
+        f"{count_of(len(problems), 'row')} of {printable(path)} cannot be read\n"
+        f"{bullets(problems)}",
+        hint=hint,
     )
 
 

@@ -13,7 +13,7 @@ from zoo.data.reading.entries import Entries, Entry, read_entries
 from zoo.data.reading.headers import read_headers, refuse_or_skip
 from zoo.data.reading.scan import bullets
 from zoo.data.reading.tables import read_table
-from zoo.errors import DataError, printable
+from zoo.errors import DataError, count_of, printable
 from zoo.protocols import OnBad
 
 __all__ = ["SEPARATORS", "Usable", "usable_rows"]
@@ -115,7 +115,8 @@ def _refuse(found: Entries, *, where: str, root: Path, on_bad: OnBad) -> None:
         hint = "mend these rows" + (", or --on-bad skip for missing files" if missing else "")
     raise DataError(
         f"{where} cannot be read as a manifest\n{bullets(problems or missing)}",
-        found=f"{len(found.images)} images, {len(problems or missing)} problems",
+        found=f"{count_of(len(found.images), 'image')}, "
+        f"{count_of(len(problems or missing), 'problem')}",
         hint=hint,
     )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from zoo.data.reading.stamps import num_written_since
 from zoo.engine.records.environment import environment
 from zoo.engine.tuning.settings import decided_by_trial
-from zoo.errors import CheckpointError, printable
+from zoo.errors import CheckpointError, count_of, printable
 from zoo.runs.provenance import code_digest, code_digests, differences, drifts
 
 if TYPE_CHECKING:
@@ -112,8 +112,8 @@ def _newer(job: Job, began_ns: int) -> list[str]:
     count = sum(num_written_since(split.images, when_ns=began_ns) for split in splits)
     if not count:
         return []
-    told = "files of the data were written or moved; if they are other images, start a new run"
-    return [f"{count:,} {told}"]
+    told = "of the data written or moved; if they are other images, start a new run"
+    return [f"{count_of(count, 'file')} {told}"]
 
 
 def weights_description(job: Job, *, epoch: int, average: str = "") -> dict[str, Any]:

@@ -25,7 +25,7 @@ from zoo.data.reading.finding import Finder
 from zoo.data.reading.scan import SUFFIXES, natural, scan_folder
 from zoo.data.reading.tables import SUFFIXES as TABLES
 from zoo.data.reading.tables import read_table
-from zoo.errors import DataError, UsageError, printable
+from zoo.errors import DataError, UsageError, count_of, printable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -188,7 +188,7 @@ def _add_pattern(inputs: Inputs, text: str) -> None:
     if not images and not folders:
         raise DataError(
             f"no image matches {printable(text)}",
-            found=f"{len(found)} files that are no images" if found else "nothing",
+            found=f"{count_of(len(found), 'file')} without an image" if found else "nothing",
             hint="check the pattern; ** stands for any number of folders",
         )
     inputs.names += images

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from zoo.errors import UsageError, printable
+from zoo.errors import UsageError, count_of, printable
 from zoo.network.inference.candidates import HAS_GRAPH, RUNTIMES, WAYS, Candidates, Way
 from zoo.network.inference.exporting import engine_missing
 from zoo.network.inference.forwards import Forward, TorchForward
@@ -118,7 +118,7 @@ def _fastest(candidates: Candidates, example: Tensor, num_images: int) -> tuple[
     """Returns the engine with which the work is done first, and why it is that one."""
     work_seconds = candidates.image_seconds * num_images
     if work_seconds < _LITTLE_SECONDS:
-        return candidates.plain, f" ({num_images:,} images are too few to choose)"
+        return candidates.plain, f" ({count_of(num_images, 'image')}: too few to choose)"
     contenders: dict[str, Forward] = {"torch": candidates.plain}
     if (folded := candidates.folded) is not None:
         # On a CPU the same kernels compute both, and the copy's threads wait for each other less.
