@@ -81,3 +81,10 @@ def test_data_may_be_named_by_a_path_and_metrics_by_a_list(run, shapes_folder, r
     assert len(zoo.heatmap(run, count=np.int64(2), **options).explained) == 2
     compared = zoo.compare([run, run], metrics=["kappa", "mcc"], **options)
     assert set(compared.metrics) == {"accuracy", "loss", "kappa", "mcc"}
+
+
+def test_a_comparison_is_said_although_its_page_cannot_be_written(zoo_command, run, tmp_path):
+    (tmp_path / "file").write_text("")
+    outcome = zoo_command("compare", run, run, "-o", tmp_path / "file" / "page.html")
+    assert (outcome.code, "verdict" in outcome.out) == (6, True)
+    assert "a file is where a folder must be" in outcome.err

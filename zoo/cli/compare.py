@@ -69,16 +69,16 @@ def compare(
             runs, data=data, split=split, metrics=wanted, alpha=alpha,
             progress=lambda what, done, total: progress(done, total),
         )  # fmt: skip
+    with reader_may_leave():  # said before the page is written, which may fail
+        if as_json:
+            print_json(comparison.as_dict())
+        else:
+            _print(comparison)
     if output is not None:
         from zoo.evaluation.comparison.page import write_page
 
         write_page(Path(output), comparison)
-    if as_json:
-        print_json(comparison.as_dict())
-    else:
-        with reader_may_leave():
-            _print(comparison)
-        if output is not None:
+        if not as_json:
             echo(f"\npage  {printable(output)}")
     if label is not None:
         comparison.assert_better(label)
