@@ -75,6 +75,7 @@ def make_run(root: Path) -> RunFolder:
         state = {"position": {"step": step}, "optimizer": {0: {"avg": torch.randn(64, 128)}}}
         checkpoint.save(folder.checkpoints, step=step, model=TensorFile.of(weights), state=state)
         folder.write_best(TensorFile.of(weights), {"epoch": step, "classes": ["a", "b"]})
+    folder.forget_best_before()
     return folder
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from zoo.errors import MachineError, UsageError, printable
+from zoo.errors import MachineError, UsageError, as_zoo_error, printable
 
 __all__ = [
     "TEMPORARY",
@@ -54,7 +54,7 @@ _NO_FOLDER_SYNC = frozenset({
 def machine_errors(
     what: str, path: Path, *, kept: str = "", then: str = "or name another place"
 ) -> Iterator[None]:
-    """Turns an OSError of the body into a MachineError.
+    """Turns an OSError of the body into a MachineError, one of a name too long into a UsageError.
 
     Args:
         what: What is done to the path, as ``writing``.
@@ -65,6 +65,8 @@ def machine_errors(
     try:
         yield
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # what the user named, and no fault of the machine
+            raise as_zoo_error(error) from error
         cause, remedy = _CAUSES.get(error.errno or 0, (error.strerror or str(error), "mend that"))
         raise MachineError(
             f"{what} {printable(path)} failed: {cause}",

@@ -1,6 +1,7 @@
 """A network that gives NaN for an image: that is no answer, and was taken for the first class."""
 
 import json
+import shutil
 
 import pytest
 from PIL import Image
@@ -83,11 +84,12 @@ def test_what_has_no_place_for_a_reason_ends_with_7(run, images, zoo_command, tm
 
 
 def test_a_run_takes_it_for_no_class(run, shapes_folder, zoo_command, tmp_path):
+    data = shutil.copytree(shapes_folder, tmp_path / "data")
     for split in ("val", "test"):  # nothing but blank images of the class that argmax would name
-        for image in (shapes_folder / split / "bar").iterdir():
+        for image in (data / split / "bar").iterdir():
             Image.new("RGB", (24, 24), "white").save(image)
     outcome = zoo_command(
-        "run", "--model", "divides", "--data", shapes_folder, "--img-size", 24, "--epochs", 1,
+        "run", "--model", "divides", "--data", data, "--img-size", 24, "--epochs", 1,
         "--metric", "f1", "--runs", tmp_path, "--name", "blank",
     )  # fmt: skip
     assert outcome.code == 0, outcome.err

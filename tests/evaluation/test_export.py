@@ -258,7 +258,7 @@ def test_what_is_there_is_kept_or_replaced_on_request(zoo_command, run, tmp_path
     ("to", "code", "words"),
     [
         ("fails", 5, ["acme/fails failed", "RuntimeError: an operator\\x1b", "exporters.py:14"]),
-        ("full", 6, ["No space left"]),
+        ("full", 6, ["the disk is full"]),
         ("elsewhere", 5, ["did not write a file model.bin alone", "other"]),
         ("link", 5, ["did not write a file model.bin alone"]),
         ("size", 5, ["other logits", "another shape or type"]),
