@@ -54,7 +54,7 @@ def test_the_mean_of_the_contrast_is_the_same_in_any_order(channels):
         torch.testing.assert_close(means.double(), expected, atol=1e-7, rtol=0)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.floats(-0.5, 0.5), st.integers(0, 2**31))
 def test_hued_is_torchvisions_hue(turn, seed):
     generator = torch.Generator().manual_seed(seed)

@@ -165,7 +165,7 @@ def test_ranges_that_are_none_are_refused(name, given_arguments):
         build(COMPONENTS[name], **given_arguments)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.floats(0.1, 10), st.floats(0.1, 10), st.floats(0, 1))
 def test_power_is_even_in_the_logarithm(first, second, random):
     smallest, largest = sorted((first, second))

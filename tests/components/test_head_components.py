@@ -151,7 +151,7 @@ def test_kept_features_are_not_written_into(made):
 # ---- cosine -----------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     seed=st.integers(0, 2**31 - 1),
     size=st.sampled_from([1e-3, 1.0, 1e4]),

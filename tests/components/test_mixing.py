@@ -32,7 +32,7 @@ def batch(num: int, transform, shape=(3, 12, 12), seed=0) -> tuple[torch.Tensor,
 # ---- the distribution of the share ------------------------------------------------------------
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.one_of(st.floats(0.05, 10), st.sampled_from([0.05, 0.2, 1.0, 10.0])),
     st.lists(st.integers(0, 2**53).map(lambda bits: bits * 2.0**-53), max_size=20),

@@ -22,9 +22,7 @@ FACTS = {"epochs": 12.0, "lr": 0.1}
 
 def drawn(num_examples: int, **strategies):
     """Returns a decorator that runs a test on drawn arguments, however slow the machine is."""
-    return lambda test: settings(max_examples=num_examples, deadline=None)(
-        given(**strategies)(test)
-    )
+    return lambda test: settings(max_examples=num_examples)(given(**strategies)(test))
 
 
 epochs_drawn = st.integers(1, 40)

@@ -85,7 +85,7 @@ def arguments(component: Component) -> st.SearchStrategy:
 
 @every_transform
 def test_every_argument_in_range_works(name):
-    @settings(max_examples=20, deadline=None, database=None, derandomize=True)
+    @settings(max_examples=20, database=None, derandomize=True)
     @given(arguments(EVERY[name]), st.integers(0, 99))
     def run(given_arguments, seed):
         transform = build(EVERY[name], **given_arguments)

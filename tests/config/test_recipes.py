@@ -335,7 +335,7 @@ def _values(name: str) -> st.SearchStrategy[object]:
 OPTIONS = [f.name for f in dataclasses.fields(RunConfig) if f.name not in ("split", "name", "fold")]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_flags_say_what_the_settings_say(data):
     keys = data.draw(st.lists(st.sampled_from(OPTIONS), unique=True, max_size=8))

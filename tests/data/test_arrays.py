@@ -100,7 +100,7 @@ def test_shapes_and_types(tmp_path, given_shape, expected):
     assert data.typical_side == 5
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(hnp.arrays(np.float64, (2, 3, 3), elements=st.floats(0, 1)))
 def test_floats_are_scaled_and_rounded(values):
     expected = np.array([round(v * 255) for v in values.ravel().tolist()]).reshape(2, 3, 3)

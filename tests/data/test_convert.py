@@ -135,7 +135,7 @@ def test_images_of_one_name_all_stay(tmp_path):
     assert contents(read_folder(tmp_path / "out", seed=0)) == contents(data)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.text(st.characters(), max_size=120), max_size=8))
 def test_safe_names(names):
     maker, again = SafeNames(), SafeNames()

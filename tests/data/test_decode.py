@@ -241,7 +241,7 @@ def test_many_threads_read_the_same_as_one():
 SEEDS = [encoded(picture(), kind) for kind in ("PNG", "JPEG", "WEBP", "GIF", "BMP", "PPM")]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     seed=st.sampled_from(SEEDS),
     place=st.integers(0, 400),

@@ -88,7 +88,7 @@ def test_the_hash_is_the_one_of_the_definition():
         )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=12),
     st.lists(st.tuples(st.integers(0, 11), st.sets(st.integers(0, 63), max_size=10)), max_size=40),
@@ -155,7 +155,7 @@ def test_ten_thousand_hashes_that_share_most_bits_do_not_blow_up():
     assert compared > 0  # it ends, and finds neighbours, although all agree in most bands
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 30), st.data())
 def test_groups_are_the_connected_components(count, data):
     index = st.integers(0, count - 1)

@@ -59,7 +59,7 @@ def names(split):
     return [split.images.name(index) for index in range(len(split.images))]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.integers(0, 2), min_size=12, max_size=60),
     st.integers(2, 5),

@@ -164,7 +164,7 @@ def test_groups_across_named_splits_are_told_and_followed(folder):
     group = ["a", "a", "b", "b", "c", "c", "c", "c", "b", "b", "", ""]
     rows = [f"{n}.png,{n % 2},{split[n]},{group[n]}" for n in range(COUNT)]
     data = read_path(write(folder, ["path,label,split,group", *rows]), seed=0)
-    assert "1 groups are in several splits: a" in data.notes
+    assert "1 group in several splits: a" in data.notes
     assert "images of a group were kept in one split" not in data.notes
     found = truth(data)
     assert [found[n][0] for n in (6, 7, 8, 9)] == ["val", "val", "train", "train"]

@@ -171,7 +171,7 @@ def test_the_fault_directory(tmp_path, on_bad):
 CELLS = st.text(max_size=8)
 
 
-@settings(max_examples=60, deadline=None,
+@settings(max_examples=60,
           suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
 @given(st.lists(st.lists(CELLS, max_size=4), max_size=6), st.sampled_from(["csv", "tsv", "jsonl"]))
 def test_any_table_is_read_or_told(folder, rows, suffix):
@@ -183,7 +183,7 @@ def test_any_table_is_read_or_told(folder, rows, suffix):
         read_path(path, seed=0)
 
 
-@settings(max_examples=60, deadline=None,
+@settings(max_examples=60,
           suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
 @given(st.lists(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"),
                                  max_size=8), min_size=2, max_size=2),

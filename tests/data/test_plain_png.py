@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -66,7 +66,6 @@ def by_pillow(content):
     mode=st.sampled_from(["L", "RGB"]), width=st.integers(1, 40), height=st.integers(1, 40),
     level=st.integers(0, 9), seed=st.integers(0, 99),
 )  # fmt: skip
-@settings(deadline=None)
 def test_every_small_image_is_read_without_pillow_and_is_the_same(mode, width, height, level, seed):
     image = noise(mode, width, height, seed)
     content = encoded(image, compress_level=level)
@@ -142,7 +141,6 @@ def test_a_file_that_was_damaged_or_cut_anywhere():
 
 
 @given(data=st.data())
-@settings(deadline=None)
 def test_data_that_are_wrong_under_a_right_checksum(data):
     good = zlib.compress(noise("RGB", 7, 9).tobytes() + bytes(9))
     start, stop = sorted((data.draw(st.integers(0, len(good))), data.draw(st.integers(0, 9))))

@@ -87,7 +87,7 @@ def test_the_border_is_near_zero_once_it_is_normalised():
     assert np.abs(colour / 255 - mean).max() <= 0.5 / 255
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     height=st.integers(1, 60),
     width=st.integers(1, 60),
@@ -149,7 +149,7 @@ def test_needed_sides(options, sides):
     assert needed_sides(Preprocessing(**options)) == sides
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     kinds=st.lists(
         st.tuples(st.sampled_from([(28, 28), (40, 30), (30, 40), (64, 64), (200, 3)]),

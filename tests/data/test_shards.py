@@ -271,7 +271,7 @@ def test_a_negative_size_does_not_send_it_round_in_a_circle():
 
 
 @given(st.binary(max_size=300), st.integers(0, 4000), st.integers(0, 30))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_damaged_bytes_never_raise_anything_else(noise, place, cut):
     content = bytearray(tar_bytes([("a.png", b"0" * 700), ("a.cls", b"1"), ("b.png", b"2")]))
     content[place : place + len(noise)] = noise

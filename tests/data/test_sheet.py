@@ -69,7 +69,7 @@ def test_any_mode_is_drawn(mode):
     assert contact_sheet([Cell(image=image)], columns=1, side=20).mode == "RGB"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text(st.characters(), max_size=40), st.text(max_size=10))
 def test_no_name_raises(caption, title):
     cell = Cell(image=plain(RED, (2, 2)), caption=caption, group=caption)

@@ -77,7 +77,7 @@ def test_a_tiny_deviation_around_a_large_mean_is_not_lost():
     np.testing.assert_allclose(found.std, expected, rtol=1e-13)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.integers(0, 10**15), min_size=256, max_size=256).filter(any))
 def test_counts_of_any_size_stay_in_range(counts):
     found = statistics_of_counts([counts] * 3)

@@ -192,7 +192,7 @@ def test_two_that_write_at_once_and_are_killed_anywhere_leave_whole_files(tmp_pa
     assert len(numbers) == 40 * len(shelf.files)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(content=st.binary(max_size=300), at=st.integers(0, 400), cut=st.integers(0, 900))
 def test_no_damage_brings_a_wrong_row(tmp_path_factory, content, at, cut):
     root = tmp_path_factory.mktemp("shelf")

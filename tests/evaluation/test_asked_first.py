@@ -8,17 +8,6 @@ import pytest
 import zoo
 from zoo.errors import UnknownName, UsageError
 
-TINY = {"model": "lenet", "img_size": 16, "batch_size": 8, "threads": 1, "lr": 5e-3, "workers": 1}
-
-
-@pytest.fixture(scope="module")
-def run(shapes_folder, tmp_path_factory, registry):
-    """A run on bars and dots."""
-    place = tmp_path_factory.mktemp("runs")
-    return zoo.run(
-        **TINY, data=str(shapes_folder), runs=str(place), epochs=1, registry=registry
-    ).path
-
 
 @pytest.mark.parametrize(
     "asked",

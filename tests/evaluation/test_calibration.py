@@ -54,7 +54,7 @@ def test_bins_by_hand():
     assert math.isnan(calibration_error(reliability(torch.zeros(0, 2), torch.zeros(0).long())))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 10**6), st.integers(1, 30), st.booleans(), st.booleans())
 def test_the_error_is_the_component_s(registry, seed, bins, multi_label, sure):
     logits, target = said(60, seed=seed, multi_label=multi_label)
@@ -101,7 +101,7 @@ def test_temperatures_that_have_no_end():
     assert math.isfinite(fit_temperature(impossible, torch.tensor([1, 1, 0])))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.lists(st.lists(st.floats(-1e6, 1e6, width=32), min_size=3, max_size=3), min_size=1,
              max_size=8),

@@ -134,7 +134,6 @@ def test_the_p_value_of_a_bootstrap_is_below_5_percent_when_the_interval_leaves_
     assert bootstrap_p(np.array([math.nan] * 400 + [1.0] * 599)) == 2 / 600
 
 
-@settings(deadline=None)  # four million draws for the smallest alpha
 @given(st.floats(1e-4, 0.5), st.integers(1, 40))
 def test_enough_resamples_can_pass_holm_with_some_of_them_beyond_zero(alpha, number):
     resamples = enough_resamples(alpha / number, most=10**9)

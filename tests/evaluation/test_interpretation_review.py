@@ -96,7 +96,7 @@ BUILT = {
     ),
     data=st.data(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_suspicion_is_a_share_and_unlabelled_images_are_none(spec, logits, data):
     exponentials = np.exp(logits - logits.max(1, keepdims=True))
     probabilities = (exponentials / exponentials.sum(1, keepdims=True)).astype(np.float32)

@@ -150,7 +150,7 @@ ONE_LABEL = {
 
 
 @pytest.mark.parametrize("spec", ONE_LABEL)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(data=DATA)
 def test_one_label_an_image(registry, spec, data):
     probabilities, target = predictions(*data)
@@ -159,7 +159,7 @@ def test_one_label_an_image(registry, spec, data):
     assert found.numpy() == pytest.approx(expected, abs=2e-6, nan_ok=True)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(data=DATA, k=st.integers(1, 8))
 def test_top_k(registry, data, k):
     probabilities, target = predictions(*data)
@@ -218,7 +218,7 @@ MANY_LABELS = {
 
 
 @pytest.mark.parametrize("spec", MANY_LABELS)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(data=DATA)
 def test_several_labels_an_image(registry, spec, data):
     probabilities, targets = predictions(*data, multi_label=True)
@@ -247,7 +247,7 @@ def test_a_perfect_classifier_has_f1_1_though_a_class_has_no_images(registry):
 
 @pytest.mark.parametrize("multi_label", [False, True])
 @pytest.mark.parametrize("component", COMPONENTS, ids=lambda c: c.name)
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(data=DATA)
 def test_weights_count_images_as_often_as_copies_do(registry, component, multi_label, data):
     if multi_label and component.name not in SEVERAL:

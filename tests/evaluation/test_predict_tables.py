@@ -63,7 +63,7 @@ def test_a_cell_is_no_formula_and_nothing_is_lost(text):
     assert safe_cell(text) == text or text.lstrip("'").startswith(FORMULA) or not text.isascii()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(names=NAME_LISTS, classes=CLASS_LISTS)
 def test_csv_reads_back_to_the_same_names(tmp_path_factory, names, classes):
     columns, predictions = said(names, classes, top_k=2, probabilities=True)
@@ -78,7 +78,7 @@ def test_csv_reads_back_to_the_same_names(tmp_path_factory, names, classes):
     assert top == pytest.approx(max(map(float, rows[0][7:-1])), abs=1e-6)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(names=NAME_LISTS, classes=CLASS_LISTS)
 def test_json_reads_back_to_the_same_bytes(tmp_path_factory, names, classes):
     columns, predictions = said(names, classes, top_k=2, probabilities=True)
@@ -90,7 +90,7 @@ def test_json_reads_back_to_the_same_bytes(tmp_path_factory, names, classes):
     assert whole[0]["top"][0] == {"label": whole[0]["label"], "score": whole[0]["score"]}
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(names=NAME_LISTS, classes=CLASS_LISTS)
 def test_parquet_reads_back_to_the_same_names(tmp_path_factory, names, classes):
     parquet = pytest.importorskip("pyarrow.parquet")

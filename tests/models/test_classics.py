@@ -40,7 +40,7 @@ def test_perceptrons_have_the_declared_widths():
     assert sum(isinstance(m, torch.nn.BatchNorm1d) for m in mnist.modules()) == 2
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     build=st.sampled_from(ALL),
     channels=st.integers(1, 4),

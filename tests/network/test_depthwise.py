@@ -74,7 +74,7 @@ def test_the_shapes_of_mobile_networks(size, kernel, stride, layout):
     close(found[1], expected[2])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     geometries(),
     st.integers(1, 5),

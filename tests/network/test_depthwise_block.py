@@ -67,7 +67,7 @@ def compared(kernels, x, weight, bias=None, **block):
         close(ours, theirs, term=term)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     geometry=geometries(),
     batch=st.integers(1, 5),

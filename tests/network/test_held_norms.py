@@ -63,7 +63,7 @@ def block(**changes):
     )
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     kernel=st.sampled_from([1, 3, (3, 1)]),
     stride=st.sampled_from([1, 2, (2, 1)]),

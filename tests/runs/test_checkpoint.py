@@ -14,7 +14,7 @@ import sys
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from zoo.errors import BusyError, CheckpointError, MachineError, UsageError
@@ -162,7 +162,6 @@ trees = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(trees)
 def test_any_state_survives_json(state):
     body, tensors = tree.split(state)

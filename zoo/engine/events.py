@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.runs.plain_files import without_nan
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -60,7 +62,7 @@ class EpochRow:
         """Returns the row as plain data, each metric as ``val_LABEL``; None where not finite."""
         table: dict[str, Any] = {}
         for name in (f.name for f in fields(self) if f.name != "metrics"):
-            table[name] = _plain(getattr(self, name))
+            table[name] = without_nan(getattr(self, name))
             if name == "val_accuracy":
                 table |= _flat(self.metrics, "val_")
         return table
@@ -108,7 +110,9 @@ class RunResult:
     def summary(self) -> dict[str, Any]:
         """Returns what summary.json has: no rows, each metric as ``test_LABEL``."""
         apart = ("path", "rows", "test_metrics")
-        own = {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name not in apart}
+        own = {
+            f.name: without_nan(getattr(self, f.name)) for f in fields(self) if f.name not in apart
+        }
         return {**own, **_flat(self.test_metrics, "test_")}
 
     @classmethod
@@ -127,12 +131,7 @@ class RunResult:
 
 def _flat(metrics: Mapping[str, float], prefix: str) -> dict[str, float | None]:
     """Returns metrics for a file."""
-    return {f"{prefix}{label}": _plain(value) for label, value in metrics.items()}
-
-
-def _plain(value: Any) -> Any:
-    """Returns a value for a file: JSON has no NaN and no infinity."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return {f"{prefix}{label}": without_nan(value) for label, value in metrics.items()}
 
 
 def _parted(

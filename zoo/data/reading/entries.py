@@ -17,7 +17,7 @@ from zoo.data.reading.finding import Finder
 from zoo.data.reading.partition import SPLIT_NAMES
 from zoo.data.reading.scan import listed, natural
 from zoo.data.reading.tables import Cell, Table
-from zoo.errors import printable
+from zoo.errors import count_of, printable
 
 __all__ = ["Entries", "Entry", "read_entries", "with_split_of_group"]
 
@@ -141,7 +141,9 @@ def with_split_of_group(entries: Sequence[Entry], notes: list[str]) -> list[Entr
         if group is not None and split is not None and home.setdefault(group, split) != split:
             torn[group] = None
     if torn:
-        notes.append(f"{len(torn)} groups are in several splits: {listed(list(torn), most=3)}")
+        notes.append(
+            f"{count_of(len(torn), 'group')} in several splits: {listed(list(torn), most=3)}"
+        )
     elif any(entry.group is not None for entry in entries):
         notes.append("images of a group were kept in one split")
     return [
