@@ -31,7 +31,7 @@ from torch.nn import functional
 from zoo.engine.allocator import freed_memory_kept
 from zoo.network.fast import accelerate, fuse
 from zoo.network.fast.depthwise_block import depthwise_block
-from zoo.network.fast.native import Kernels, compiled
+from zoo.network.fast.native import DEPTHWISE, Kernels, compiled
 
 NETWORKS = (
     "efficientnet_lite0", "tf_efficientnet_lite0", "mobilenetv3_large_100", "mobilenetv2_100",
@@ -141,7 +141,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     with tempfile.TemporaryDirectory() as cache, freed_memory_kept():
-        compilation = compiled(Path(cache))
+        compilation = compiled(DEPTHWISE, Path(cache))
         if compilation.kernels is None:
             parser.error(compilation.reason or "zoo's own C is not for this machine")
         print(f"{machine()}; {arguments.threads} threads, batch {arguments.batch}")

@@ -22,6 +22,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from zoo.protocols import SoftmaxCost
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -194,11 +196,13 @@ class MeanLoss:
             from its own weight. None: 1 each.
         mean: Maps logits_BK and target to the mean of ``per_sample`` in one call, where every
             sample counts 1: torch's own takes 0.05 ms less of a step on kept features.
+        cost: What a sample of a class costs, where it is of that family and no class has a weight.
     """
 
     per_sample: Callable[[Tensor, Tensor], Tensor]
     counted: Callable[[Tensor], Tensor] | None = None
     mean: Callable[[Tensor, Tensor], Tensor] | None = None
+    cost: SoftmaxCost | None = None
 
     def __call__(
         self, logits_BK: Tensor, target: Tensor, sample_weight_B: Tensor | None = None
@@ -242,6 +246,7 @@ def label_smoothing(*, smoothing: float = 0.1, class_weight_K: Tensor | None = N
         mean=lambda logits_BK, target: F.cross_entropy(
             logits_BK, _like(target, logits_BK), label_smoothing=smoothing
         ),
+        cost=SoftmaxCost(smoothing=smoothing),
     )
 
 
@@ -252,6 +257,7 @@ def focal(
     return _weighed(
         lambda logits_BK, target: focal_per_sample(logits_BK, target, gamma=gamma, alpha=alpha),
         class_weight_K,
+        cost=SoftmaxCost(gamma=gamma, alpha=1.0 if alpha is None else alpha),
     )
 
 
@@ -292,13 +298,17 @@ def poly(
             logits_BK, target, epsilon=epsilon, smoothing=smoothing
         ),
         class_weight_K,
+        cost=None if smoothing else SoftmaxCost(epsilon=epsilon),
     )
 
 
-def _weighed(per_sample: Callable[[Tensor, Tensor], Tensor], class_weight_K: Tensor | None) -> Loss:
+def _weighed(
+    per_sample: Callable[[Tensor, Tensor], Tensor], class_weight_K: Tensor | None, *,
+    cost: SoftmaxCost | None = None,
+) -> Loss:  # fmt: skip
     """Returns the loss that weighs each sample by its class and takes the weighted mean."""
     if class_weight_K is None:
-        return MeanLoss(per_sample=per_sample)
+        return MeanLoss(per_sample=per_sample, cost=cost)
 
     def counted(target: Tensor) -> Tensor:
         weight_K = class_weight_K.to(target.device)

@@ -156,7 +156,7 @@ rows = collect(
     layout=layout, in_memory=True, device=torch.device("cpu"), noted=print,
     progress=lambda done, total: None,
 )
-assert len(rows) == 4000 and torch.equal(rows.take(np.array([0])), torch.ones(1, 8000))
+assert len(rows) == 4000 and torch.equal(rows.take(np.array([0])).copied(), torch.ones(1, 8000))
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / rows.rows_N.nbytes)
 """
 

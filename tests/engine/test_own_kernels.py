@@ -105,7 +105,7 @@ def test_what_is_said_of_the_compiler(train, monkeypatch, tmp_path):
         (0.0, "", None),
     ):
         made = Compilation(None, seconds, reason)
-        monkeypatch.setattr(own_kernels, "compiled", lambda cache, made=made: made)
+        monkeypatch.setattr(own_kernels, "compiled", lambda code, cache, made=made: made)
         seen = Seen()
         train(name=f"run-{seconds}-{len(reason)}", observer=seen, **MOBILE)
         about = [line for line in seen.said if "depthwise" in line]

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from tests.network.depthwise_geometries import geometries
 from zoo.network.fast.depthwise_block import depthwise_block
-from zoo.network.fast.native.kernels import ACTIVATIONS, computes_right
+from zoo.network.fast.native.kernels import ACTIVATIONS
 
 KINKS = {None: (), nn.ReLU: (0,), nn.ReLU6: (0, 6), nn.Hardswish: (-3, 3), nn.SiLU: ()}
 LAST = torch.channels_last
@@ -229,4 +229,4 @@ def test_two_threads_at_once_give_the_bits_of_one_after_the_other(kernels):
 
 def test_the_library_tests_itself(kernels):
     assert kernels.usable
-    assert computes_right(kernels)
+    assert kernels.computes_right()

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from functools import partial
 
 import pytest
 import torch
 
 from zoo.data.cache import cache_entries, remove_entry
 from zoo.network.fast.native import compiler
-from zoo.network.fast.native.kernels import computes_right
+from zoo.network.fast.native.kernels import DEPTHWISE
 
-compiled = compiler.compiled.__wrapped__  # each call anew
+compiled = partial(compiler.compiled.__wrapped__, DEPTHWISE)  # each call anew
 GCC = shutil.which("gcc")
 
 needs_compiler = pytest.mark.skipif(
@@ -41,7 +42,7 @@ def test_it_is_made_once_and_kept(tmp_path, monkeypatch):
     assert json.loads((entry.path / "about.json").read_text())["made by"][0] == GCC
     assert remove_entry(entry)
     assert cache_entries(tmp_path) == []
-    assert computes_right(first.kernels)  # whoever has it open keeps it
+    assert first.kernels.computes_right()  # whoever has it open keeps it
 
 
 @needs_compiler
@@ -49,7 +50,9 @@ def test_processors_that_differ_do_not_share(tmp_path, monkeypatch):
     paths = set()
     for capability in ("AVX2", "AVX512"):
         monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda it=capability: it)
-        monkeypatch.setattr(compiler, "_compile", lambda arguments, sources, path: paths.add(path))
+        monkeypatch.setattr(
+            compiler, "_compile", lambda code, arguments, folder, path: paths.add(path)
+        )
         assert compiled(tmp_path).kernels is None  # since there is no file
     assert len(paths) == 2
 

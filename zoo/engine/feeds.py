@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "IMAGES_AT_ONCE",
     "Batch",
+    "Chosen",
     "CyclingFeed",
     "Feed",
     "ImageFeed",
@@ -51,21 +52,34 @@ OpenStore: TypeAlias = Callable[[bool], Store]
 """Opens images, told whether to hold them in memory."""
 
 
+class Chosen(Protocol):
+    """Rows of a table that were chosen and not yet copied."""
+
+    def copied(self) -> Tensor:
+        """Returns them, float32 in a fresh tensor."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Inputs with what they should become, on the device.
 
     Args:
-        inputs: Images (B, C, S, S), or features (B, ...).
+        source: Images (B, C, S, S), or features (B, ...), or where those are to be found.
         target: Class indices_B, or targets_BK where images are mixed or have several labels.
         weights_B: How much each sample counts in the training loss; None: 1 each.
         teacher_BK: A teacher's logits; None without one.
     """
 
-    inputs: Tensor
+    source: Tensor | Chosen
     target: Tensor
     weights_B: Tensor | None = None
     teacher_BK: Tensor | None = None
+
+    @property
+    def inputs(self) -> Tensor:
+        """Images (B, C, S, S), or features (B, ...): copied each time where they are chosen."""
+        return self.source if isinstance(self.source, Tensor) else self.source.copied()
 
 
 def total_weight(target: Tensor, weights_B: Tensor | None) -> Tensor:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from zoo.data.batches import Part, cut, split_evenly
 from zoo.data.randomness import Stream, key
 from zoo.engine.device import Device
 from zoo.engine.feeds import Batch, in_order, total_weight
+from zoo.engine.linear_loop import train_linear
 from zoo.engine.meters import Meter
 from zoo.engine.scores import Collector, Measure, Scores
 from zoo.engine.step.distillation import distillation_loss, multi_label_distillation_loss
@@ -37,9 +38,13 @@ if TYPE_CHECKING:
 
     from zoo.config import RunConfig
     from zoo.engine.feeds import Feed
+    from zoo.engine.step.linear import LinearStep
     from zoo.protocols import Loss
 
-__all__ = ["Accumulation", "Training", "evaluate", "train_epoch"]
+__all__ = ["Accumulation", "StepEnded", "Training", "evaluate", "train_epoch"]
+
+StepEnded: TypeAlias = Callable[[int, int, float | None, bool], None]
+"""Told (step, steps of the epoch, loss if it was looked at, whether more were made already)."""
 
 
 @dataclass(slots=True)
@@ -65,6 +70,7 @@ class Training:
         config: Batch size, seed.
         augment: Whether the feed augments.
         multi_label: Whether an image can have several labels.
+        linear: Makes the gradient of a linear head at once; None where torch does.
         noted: Told what the user should know.
     """
 
@@ -79,6 +85,7 @@ class Training:
     config: RunConfig
     augment: bool
     multi_label: bool = False
+    linear: LinearStep | None = None
     noted: Callable[[str], None] = field(default=lambda text: None)
 
 
@@ -89,7 +96,8 @@ def train_epoch(
     first_step: int,
     meter: Meter,
     lr_factor: Callable[[int, int], float],
-    step_ended: Callable[[int, int, float | None], None],
+    step_ended: StepEnded,
+    at_once: int = 1,
 ) -> None:
     """Trains one epoch, from ``first_step`` on.
 
@@ -99,7 +107,9 @@ def train_epoch(
         first_step: Steps of this epoch that were made before an interruption.
         meter: Sums loss and right answers.
         lr_factor: Share of the base learning rate at (step, steps of the epoch).
-        step_ended: Told (step, steps of the epoch, loss if it was looked at). May raise to stop.
+        step_ended: Told (step, steps of the epoch, loss if it was looked at, whether more steps
+            were made already). May raise to stop.
+        at_once: How many steps may be made before they are told of. It changes no number.
 
     Raises:
         NonFiniteError: The loss is NaN or infinite. The step is not made.
@@ -108,6 +118,11 @@ def train_epoch(
     plan = split_evenly(training.draws(epoch), config.batch_size)
     check_every = 1 if training.device.torch_device.type == "cpu" else 25  # a look waits for it
     step = first_step
+    if training.linear is not None:
+        step = train_linear(
+            training, training.linear, plan, epoch=epoch, first_step=first_step, meter=meter,
+            lr_factor=lr_factor, step_ended=step_ended, at_once=at_once,
+        )  # fmt: skip
     while step < len(plan):
         for batches in _steps(training, plan[step:], epoch):
             update.start(lr_factor(step, len(plan)))
@@ -138,7 +153,7 @@ def train_epoch(
             for (loss, logits_BK), batch, mass in zip(answers, batches, masses, strict=True):
                 meter.add(loss, logits_BK, batch.target, mass)
             step += 1
-            step_ended(step - 1, len(plan), looked)
+            step_ended(step - 1, len(plan), looked, False)
 
 
 def _steps(
@@ -168,6 +183,9 @@ def _gradient(
     answers, compiled = [], is_compiled(training.module)
     for number, batch in enumerate(batches):
         device.seed(key(Stream.STEP, config.seed, epoch, step, number, device.rank))
+        if training.linear is not None and training.linear.takes(batches):
+            answers.append(training.linear.gradient(batch))
+            continue
         last = number == len(batches) - 1
         with nullcontext() if last else device.unsynchronised(training.module):
             if compiled:

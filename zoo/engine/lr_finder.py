@@ -103,7 +103,7 @@ def _sweep_stage(
     def lr_factor(step: int, num_steps: int) -> float:
         return rates[len(trace)] / lr
 
-    def step_ended(step: int, num_steps: int, loss: float | None) -> None:
+    def step_ended(step: int, num_steps: int, loss: float | None, more: bool) -> None:
         loss, _ = meter.read(device.sum)  # the loop looks at the loss in some steps only
         meter.load_state_dict(fresh)
         stop = trace.add(rates[len(trace)], loss)

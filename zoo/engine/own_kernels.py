@@ -1,25 +1,45 @@
-"""When zoo's own C is compiled for a phase: where its training repays the wait for the compiler."""
+"""When zoo's own C is compiled for a phase: where its training repays the wait for the compiler.
+
+The rules ask for no kept library: what a run computes does not depend on the runs before it.
+"""
 
 from __future__ import annotations
 
+from typing import TypeVar
+
+from torch import nn
+
+from zoo.data.batches import num_batches
 from zoo.data.cache import cache_folder
 from zoo.engine.assembly.job import Job
 from zoo.engine.assembly.phases import Phase
 from zoo.engine.device import Device
 from zoo.engine.events import Observer
+from zoo.engine.features.threads import is_small
+from zoo.engine.step.linear import LinearStep, is_linear, is_of_cost
 from zoo.network.fast.depthwise import accelerated
-from zoo.network.fast.native import Kernels, compiled
+from zoo.network.fast.native import DEPTHWISE, LINEAR, Kernels, compiled
+from zoo.network.fast.native.compiler import Code, Library
+from zoo.protocols import SoftmaxCost
 
-__all__ = ["kernels_for"]
+__all__ = ["kernels_for", "linear_step_for"]
 
 REPAID_PIXELS = 1 << 24
-"""Pixels of a phase's images, each epoch anew, from which on the library is used.
+"""Pixels of a phase's images, each epoch anew, from which on depthwise convolutions are in C.
 
 A compiler takes 2 s, once on a machine. At 64 pixels an image of MobileNetV3 then takes 0.15 ms
 less and one of EfficientNet-Lite0 0.5 ms less, so this many (4,096 of them) repay it at once or
-soon after. The rule asks for no kept library: what a run computes does not depend on the runs
-before it.
+soon after.
 """
+
+REPAID_STEPS = 256
+"""Steps of a phase from which on those of a linear head are in C.
+
+A compiler takes 0.5 s, once on a machine, and a step 0.25 ms less (64 rows of 1,280 numbers, 10
+classes), so a few such phases repay it: who trains heads mostly trains several.
+"""
+
+_LibraryT = TypeVar("_LibraryT", bound=Library)
 
 
 def kernels_for(job: Job, phase: Phase, device: Device, observer: Observer) -> Kernels | None:
@@ -27,19 +47,62 @@ def kernels_for(job: Job, phase: Phase, device: Device, observer: Observer) -> K
     config, side = job.config, job.preprocessing.image_size
     num_images = phase.epochs * config.repeats * len(job.data.splits["train"].images)
     if (
-        device.torch_device.type != "cpu"
-        or config.precision not in ("auto", "fp32")
+        not _is_plain(job, device)
         or not config.channels_last
         or num_images * side * side < REPAID_PIXELS
         or not accelerated(job.model)
     ):
         return None
-    compilation = compiled(cache_folder())
+    return _compiled(DEPTHWISE, observer)
+
+
+def linear_step_for(
+    job: Job, phase: Phase, module: nn.Module, *, device: Device, observer: Observer
+) -> LinearStep | None:
+    """Returns what makes the gradients of a phase that trains a linear head; None: torch does.
+
+    Args:
+        job: The job.
+        phase: The phase.
+        module: What it trains.
+        device: Where it computes.
+        observer: Told of a compilation.
+    """
+    config, cost = job.config, getattr(job.loss, "cost", None)
+    num_images = len(job.data.splits["train"].images)
+    if (
+        not isinstance(module, nn.Linear)
+        or not isinstance(cost, SoftmaxCost)
+        or not _is_plain(job, device)
+        or device.world > 1
+        or not is_small(module, batch_size=config.batch_size)
+        or config.compile
+        or not config.fast_convolutions
+        or job.data.multi_label
+        or job.choices.second_order
+        or phase.epochs * num_batches(num_images, config.batch_size) < REPAID_STEPS
+        or not is_linear(module)
+    ):
+        return None
+    kernels = _compiled(LINEAR, observer)
+    num_classes = len(job.data.classes)
+    if kernels is None or not is_of_cost(job.loss, cost, kernels=kernels, num_classes=num_classes):
+        return None
+    return LinearStep(module, cost, kernels)
+
+
+def _is_plain(job: Job, device: Device) -> bool:
+    """Whether a run computes in float32 on the CPU."""
+    return device.torch_device.type == "cpu" and job.config.precision in ("auto", "no")
+
+
+def _compiled(code: Code[_LibraryT], observer: Observer) -> _LibraryT | None:
+    """Returns a library, and says so where it was made or cannot be."""
+    compilation = compiled(code, cache_folder())
     if compilation.seconds:
         observer.noted(
-            f"compiled zoo's own code for depthwise convolutions in {compilation.seconds:.1f} s; "
-            "it is kept"
+            f"compiled zoo's own code for {code.what} in {compilation.seconds:.1f} s; it is kept"
         )
     elif compilation.reason:
-        observer.noted(f"depthwise convolutions are torch's own: {compilation.reason}")
+        observer.noted(f"{code.what} are torch's own: {compilation.reason}")
     return compilation.kernels

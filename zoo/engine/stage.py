@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -28,12 +28,18 @@ from zoo.engine.features.threads import threads_for
 from zoo.engine.features.views import frozen_views
 from zoo.engine.feeds import CyclingFeed, Feed, ImageFeed, Labels, Teach
 from zoo.engine.loop import Accumulation, Training, evaluate
-from zoo.engine.own_kernels import kernels_for
+from zoo.engine.own_kernels import kernels_for, linear_step_for
 from zoo.engine.scores import Measure, Scores
 from zoo.engine.step.averaging import WeightAverage
 from zoo.engine.step.update import Update
 from zoo.network.fast import fuse
-from zoo.network.freeze import frozen_tensors, set_modes, set_trainable, trainable_modules
+from zoo.network.freeze import (
+    frozen_tensors,
+    put_in_modes,
+    set_modes,
+    set_trainable,
+    trainable_modules,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,8 +69,8 @@ class Stage:
         model: The whole network.
         trained: Names of the modules that train.
         average: The moving average that is validated instead of the weights; None without one.
+        modes: All its modules, and whether each is in training mode while the phase trains.
         frozen_statistics_move: Whether batch norms of the frozen part go on counting.
-        never_held: Names of modules whose batch norms count in any phase that trains them.
         digest: Returns the SHA-256 of tensors.
         frozen_digest: Of all tensors that must not change; empty when all may.
         record: What the run's state says of the frozen features; None without them.
@@ -76,8 +82,8 @@ class Stage:
     model: nn.Module
     trained: tuple[str, ...]
     average: WeightAverage | None
+    modes: Sequence[tuple[nn.Module, bool]]
     frozen_statistics_move: bool
-    never_held: tuple[str, ...]
     digest: Digest
     frozen_digest: str
     record: FrozenRecord | None
@@ -97,7 +103,7 @@ class Stage:
         trained = trainable_modules(model, head=job.head, trainable=phase.trainable)
         set_trainable(model, trained)
         moving = config.frozen_norm == "train"
-        set_modes(
+        modes = set_modes(
             model, trained, hold_statistics=phase.hold_statistics, frozen_statistics_move=moving,
             never_held=job.own_statistics,
         )  # fmt: skip
@@ -122,6 +128,7 @@ class Stage:
             mass=job.mass, accumulation=accumulation, device=device, config=config,
             augment=phase.augment and frozen_views(job, phase) != 0,
             multi_label=job.data.multi_label, noted=observer.noted,
+            linear=linear_step_for(job, phase, module, device=device, observer=observer),
             update=Update(
                 optimizer=device.prepared(optimizer), model=model, head=job.head, device=device,
                 config=config, average=average,
@@ -134,8 +141,8 @@ class Stage:
             frozen_digest = spare.digest(frozen) if frozen else ""
         stage = cls(
             phase=phase, training=training, val_feed=val_feed, model=model, trained=trained,
-            average=average, frozen_statistics_move=moving, never_held=job.own_statistics,
-            digest=spare.digest, frozen_digest=frozen_digest, record=record,
+            average=average, modes=modes, frozen_statistics_move=moving, digest=spare.digest,
+            frozen_digest=frozen_digest, record=record,
         )  # fmt: skip
         stage.to_train()
         for follower in (average, last_epochs):
@@ -145,10 +152,7 @@ class Stage:
 
     def to_train(self) -> None:
         """Puts what trains in training mode and holds the rest still."""
-        set_modes(
-            self.model, self.trained, hold_statistics=self.phase.hold_statistics,
-            frozen_statistics_move=self.frozen_statistics_move, never_held=self.never_held,
-        )  # fmt: skip
+        put_in_modes(self.modes)
 
     def averaged(self) -> AbstractContextManager[None]:
         """Has the moving average in the network inside the block, where there is one."""
@@ -188,11 +192,14 @@ class Stage:
 def epoch_draws(job: Job) -> Callable[[int], NDArray[np.int64]]:
     """Returns the function from the epoch to its draws."""
     seed, labels_N = job.config.seed, job.data.splits["train"].labels_N
-    if job.config.balance == "sampler":
-        return lambda epoch: balanced_draws(labels_N, seed=seed, epoch=epoch)
-    return lambda epoch: repeated_draws(
-        len(labels_N), repeats=job.config.repeats, seed=seed, epoch=epoch
-    )
+
+    @lru_cache(maxsize=1)  # asked for more than once in an epoch
+    def draws(epoch: int) -> NDArray[np.int64]:
+        if job.config.balance == "sampler":
+            return balanced_draws(labels_N, seed=seed, epoch=epoch)
+        return repeated_draws(len(labels_N), repeats=job.config.repeats, seed=seed, epoch=epoch)
+
+    return draws
 
 
 def _fed(

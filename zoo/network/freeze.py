@@ -8,7 +8,7 @@ no drop-path. Module types stay as they are, so a state dict fits before, during
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,7 +19,14 @@ from zoo.network.blocks import blocks, within
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["digest", "frozen_tensors", "set_modes", "set_trainable", "trainable_modules"]
+__all__ = [
+    "digest",
+    "frozen_tensors",
+    "put_in_modes",
+    "set_modes",
+    "set_trainable",
+    "trainable_modules",
+]
 
 _HOLDS_STATISTICS = nn.modules.batchnorm._NormBase  # the base of every batch norm
 
@@ -55,8 +62,10 @@ def set_modes(
     hold_statistics: bool,
     frozen_statistics_move: bool = False,
     never_held: Collection[str] = (),
-) -> None:
+) -> list[tuple[nn.Module, bool]]:
     """Puts these modules in training mode and all others in evaluation mode.
+
+    Returns all modules with the mode that they were put in, for :func:`put_in_modes`.
 
     Args:
         model: The network.
@@ -66,13 +75,22 @@ def set_modes(
         frozen_statistics_move: Put batch norms of the frozen part in training mode.
         never_held: Names of modules whose batch norms count whenever they train: a new head's.
     """
+    modes = []
     for name, module in model.named_modules():
         trains = within(name, modules)
         if isinstance(module, _HOLDS_STATISTICS):
             held = hold_statistics and not within(name, never_held)
             trains = not held if trains else frozen_statistics_move
+        modes.append((module, trains))
+    put_in_modes(modes)
+    return modes
+
+
+def put_in_modes(modes: Iterable[tuple[nn.Module, bool]]) -> None:
+    """Puts modules in training mode, or in evaluation mode. Their children stay in theirs."""
+    for module, trains in modes:
         if module.training is not trains:  # to set it takes long beside a step on kept features
-            module.training = trains  # not train(), which would descend into children
+            module.training = trains
 
 
 def frozen_tensors(

@@ -18,6 +18,7 @@ from zoo.protocols.evaluation import (
     Reviewer,
     ReviewerFactory,
 )
+from zoo.protocols.losses import Loss, LossFactory, SoftmaxCost
 from zoo.protocols.training import (
     EVENTS,
     BatchTransform,
@@ -29,8 +30,6 @@ from zoo.protocols.training import (
     HeadFactory,
     Images,
     Interpolation,
-    Loss,
-    LossFactory,
     MixTransform,
     ModelFactory,
     OnBad,
@@ -77,6 +76,7 @@ __all__ = [
     "Reviewer",
     "ReviewerFactory",
     "Schedule",
+    "SoftmaxCost",
     "SourcedImages",
     "Split",
     "Weights",

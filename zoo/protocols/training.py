@@ -30,8 +30,6 @@ __all__ = [
     "HeadFactory",
     "Images",
     "Interpolation",
-    "Loss",
-    "LossFactory",
     "MixTransform",
     "ModelFactory",
     "OnBad",
@@ -152,35 +150,7 @@ class HeadFactory(Protocol):
     def __call__(self, *, num_features: int, num_classes: int) -> nn.Module: ...
 
 
-# ---- loss, optimizer, scheduler ---------------------------------------------------------------
-
-
-class Loss(Protocol):
-    """Maps logits and targets to the mean loss of the batch. It has no parameters to be trained.
-
-    A loss whose mean is not over the samples or their weights (class weights, mostly) also has
-    ``mass(target, sample_weight_B) -> Tensor``: the divisor of that mean. With it the parts of a
-    batch add up to the gradient of the whole, and the batches of a split to its loss.
-    """
-
-    def __call__(
-        self, logits_BK: Tensor, target: Tensor, sample_weight_B: Tensor | None = None
-    ) -> Tensor:
-        """Returns a scalar in float32.
-
-        Args:
-            logits_BK: Scores in any float type.
-            target: Class indices_B (int64) or soft targets_BK (float; rows sum to one, or are 0
-                and 1 where several labels hold at once).
-            sample_weight_B: Weight of each sample. The mean is weighted by it.
-        """
-        ...
-
-
-class LossFactory(Protocol):
-    """Builds a loss. Facts: ``num_classes``, ``class_weight_K`` (float32 tensor or None)."""
-
-    def __call__(self) -> Loss: ...
+# ---- optimizer, scheduler ---------------------------------------------------------------------
 
 
 class OptimizerFactory(Protocol):

@@ -49,6 +49,7 @@ _BATCHES_AHEAD = 2
 # With one, the decoding threads have nothing to do while the last images of a batch are decoded.
 
 _T = TypeVar("_T")
+_F = TypeVar("_F")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -287,11 +288,11 @@ class Store:
 
 def ahead(
     items: Iterable[_T],
-    fetch: Callable[[_T], Tensor],
+    fetch: Callable[[_T], _F],
     *,
     depth: int = _BATCHES_AHEAD,
     asked: Callable[[bool], None] = lambda there: None,
-) -> Iterator[tuple[_T, Tensor]]:
+) -> Iterator[tuple[_T, _F]]:
     """Yields (item, fetch(item)) in order; ``depth`` more are fetched while one is used.
 
     Args:
@@ -301,10 +302,10 @@ def ahead(
         asked: Told of each item but the first, when it is asked for, whether it was there.
     """
     with ThreadPoolExecutor(depth, thread_name_prefix="zoo-ahead") as pool:
-        waiting: deque[tuple[_T, Future[Tensor]]] = deque()
+        waiting: deque[tuple[_T, Future[_F]]] = deque()
         first = True
 
-        def next_one() -> tuple[_T, Tensor]:
+        def next_one() -> tuple[_T, _F]:
             nonlocal first
             item, future = waiting.popleft()
             if not first:

@@ -13,7 +13,7 @@ import torch
 
 from zoo.data.batches import Part
 from zoo.data.pixels.store import ahead
-from zoo.engine.features.rows import Rows
+from zoo.engine.features.rows import ChosenRows, Rows
 from zoo.engine.feeds import IMAGES_AT_ONCE, Batch, Labels
 
 if TYPE_CHECKING:
@@ -67,18 +67,16 @@ class FeatureFeed:
         view = (epoch or 0) % len(self._views)
         rows, total = self._views[view], len(self)
 
-        def take(part: Part) -> Tensor:
+        def take(part: Part) -> Tensor | ChosenRows:
             return rows.take(part.draws_B % total)
 
-        if rows.ready:
-            pairs: Iterator[tuple[Part, Tensor]] = ((part, take(part)) for part in plan)
-        else:
-            pairs = ahead(plan, take)
-        for (part, inputs), (target, weights_B) in zip(pairs, self._told(plan), strict=True):
+        pairs: Iterator[tuple[Part, Tensor | ChosenRows]]
+        pairs = ((part, take(part)) for part in plan) if rows.ready else ahead(plan, take)
+        for (part, source), (target, weights_B) in zip(pairs, self._told(plan), strict=True):
             teacher_BK = None
             if self._taught:
                 teacher_BK = self._taught[view][self._labels.index(part.draws_B)]
-            yield Batch(inputs, target, weights_B, teacher_BK)
+            yield Batch(source, target, weights_B, teacher_BK)
 
     def _told(self, plan: Sequence[Part]) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Yields target and weights of each part; looked up for many at once."""

@@ -21,7 +21,7 @@ from zoo.engine.transfer import to_device
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["HeldRows", "Layout", "MappedRows", "Rows", "as_numpy"]
+__all__ = ["ChosenRows", "HeldRows", "Layout", "MappedRows", "Rows", "as_numpy"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +74,8 @@ class Rows(Protocol):
 
     def __len__(self) -> int: ...
 
-    def take(self, samples_B: NDArray[np.int64]) -> Tensor:
-        """Returns the features of these samples, float32 on the device, in a fresh tensor."""
+    def take(self, samples_B: NDArray[np.int64]) -> Tensor | ChosenRows:
+        """Returns the features of these samples, float32 on the device, or where they stand."""
         ...
 
     @property
@@ -92,6 +92,31 @@ class Rows(Protocol):
     def layout(self) -> Layout:
         """How they are stored."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenRows:
+    """Features in memory that were asked for.
+
+    Args:
+        rows_N: All of them, as stored.
+        index_B: Which.
+        layout: How they are stored.
+    """
+
+    rows_N: Tensor
+    index_B: Tensor
+    layout: Layout
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a row is stored as a vector of float32 on the CPU."""
+        rows = self.rows_N
+        return rows.ndim == 2 and rows.dtype == torch.float32 and rows.device.type == "cpu"
+
+    def copied(self) -> Tensor:
+        """Returns them, float32 in a fresh tensor."""
+        return self.layout.restore(self.rows_N.index_select(0, self.index_B))
 
 
 @dataclass(frozen=True)
@@ -111,10 +136,10 @@ class HeldRows:
     def __len__(self) -> int:
         return len(self.rows_N)
 
-    def take(self, samples_B: NDArray[np.int64]) -> Tensor:
-        """Returns the features of these samples, float32."""
+    def take(self, samples_B: NDArray[np.int64]) -> ChosenRows:
+        """Returns where the features of these samples stand."""
         index_B = to_device(torch.from_numpy(samples_B), self.rows_N.device)
-        return self.layout.restore(self.rows_N.index_select(0, index_B))
+        return ChosenRows(self.rows_N, index_B, self.layout)
 
     @cached_property
     def checksum(self) -> int:

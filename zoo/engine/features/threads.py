@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 from torch import nn
 
-__all__ = ["one_thread", "threads_for"]
+__all__ = ["is_small", "one_thread", "threads_for"]
 
 _SMALL = 2**22
 # Multiplications of a forward pass: a third of a millisecond on one core.
@@ -40,5 +40,9 @@ def threads_for(module: nn.Module, *, batch_size: int, whole: bool) -> AbstractC
         batch_size: Samples at once.
         whole: Whether it is a whole network, whose parameters are used many times.
     """
-    work = batch_size * sum(parameter.numel() for parameter in module.parameters())
-    return nullcontext() if whole or work > _SMALL else one_thread()
+    return one_thread() if not whole and is_small(module, batch_size=batch_size) else nullcontext()
+
+
+def is_small(module: nn.Module, *, batch_size: int) -> bool:
+    """Returns whether a batch is small work for a module that uses each parameter once."""
+    return batch_size * sum(p.numel() for p in module.parameters()) <= _SMALL

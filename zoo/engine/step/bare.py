@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd import Variable
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
-__all__ = ["bare_backward", "bare_step"]
+__all__ = ["bare_backward", "bare_step", "is_plain_adam"]
 
 _log = logging.getLogger("torch.autograd.graph")  # asked for each node that is computed
 
@@ -39,17 +39,38 @@ def bare_backward(loss: Tensor) -> None:
 def bare_step(optimizer: torch.optim.Optimizer) -> None:
     """Makes a step of an optimizer."""
     step: Any = type(optimizer).step
-    plain = getattr(step, "hooked", False) and "step" not in vars(optimizer)  # wrapped by torch
-    if not plain or (
+    if _is_watched(optimizer):
+        optimizer.step()
+    elif not (type(optimizer) in _ADAMS and _fused_step(optimizer)):
+        _whole_step(optimizer, step.__wrapped__)
+
+
+def is_plain_adam(optimizer: torch.optim.Optimizer) -> bool:
+    """Returns whether an optimizer is torch's Adam or AdamW, without rarer options or listeners."""
+    return (
+        type(optimizer) in _ADAMS
+        and not _is_watched(optimizer)
+        and all(map(_is_plain, optimizer.param_groups))
+    )
+
+
+def _is_watched(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether somebody listens to its steps, or they are not what torch makes of its class."""
+    wrapped = getattr(type(optimizer).step, "hooked", False) and "step" not in vars(optimizer)
+    return not wrapped or bool(
         torch._C._autograd._profiler_enabled()
         or optimizer._optimizer_step_pre_hooks
         or optimizer._optimizer_step_post_hooks
         or _global_optimizer_pre_hooks
         or _global_optimizer_post_hooks
-    ):
-        optimizer.step()
-    elif not (type(optimizer) in _ADAMS and _fused_step(optimizer)):
-        _whole_step(optimizer, step.__wrapped__)
+    )
+
+
+def _is_plain(group: dict[str, Any]) -> bool:
+    """Whether a group of Adam is fused, with numbers for rate and betas, and no rarer option."""
+    options = group["amsgrad"] or group["maximize"] or group["differentiable"]
+    numbers = (group["lr"], *group["betas"])
+    return bool(group["fused"] and not options and all(isinstance(one, float) for one in numbers))
 
 
 def _whole_step(optimizer: torch.optim.Optimizer, step: Any) -> None:
@@ -76,14 +97,12 @@ def _fused_step(optimizer: torch.optim.Optimizer) -> bool:
     """
     calls: list[tuple[dict[str, Any], list[list[Tensor]]]] = []
     for group in optimizer.param_groups:
-        if not group["fused"] or group["amsgrad"] or group["maximize"] or group["differentiable"]:
+        if not _is_plain(group):
             return False
         parameters = [p for p in group["params"] if p.grad is not None]
         gradients = [p.grad for p in parameters]
         states = [state for p in parameters if (state := optimizer.state.get(p))]
-        if len(states) < len(parameters) or not isinstance(group["lr"], float):
-            return False
-        if any(isinstance(beta, Tensor) for beta in group["betas"]) or not all(
+        if len(states) < len(parameters) or not all(
             t.device.type == "cpu" and t.dtype is torch.float32 and t.layout is torch.strided
             for t in (*parameters, *gradients)
         ):

@@ -50,10 +50,14 @@ class Update:
 
     def start(self, factor: float) -> None:
         """Sets the learning rates to this share of their base, and forgets the last gradient."""
+        self.set_rates(factor)
+        self.forget()
+
+    def set_rates(self, factor: float) -> None:
+        """Sets the learning rates to this share of their base."""
         for group in self.optimizer.param_groups:
             base: float = group.setdefault("base_lr", group["lr"])  # where an optimizer dropped it
             group["lr"] = base * factor
-        self.forget()
 
     def forget(self) -> None:
         """Forgets the gradient.
@@ -90,6 +94,13 @@ class Update:
         ):
             self.forget()
             yield
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether a gradient becomes a step as it is, and nothing follows the weights."""
+        config = self.config
+        changed = config.clip_value or config.clip_agc or config.clip_norm or config.sam
+        return not (changed or config.l1 or config.l2 or self.average)
 
     def make(self) -> None:
         """Clips the gradient, makes the step, and lets the average follow."""

@@ -87,7 +87,7 @@ class Trials:
         training = self._training(settings)
         ended: list[float] = []
 
-        def step_ended(step: int, num_steps: int, loss: float | None) -> None:
+        def step_ended(step: int, num_steps: int, loss: float | None, more: bool) -> None:
             if self.device.torch_device.type == "cuda":
                 torch.cuda.synchronize(self.device.torch_device)
             ended.append(time.perf_counter())

@@ -25,7 +25,7 @@ from torch.autograd.graph import Node
 
 from zoo.network.fast.depthwise_block import depthwise_block
 from zoo.network.fast.depthwise_shapes import Padding, Pair
-from zoo.network.fast.eager import is_training_step
+from zoo.network.fast.eager import is_training_step, is_watched
 from zoo.network.fast.native.kernels import ACTIVATIONS, Kernels
 from zoo.network.fast.proof import differentiated, gradient_users, proves_out, untouched
 from zoo.network.modes import evaluation_mode
@@ -70,7 +70,7 @@ class Block:
             and x.is_contiguous(memory_format=torch.channels_last)
             and x.numel() > 0
             and self.kernels.usable
-            and not any(map(_is_watched, parts))
+            and not any(map(is_watched, parts))
         )
 
     def convolved(
@@ -173,7 +173,7 @@ def _found(
 ) -> Iterator[Block]:
     """Yields the blocks, with the activations whose results go nowhere else."""
     norms = {pair.convolution: pair.norm for pair in pairs}
-    activations = {m for m in model.modules() if type(m) in ACTIVATIONS and not _is_watched(m)}
+    activations = {m for m in model.modules() if type(m) in ACTIVATIONS and not is_watched(m)}
     pass_ = _Pass()
     with pass_.watched(convolutions, norms.values(), activations), untouched(model) as passed_on:
         users = gradient_users(differentiated(model, images_NCHW))
@@ -185,13 +185,13 @@ def _found(
     outer = {inner: m for m in model.modules() if (inner := _inner_activation(m)) is not None}
     given_by = {source: one for one, source in pass_.source.items() if one in activations}
     for convolution in convolutions:
-        if pass_.calls[convolution] != 1 or _is_watched(convolution):
+        if pass_.calls[convolution] != 1 or is_watched(convolution):
             continue
         before, norm = pass_.source.get(convolution), norms.get(convolution)
         if before not in activations or pass_.calls[before] != 1 or not has_one_user(before):
             before = None
         after = None
-        if norm is not None and not _is_watched(norm):
+        if norm is not None and not is_watched(norm):
             inner = _inner_activation(norm)
             after = inner or (given_by.get(norm) if has_one_user(norm) else None)
         if after not in activations or pass_.calls[after] != 1:
@@ -257,13 +257,3 @@ def _inner_activation(norm: nn.Module) -> nn.Module | None:
     activation = getattr(norm, "act", None)
     plain = type(getattr(norm, "drop", None)) is nn.Identity
     return activation if plain and isinstance(activation, nn.Module) else None
-
-
-def _is_watched(module: nn.Module | None) -> bool:
-    """Whether somebody looks at what a module is given or returns."""
-    return module is not None and bool(
-        module._forward_hooks
-        or module._forward_pre_hooks
-        or module._backward_hooks
-        or module._backward_pre_hooks
-    )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-__all__ = ["is_eager_float32", "is_training_step"]
+__all__ = ["is_eager_float32", "is_training_step", "is_watched"]
 
 
 def is_eager_float32(x: Tensor, weight: Tensor) -> bool:
@@ -39,4 +39,14 @@ def is_training_step(x: Tensor, weight: Tensor) -> bool:
         and weight.requires_grad
         and bool(torch.backends.mkldnn.enabled)
         and is_eager_float32(x, weight)
+    )
+
+
+def is_watched(module: nn.Module | None) -> bool:
+    """Returns whether somebody looks at what a module is given or returns."""
+    return module is not None and bool(
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
     )

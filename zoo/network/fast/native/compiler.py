@@ -21,14 +21,11 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 
-from zoo.network.fast.native.kernels import Kernels, computes_right
-
-__all__ = ["Compilation", "compiled", "compiler"]
-
-_SOURCES = ("forward.c", "backward.c")
+__all__ = ["Code", "Compilation", "Library", "compiled", "compiler"]
 
 _INSTRUCTIONS = {
     "AVX512": ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"),
@@ -37,16 +34,51 @@ _INSTRUCTIONS = {
 # By torch.backends.cpu.get_cpu_capability(): those that the code was measured with.
 
 _FLAGS = (
-    *("-O3", "-fopenmp", "-shared", "-fPIC", "-ffp-contract=fast", "-fno-math-errno"),
+    *("-O3", "-shared", "-fPIC", "-ffp-contract=fast", "-fno-math-errno"),
     *("-fno-trapping-math", "-mprefer-vector-width=512"),
 )
 
 _PATIENCE_SECONDS = 60.0
 
 
+class Library(Protocol):
+    """A compiled library, by its path."""
+
+    def __init__(self, path: Path) -> None: ...
+
+    @property
+    def usable(self) -> bool:
+        """Whether it can be loaded here."""
+        ...
+
+    def computes_right(self) -> bool:
+        """Returns whether it gives what torch gives: a compiler may have made wrong code of it."""
+        ...
+
+
+_LibraryT = TypeVar("_LibraryT", bound=Library)
+
+
 @dataclass(frozen=True, slots=True)
-class Compilation:
-    """What came of asking for the library.
+class Code(Generic[_LibraryT]):
+    """The source of a library.
+
+    Args:
+        what: What it computes, for those who look into the cache.
+        sources: Names of its files in this folder. Those that end in ``.c`` are compiled.
+        library: What calls it.
+        openmp: Whether it computes with several threads, which are torch's.
+    """
+
+    what: str
+    sources: tuple[str, ...]
+    library: type[_LibraryT]
+    openmp: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Compilation(Generic[_LibraryT]):
+    """What came of asking for a library.
 
     Args:
         kernels: It; None where there is none.
@@ -54,7 +86,7 @@ class Compilation:
         reason: Why there is none; empty on machines that it is not for.
     """
 
-    kernels: Kernels | None
+    kernels: _LibraryT | None
     seconds: float = 0.0
     reason: str = ""
 
@@ -71,35 +103,37 @@ def compiler() -> tuple[str, ...]:
 
 
 @functools.cache
-def compiled(cache: Path) -> Compilation:
-    """Returns the library for this machine; the compiler makes it if none is kept.
+def compiled(code: Code[_LibraryT], cache: Path) -> Compilation[_LibraryT]:
+    """Returns a library for this machine; the compiler makes it if none is kept.
 
     Args:
+        code: Which.
         cache: The folder of what can be made again.
     """
     instructions = _INSTRUCTIONS.get(torch.backends.cpu.get_cpu_capability())
     if sys.platform != "linux" or platform.machine() != "x86_64" or instructions is None:
         return Compilation(None)  # it was not measured there
-    if not _shares_openmp():
+    if code.openmp and not _shares_openmp():
         return Compilation(None, reason="torch's threads are not those of GNU OpenMP")
     if not (command := compiler()):
         return Compilation(None, reason="no C compiler (gcc)")
-    arguments = (*command, *instructions, *_FLAGS)
-    sources = Path(__file__).parent
-    texts = [(sources / name).read_bytes() for name in ("depthwise.h", *_SOURCES)]
+    threads = ("-fopenmp",) if code.openmp else ()
+    arguments = (*command, *instructions, *_FLAGS, *threads)
+    folder = Path(__file__).parent
+    texts = [(folder / name).read_bytes() for name in code.sources]
     digest = hashlib.sha256(b"\0".join([json.dumps(arguments).encode(), *texts])).hexdigest()
     path, seconds = cache / "compiled" / digest[:16] / "kernels.so", 0.0
     if not _is_whole(path):
         started = time.perf_counter()
         try:
-            _compile(arguments, sources, path)
+            _compile(code, arguments, folder, path)
         except (OSError, subprocess.SubprocessError) as error:
             return Compilation(None, reason=_described(error))
         seconds = time.perf_counter() - started
-    kernels = Kernels(path)
+    kernels = code.library(path)
     if not kernels.usable:
         return Compilation(None, seconds, reason=f"what {command[0]} made cannot be loaded")
-    if not computes_right(kernels):
+    if not kernels.computes_right():
         return Compilation(None, seconds, reason=f"what {command[0]} made does not compute right")
     return Compilation(kernels, seconds)
 
@@ -125,8 +159,8 @@ def _shares_openmp() -> bool:
     return "/libgomp" in maps and "/libiomp" not in maps and "/libomp" not in maps
 
 
-def _compile(arguments: tuple[str, ...], sources: Path, path: Path) -> None:
-    """Makes the library, all of it or nothing.
+def _compile(code: Code[Any], arguments: tuple[str, ...], folder: Path, path: Path) -> None:
+    """Makes a library, all of it or nothing.
 
     Raises:
         OSError: The folder cannot be written to, or the compiler cannot be started.
@@ -134,15 +168,16 @@ def _compile(arguments: tuple[str, ...], sources: Path, path: Path) -> None:
     """
     kind = path.parent.parent
     kind.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".tmp-", dir=kind) as folder:
-        made, about = Path(folder, path.name), Path(folder, "about.json")
+    sources = [name for name in code.sources if name.endswith(".c")]
+    with tempfile.TemporaryDirectory(prefix=".tmp-", dir=kind) as new:
+        made, about = Path(new, path.name), Path(new, "about.json")
         subprocess.run(
-            [*arguments, "-o", str(made), *_SOURCES],
-            cwd=sources, check=True, capture_output=True, text=True, timeout=_PATIENCE_SECONDS,
+            [*arguments, "-o", str(made), *sources, "-lm"],
+            cwd=folder, check=True, capture_output=True, text=True, timeout=_PATIENCE_SECONDS,
             stdin=subprocess.DEVNULL,
         )  # fmt: skip
         notes = {
-            "what": "depthwise convolutions in C",
+            "what": f"{code.what} in C",
             "made by": arguments,
             "sha256": hashlib.sha256(made.read_bytes()).hexdigest(),
         }

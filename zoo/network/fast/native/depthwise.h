@@ -23,25 +23,16 @@
 
 #pragma once
 
-#include <stdint.h>
 #include <stdlib.h>
-#include <string.h>
+
+#include "lanes.h"
 
 #if defined(__clang__) || !defined(__GNUC__)
 #error "gcc is needed: the threads of other compilers are not those of torch"
 #endif
 
-#if defined(__AVX512F__)
-#define LANES 16
-#else
-#define LANES 8
-#endif
-
 #define STRIP_BYTES (192 << 10) /* of 96 to 400 KiB no other was faster, with 1 MiB of L2 cache */
 #define LINE 16                 /* floats in a line of the cache */
-#define INLINE static inline __attribute__((always_inline))
-
-typedef float lanes __attribute__((vector_size(LANES * sizeof(float))));
 
 typedef enum { NONE, RELU, RELU6, HARDSWISH, SILU } activation;
 
@@ -55,17 +46,10 @@ typedef struct {
     int64_t threads;
 } layer;
 
-INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 INLINE int64_t ceiling(int64_t a, int64_t b) { return (a + b - 1) / b; } /* of a / b, with a >= 0 */
 
 INLINE int64_t whole_lines(int64_t count) { return most(1, ceiling(count, LINE)) * LINE; }
-
-INLINE lanes load(const float *from) {
-    lanes value;
-    memcpy(&value, from, sizeof value);
-    return value;
-}
 
 INLINE void store(float *to, lanes value, int64_t count) {
     if (count == LANES)

@@ -1,4 +1,4 @@
-"""Calls of the compiled library, with tensors.
+"""Calls of the library for depthwise convolutions, with tensors.
 
 Shapes: B batch, C channels, H W rows and columns of the input, P Q those of the output, K L those
 of the filter.
@@ -16,7 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["ACTIVATIONS", "Kernels", "Layer"]
+from zoo.network.fast.native.compiler import Code
+
+__all__ = ["ACTIVATIONS", "DEPTHWISE", "Kernels", "Layer"]
 
 ACTIVATIONS: Mapping[type[nn.Module] | None, int] = {
     None: 0,
@@ -106,6 +108,13 @@ class Kernels:
         )
         return grad_x, grad_weight, grad_bias
 
+    def computes_right(self) -> bool:
+        """Returns whether the library gives what torch gives, for one layer.
+
+        A compiler that makes wrong code of it would train a wrong network.
+        """
+        return _computes_right(self)
+
     def _call(self, name: str, layer: Layer, *tensors: Tensor | None) -> None:
         library = _library(self.path)
         assert library is not None  # whoever calls has asked whether it is usable
@@ -129,11 +138,8 @@ def _library(path: Path) -> ctypes.CDLL | None:
 
 
 @functools.cache
-def computes_right(kernels: Kernels) -> bool:
-    """Returns whether the library gives what torch gives, for one layer.
-
-    A compiler that makes wrong code of it would train a wrong network.
-    """
+def _computes_right(kernels: Kernels) -> bool:
+    """Returns whether the library gives what torch gives, for one layer."""
     numbers = torch.Generator().manual_seed(0)
     x = torch.randn(3, 24, 9, 7, generator=numbers).contiguous(memory_format=torch.channels_last)
     weight, bias = (torch.randn(24, *rest, generator=numbers) for rest in ((1, 5, 3), ()))
@@ -153,3 +159,10 @@ def computes_right(kernels: Kernels) -> bool:
         one is not None and torch.allclose(one, other, rtol=1e-4, atol=1e-4)
         for one, other in zip(found, wanted, strict=True)
     )
+
+
+DEPTHWISE = Code(
+    what="depthwise convolutions", library=Kernels, openmp=True,
+    sources=("lanes.h", "depthwise.h", "forward.c", "backward.c"),
+)  # fmt: skip
+"""The code of :class:`Kernels`."""

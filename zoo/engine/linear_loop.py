@@ -1,0 +1,76 @@
+"""The loop of a linear head under Adam: many steps in one call of zoo's own C.
+
+What the loop tells between two steps is told after the call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from zoo.data.batches import Part
+from zoo.engine.step.linear_adam import LinearAdam
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from zoo.engine.loop import StepEnded, Training
+    from zoo.engine.meters import Meter
+    from zoo.engine.step.linear import LinearStep
+
+__all__ = ["train_linear"]
+
+
+def train_linear(
+    training: Training, linear: LinearStep, plan: Sequence[NDArray[np.int64]], *, epoch: int,
+    first_step: int, meter: Meter, lr_factor: Callable[[int, int], float],
+    step_ended: StepEnded, at_once: int,
+) -> int:  # fmt: skip
+    """Trains an epoch as far as it can be trained so, and returns the step that comes next.
+
+    It ends before a step whose loss is not finite. It does nothing where a gradient is not made
+    into a step by Adam alone.
+
+    Args:
+        training: What, on what and how.
+        linear: The layer.
+        plan: Draws of each step of the epoch.
+        epoch: Of the run.
+        first_step: Steps that were made before.
+        meter: Sums loss and right answers.
+        lr_factor: Share of the base learning rate at (step, steps of the epoch).
+        step_ended: Told of each step.
+        at_once: Most steps in a call. It changes no number.
+    """
+    step, update = first_step, training.update
+    adam = LinearAdam.of(linear, update) if training.accumulation.num_parts == 1 else None
+    while adam is not None and step < len(plan):
+        some = plan[step : step + at_once]
+        draws_S, counts = np.concatenate(some), [len(draws) for draws in some]
+        (batch,) = training.feed.batches(
+            [Part(draws_S, draws_S)], epoch=epoch if training.augment else None
+        )
+        update.forget()
+        if not linear.takes([batch]):
+            break
+        factors, rates = [], []
+        for number in range(len(some)):
+            factors.append(lr_factor(step + number, len(plan)))
+            update.set_rates(factors[-1])
+            rates.append(adam.rates())
+        losses, logits_SK = adam.make(batch, counts, rates)
+        answers = zip(
+            losses.unbind(), factors, torch.split(logits_SK, counts),
+            torch.split(batch.target, counts), strict=False,
+        )  # fmt: skip
+        for number, (loss, factor, logits_BK, target_B) in enumerate(answers, start=1):
+            update.set_rates(factor)
+            meter.add(loss, logits_BK, target_B)
+            step += 1
+            step_ended(step - 1, len(plan), float(loss), number < len(losses))
+        if len(losses) < len(some):  # the next one is not finite: whoever goes on says so
+            break
+    return step
