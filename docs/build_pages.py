@@ -27,7 +27,7 @@ COMMAND = "python -m docs.build_pages"
 PROTOCOLS = {
     "model": ("ModelFactory", "Preprocessing", "Weights"),
     "head": ("HeadFactory",),
-    "loss": ("Loss", "LossFactory"),
+    "loss": ("Loss", "LossFactory", "SoftmaxCost"),
     "optimizer": ("OptimizerFactory",),
     "scheduler": ("Schedule", "ReactiveSchedule"),
     "transform": ("BatchTransform", "MixTransform"),

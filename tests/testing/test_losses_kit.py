@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from zoo.errors import UsageError
+from zoo.protocols import SoftmaxCost
 from zoo.testing import Example, losses
 
 
@@ -168,6 +169,43 @@ class Noisy(Right):
         return found + 1e-7 * torch.rand(()) * found.detach()
 
 
+class OtherCost(Right):
+    """Says that it is a focal loss."""
+
+    cost = SoftmaxCost(gamma=1.0)
+
+
+class WordsForCost(Right):
+    cost = "cross-entropy"
+
+
+class CostOfWeights(Right):
+    """Says the same of itself whatever classes weigh."""
+
+    cost = SoftmaxCost()
+
+
+class Stated(Right):
+    """Says what it is."""
+
+    @property
+    def cost(self):
+        return SoftmaxCost() if self.class_weight is None else None
+
+
+class StatedSmooth(Right):
+    """Smoothed, and says so."""
+
+    def per_sample(self, logits, target):
+        return 0.9 * super().per_sample(logits, target) + 0.1 * super().per_sample(
+            logits, torch.full(logits.shape, 1 / logits.shape[1])
+        )
+
+    @property
+    def cost(self):
+        return SoftmaxCost(smoothing=0.1) if self.class_weight is None else None
+
+
 def reference(logits, target):
     """Cross-entropy in NumPy."""
     x = logits.double().numpy()
@@ -208,6 +246,9 @@ WRONG = [
         "gradient-is-the-derivative": "finite differences", "half-precision-logits": "",
         "extreme-logits": "60000",
     }),
+    (loss(OtherCost), {"costs-what-it-says": "the mean of its cost"}),
+    (loss(WordsForCost), {"costs-what-it-says": "str, not a zoo.protocols.SoftmaxCost"}),
+    (loss(CostOfWeights), {"costs-what-it-says": "it still has a cost"}),
     (loss(Upwards), {"descent-finds-the-class": "the classes"}),
     (loss(Notes), {"inputs-left-alone": "in place"}),
     (loss(Noisy), {"inputs-left-alone": "global generator of torch"}),
@@ -217,7 +258,8 @@ WRONG = [
     (subject("loss", lambda: None), dict.fromkeys((
         "scalar-in-float32", "has-no-parameters", "half-precision-logits", "extreme-logits",
         "mean-of-samples", "sample-weights", "nothing-counted-costs-nothing", "soft-targets",
-        "gradient-is-the-derivative", "descent-finds-the-class", "inputs-left-alone",
+        "costs-what-it-says", "gradient-is-the-derivative", "descent-finds-the-class",
+        "inputs-left-alone",
     ), "NoneType, which cannot be called")),
 ]  # fmt: skip
 
@@ -241,10 +283,20 @@ class RefusesSoft(Right):
 @pytest.mark.parametrize(
     ("right", "idle"),
     [
-        (loss(Right, example=Example(reference=reference)), set()),
-        (loss(lambda weight: Learned(weight).requires_grad_(False)), {"equals-the-reference"}),
-        (loss(RefusesSoft, tags=("hard labels",)), {"soft-targets", "equals-the-reference"}),
-        (subject("loss", lambda: Right()), {"class-weights", "equals-the-reference"}),
+        (loss(Stated, example=Example(reference=reference)), set()),
+        (loss(StatedSmooth), {"equals-the-reference"}),
+        (
+            loss(lambda weight: Learned(weight).requires_grad_(False)),
+            {"costs-what-it-says", "equals-the-reference"},
+        ),
+        (
+            loss(RefusesSoft, tags=("hard labels",)),
+            {"soft-targets", "costs-what-it-says", "equals-the-reference"},
+        ),
+        (
+            subject("loss", lambda: Right()),
+            {"class-weights", "costs-what-it-says", "equals-the-reference"},
+        ),
     ],
 )
 def test_what_is_right_passes_and_says_what_does_not_apply(right, idle):

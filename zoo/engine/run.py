@@ -21,12 +21,13 @@ from zoo.engine.features.views import frozen_views
 from zoo.engine.feeds import ImageFeed
 from zoo.engine.finish import settle_weights
 from zoo.engine.interrupts import Interrupted, Interrupts, ended_by, interrupts
+from zoo.engine.linear_loop import TOLD_AT_ONCE
 from zoo.engine.loop import train_epoch
 from zoo.engine.meters import Meter
 from zoo.engine.rates import lr_factor, mean_lr
 from zoo.engine.records.best import BestWeights
 from zoo.engine.records.state import RunState, resume_stage
-from zoo.engine.sample import sample_of
+from zoo.engine.sample import SHOWN, sample_of
 from zoo.engine.scores import Scores
 from zoo.engine.stage import Stage, image_feed
 from zoo.engine.step.update import check_weights
@@ -95,17 +96,9 @@ def run_job(
                 restore(job.model)  # layers that hold each other would be freed late
 
 
-_SHOWN = 32
-"""Training images of a phase that observers are offered."""
-
-
 _SECONDS_BETWEEN_SAVES = 5.0
 """Epochs on kept features are saved as often as this and at the end of their phase: a checkpoint
 takes longer to write than such an epoch to make again."""
-
-
-_TOLD_AT_ONCE = 32
-"""Steps of a head that may be made before they are told of: 3 ms."""
 
 
 class _OutOfTime(Exception):
@@ -243,7 +236,7 @@ class _Run:
                         stage.training, epoch=position.epochs_done, first_step=position.step,
                         meter=meter, lr_factor=partial(lr_factor, job, position),
                         step_ended=lambda *step: self.step_ended(stage, meter, *step),
-                        at_once=1 if job.config.save_steps else _TOLD_AT_ONCE,
+                        at_once=1 if job.config.save_steps else TOLD_AT_ONCE,
                     )  # fmt: skip
         except _OutOfTime:
             self.state.out_of_time = True
@@ -306,7 +299,7 @@ class _Run:
         """Offers some training images of the phase to whoever wants to see them."""
         epoch = self.state.position.epochs_done
         sample = partial(
-            sample_of, feed, stage.training.draws(epoch)[:_SHOWN],
+            sample_of, feed, stage.training.draws(epoch)[:SHOWN],
             classes=self.job.data.classes, epoch=epoch if stage.training.augment else None,
             repeats=self.job.config.repeats,
         )  # fmt: skip

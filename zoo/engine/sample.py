@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-__all__ = ["sample_of"]
+__all__ = ["SHOWN", "sample_of"]
+
+SHOWN = 32
+"""Training images of a phase that observers are offered."""
 
 
 def sample_of(

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.errors import UsageError
+from zoo.protocols import SoftmaxCost
 from zoo.registry import load_target
 from zoo.testing.requiring import equal_bits, generators_untouched, require
 from zoo.testing.subject import NotApplicable, Subject
@@ -259,6 +260,35 @@ def soft_targets(subject: Subject) -> None:
     require(bool(loss(logits_BK, soft_BK).isfinite()), "the loss of soft targets is not finite")
 
 
+def costs_what_it_says(subject: Subject) -> None:
+    """Where it has a ``cost``, class indices without weights cost the mean of that formula.
+
+    zoo may compute the formula in its place. With weights of classes it has none.
+    """
+    loss = _built(subject)
+    cost = getattr(loss, "cost", None)
+    if cost is None:
+        raise NotApplicable("it has no attribute cost")
+    require(
+        isinstance(cost, SoftmaxCost),
+        f"its cost is {type(cost).__name__}, not a zoo.protocols.SoftmaxCost",
+    )
+    logits_BK, target_B, _ = _batch()
+    log_p_BK = logits_BK.double().log_softmax(1)
+    log_p_B = log_p_BK.gather(1, target_B[:, None])[:, 0]
+    others_B = 1 - log_p_B.exp()
+    formula_B = cost.alpha * others_B**cost.gamma * -log_p_B + cost.epsilon * others_B
+    if cost.smoothing:
+        formula_B += cost.smoothing * (log_p_B - log_p_BK.mean(1))
+    _require_same(loss(logits_BK, target_B), formula_B.mean(), "the loss and the mean of its cost")
+    if _takes_class_weights(subject):
+        weighed = _built(subject, class_weight_K=torch.tensor(_CLASS_WEIGHTS))
+        require(
+            getattr(weighed, "cost", None) is None,
+            "with weights of classes it still has a cost, which knows none",
+        )
+
+
 # ---- its gradient -----------------------------------------------------------------------------
 
 
@@ -360,6 +390,7 @@ CHECKS = (
     class_weights,
     nothing_counted_costs_nothing,
     soft_targets,
+    costs_what_it_says,
     gradient_is_the_derivative,
     descent_finds_the_class,
     equals_the_reference,

@@ -7,7 +7,7 @@
  * as much again in calls. Here one call makes the logits, the loss and the gradient of the layer; or many
  * steps of Adam.
  *
- * One thread. A logit is the same number in any batch, and the order of all sums is always the same.
+ * One thread, and the order of all sums is always the same.
  *
  * b counts samples, k classes, i features.
  */
