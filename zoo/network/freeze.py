@@ -105,8 +105,8 @@ def frozen_tensors(
     """
     moving = {
         f"{name}.{buffer}"
-        for name, module in model.named_modules()
-        if statistics_move and isinstance(module, _HOLDS_STATISTICS)
+        for name, module in (model.named_modules() if statistics_move else ())
+        if isinstance(module, _HOLDS_STATISTICS)
         for buffer, _ in module.named_buffers(recurse=False)
     }
     # A module that has two names stands twice in a state dict, and trains under the first one.

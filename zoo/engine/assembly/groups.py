@@ -76,13 +76,12 @@ def parameter_groups(
 
     Each group carries ``base_lr``, its rate before the schedule.
     """
-    names = blocks(model, head=head)
+    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    inner = any(not within(name, head) for name, _ in trained)
+    names = blocks(model, head=head) if inner else ()
     spared = set(getattr(model, "no_weight_decay", set)())
     collected: dict[tuple[float, float], dict[str, Any]] = {}
-    parameters = sorted(model.named_parameters(), key=lambda item: not within(item[0], head))
-    for name, parameter in parameters:
-        if not parameter.requires_grad:
-            continue
+    for name, parameter in sorted(trained, key=lambda item: not within(item[0], head)):
         rate = lr * scale
         if not within(name, head):
             block = block_of(name, names)
