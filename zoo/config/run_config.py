@@ -287,7 +287,9 @@ class RunConfig:
         choices=("auto", "torch", "folded", "onnx", "openvino"),
     )  # fmt: skip
     fast_convolutions: bool = _option(
-        True, "own code for some convolutions on the CPU where it is faster", GROUPS[5]
+        True,
+        "own code for some convolutions and for linear heads on the CPU where it is faster",
+        GROUPS[5],
     )
     tune: bool = _option(
         False, "try a few steps with each of these settings first and take the fastest; what was "

@@ -54,7 +54,7 @@ class Loss(Protocol):
 
     A loss that is the mean of a :class:`SoftmaxCost` where targets are class indices and samples
     have no weights may say so by an attribute ``cost``. zoo may then compute loss and gradient
-    without calling it: a step of a linear head on kept features takes a third of the time.
+    without calling it: a step of a linear head on kept features takes a sixth of the time.
     """
 
     def __call__(
