@@ -173,8 +173,8 @@ def _compile(code: Code[Any], arguments: tuple[str, ...], folder: Path, path: Pa
         made, about = Path(new, path.name), Path(new, "about.json")
         subprocess.run(
             [*arguments, "-o", str(made), *sources, "-lm"],
-            cwd=folder, check=True, capture_output=True, text=True, timeout=_PATIENCE_SECONDS,
-            stdin=subprocess.DEVNULL,
+            cwd=folder, check=True, capture_output=True, text=True, errors="replace",
+            timeout=_PATIENCE_SECONDS, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         notes = {
             "what": f"{code.what} in C",
