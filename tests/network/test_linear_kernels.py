@@ -87,6 +87,22 @@ def test_extreme_scores_have_a_finite_loss_and_gradient(linear_kernels, cost, si
     assert made.weight_KF.isfinite().all()
 
 
+@pytest.mark.parametrize("cost", COSTS.values(), ids=COSTS)
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+@pytest.mark.parametrize("margin", [5.0, 12.0, 20.0])
+def test_samples_that_are_right_for_sure_cost_what_they_cost(linear_kernels, cost, offset, margin):
+    """Their loss is far below 1, and their scores may be far above."""
+    _, _, target_B, scores_KB, _ = problem(num_samples=16, num_features=16)
+    scores_KB += offset
+    scores_KB[target_B, torch.arange(16)] += margin
+    made = linear_kernels.gradient(cost, torch.eye(16), torch.arange(16), target_B, scores_KB, None)
+    exact_KB = scores_KB.double().requires_grad_()
+    loss = mean_cost(cost, exact_KB.T, target_B)
+    (slope_KB,) = torch.autograd.grad(loss, exact_KB)
+    assert made.loss.item() == pytest.approx(loss.item(), rel=3e-6)
+    assert (made.weight_KF - slope_KB).abs().max() <= 3e-6 * slope_KB.abs().max()
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_scores_that_are_not_finite_have_no_loss(linear_kernels, bad):
     table_NF, places_B, target_B, weight_KF, bias_K = problem()

@@ -101,9 +101,9 @@ static void all_logits(const problem *it, rows x, const float *weight, const flo
     for (; b < it->samples; b++) logit_rows(1, it, x, b, weight, bias, logits);
 }
 
-/* The cost of a sample and its slope, as functions of c = -log p. */
-INLINE float cost_of(const problem *it, float c, float *slope) {
-    float p = expf(-c), others = -expm1f(-c), cost = c;
+/* The cost of a sample and its slope, as functions of c = -log p and others = 1 - p. */
+INLINE float cost_of(const problem *it, float c, float others, float *slope) {
+    float p = expf(-c), cost = c;
     *slope = 1.0f;
     if (it->gamma != 0.0f) {
         float base = others > TINIEST ? others : TINIEST;
@@ -115,26 +115,32 @@ INLINE float cost_of(const problem *it, float c, float *slope) {
     return it->alpha * cost + it->epsilon * others;
 }
 
-/* The mean loss, and in `slopes` its gradient by the logits. */
+/* The mean loss, and in `slopes` its gradient by the logits.
+ *
+ * What is small beside the greatest score stays by itself: in 1 + rest, and in greatest + log(1 + rest), the
+ * last digits would go of a sample that is right for sure.
+ */
 static float mean_loss(const problem *it, const int64_t *target, const float *logits, float *slopes) {
     double sum = 0.0;
     float share = it->smoothing / (float)it->classes, count = (float)it->samples;
     for (int64_t b = 0; b < it->samples; b++, logits += it->classes, slopes += it->classes) {
-        float greatest = logits[0], mass = 0.0f, logit_sum = 0.0f, slope;
-        for (int64_t k = 1; k < it->classes; k++) greatest = logits[k] > greatest ? logits[k] : greatest;
+        int64_t top = 0;
+        for (int64_t k = 1; k < it->classes; k++) top = logits[k] > logits[top] ? k : top;
+        float greatest = logits[top], below = 0.0f, slope;
+        float rest = greatest - greatest; /* 0, or NaN where it is not finite */
         for (int64_t k = 0; k < it->classes; k++) {
             slopes[k] = expf(logits[k] - greatest);
-            mass += slopes[k];
-            logit_sum += logits[k];
+            rest += k == top ? 0.0f : slopes[k];
+            below += greatest - logits[k];
         }
-        float whole = greatest + logf(mass), c = whole - logits[target[b]];
-        float cost = cost_of(it, c, &slope);
+        float whole = log1pf(rest), c = whole + (greatest - logits[target[b]]), others = -expm1f(-c);
+        float cost = cost_of(it, c, others, &slope);
         if (it->smoothing != 0.0f)
-            cost = (1.0f - it->smoothing) * c + it->smoothing * (whole - logit_sum / (float)it->classes);
+            cost = (1.0f - it->smoothing) * c + it->smoothing * (whole + below / (float)it->classes);
         sum += cost;
         slope /= count;
-        for (int64_t k = 0; k < it->classes; k++) slopes[k] = slope * (slopes[k] / mass - share);
-        slopes[target[b]] -= slope * (1.0f - it->smoothing);
+        for (int64_t k = 0; k < it->classes; k++) slopes[k] = slope * (slopes[k] / (1.0f + rest) - share);
+        slopes[target[b]] = slope * (it->smoothing - share - others);
     }
     return (float)(sum / count);
 }
