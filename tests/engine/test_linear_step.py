@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import functools
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -12,8 +15,11 @@ from torch import nn
 import zoo
 from tests.network.native_kernels import shared_linear_kernels
 from zoo.engine import own_kernels
+from zoo.engine.assembly import job
 from zoo.engine.events import Observer
-from zoo.engine.step.linear import is_linear, is_of_cost
+from zoo.engine.features.rows import ChosenRows, Layout
+from zoo.engine.feeds import Batch
+from zoo.engine.step.linear import LinearStep, is_linear, is_of_cost
 from zoo.errors import NonFiniteError
 from zoo.evaluation.sameness import compare_runs
 from zoo.network.fast.native import Compilation, LinearKernels
@@ -157,6 +163,33 @@ def test_sam_takes_two_gradients_a_step(train, calls):
 )  # fmt: skip
 def test_other_steps_are_torchs(train, calls, options):
     train(**HEAD | options)
+    assert (calls.steps, calls.gradients) == ([], 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (lambda labels_N: labels_N.astype(np.uint8), None),
+        (lambda labels_N: labels_N.astype(np.int32), RuntimeError),
+        (lambda labels_N: np.where(np.arange(len(labels_N)) == 3, 9, labels_N), IndexError),
+        (lambda labels_N: np.where(np.arange(len(labels_N)) == 3, -1, labels_N), IndexError),
+        (lambda labels_N: np.where(np.arange(len(labels_N)) == 3, -100, labels_N), None),
+    ],
+    ids=["uint8", "int32", "no such class", "negative", "left out by torch"],
+)
+def test_labels_that_are_no_classes_are_torchs(train, calls, monkeypatch, change, fault):
+    """A data set's word is not taken for it: a wrong one would have memory overwritten."""
+    read = job.read_data
+
+    def changed(*given, **named):
+        data = read(*given, **named)
+        split = data.splits["train"]
+        train_split = dataclasses.replace(split, labels_N=change(split.labels_N))
+        return dataclasses.replace(data, splits={**data.splits, "train": train_split})
+
+    monkeypatch.setattr(job, "read_data", changed)
+    with pytest.raises(fault) if fault else contextlib.nullcontext():
+        train(**HEAD)
     assert (calls.steps, calls.gradients) == ([], 0)
 
 
@@ -323,6 +356,42 @@ def test_what_computes_as_a_linear_layer_is_one(module, linear):
     before = {name: value.clone() for name, value in module.state_dict().items()}
     assert is_linear(module) is linear
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+
+
+def test_what_would_be_read_wrong_is_not_taken(tmp_path_factory):
+    """The library is told where numbers are, and neither their type nor how they are laid out."""
+    kernels = shared_linear_kernels(tmp_path_factory)
+    rows_NF, index_B, target_B = torch.zeros(6, 4), torch.arange(3), torch.tensor([0, 1, 2])
+    layout = Layout(shape=(4,), channels_last=False, dtype=torch.float32)
+
+    def takes(module=None, rows_N=rows_NF, index_B=index_B, target=target_B):
+        step = LinearStep(module or nn.Linear(4, 3), SoftmaxCost(), kernels)
+        return step.takes([Batch(ChosenRows(rows_N, index_B, layout), target)])
+
+    def altered(**tensors):
+        module = nn.Linear(4, 3)
+        for name, tensor in tensors.items():
+            setattr(module, name, nn.Parameter(tensor))
+        return module
+
+    assert takes()
+    assert takes(nn.Linear(4, 3, bias=False))
+    assert not takes(rows_N=torch.zeros(6, 5))
+    assert not takes(rows_N=torch.zeros(4, 6).T)
+    assert not takes(rows_N=torch.zeros(1, 4).expand(6, 4))
+    assert not takes(rows_N=torch.zeros(6, 2, 2))
+    assert not takes(rows_N=rows_NF.double())
+    assert not takes(index_B=index_B.int())
+    assert not takes(index_B=torch.arange(6)[::2])
+    assert not takes(index_B=torch.arange(4))
+    assert not takes(target=target_B.int())
+    assert not takes(target=target_B.byte())
+    assert not takes(target=torch.arange(6)[::2])
+    assert not takes(target=torch.zeros(3, 3))
+    assert not takes(nn.Linear(4, 3).double())
+    assert not takes(altered(weight=torch.zeros(4, 3).T))
+    assert not takes(altered(bias=torch.zeros(1)))
+    assert not takes(altered(bias=torch.zeros(3).double()))
 
 
 def test_a_loss_that_is_not_what_it_says_is_called(tmp_path_factory):

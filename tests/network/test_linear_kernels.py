@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from zoo.network.fast.native import AdamSteps, Tuned
+from zoo.network.fast.native import linear as native_linear
 from zoo.protocols import SoftmaxCost
 
 COSTS = {
@@ -101,6 +102,37 @@ def test_samples_that_are_right_for_sure_cost_what_they_cost(linear_kernels, cos
     (slope_KB,) = torch.autograd.grad(loss, exact_KB)
     assert made.loss.item() == pytest.approx(loss.item(), rel=3e-6)
     assert (made.weight_KF - slope_KB).abs().max() <= 3e-6 * slope_KB.abs().max()
+
+
+@pytest.mark.parametrize("of", ["places", "classes"])
+@pytest.mark.parametrize("index", [-1, 40, 10**12])
+def test_no_memory_is_read_where_there_is_no_row_or_class(linear_kernels, of, index):
+    table_NF, places_B, target_B, *layer = problem(num_samples=14)
+    (places_B if of == "places" else target_B)[11] = index
+    with pytest.raises(IndexError, match="no row"):
+        linear_kernels.gradient(SoftmaxCost(), table_NF, places_B, target_B, *layer)
+    moved = [tuned(one.clone(), 0.0) for one in layer]
+    steps = AdamSteps(
+        weight=moved[0], bias=moved[1], betas=(0.8, 0.9), epsilon=1e-6, decoupled=True, before=0,
+        counts=[7, 7], rates=[(0.1, 0.1)] * 2,
+    )  # fmt: skip
+    with pytest.raises(IndexError, match="no row"):
+        linear_kernels.make(SoftmaxCost(), steps, table_NF, places_B, target_B)
+    assert all(torch.equal(one.value, other) for one, other in zip(moved, layer, strict=True))
+
+
+def test_what_torch_makes_of_numbers_by_default_is_nothing_to_it(linear_kernels):
+    given = problem()
+    expected = linear_kernels.gradient(SoftmaxCost(), *given)
+    try:
+        torch.set_default_dtype(torch.float64)  # a narrower one would have memory overwritten
+        made = linear_kernels.gradient(SoftmaxCost(), *given)
+        right = native_linear._computes_right.__wrapped__(linear_kernels)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert right
+    assert all(map(torch.equal, made, expected))
+    assert {one.dtype for one in made} == {torch.float32}
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])

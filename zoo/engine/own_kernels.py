@@ -5,8 +5,9 @@ The rules ask for no kept library: what a run computes does not depend on the ru
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
 from torch import nn
 
 from zoo.data.batches import num_batches
@@ -21,6 +22,9 @@ from zoo.network.fast.depthwise import accelerated
 from zoo.network.fast.native import DEPTHWISE, LINEAR, Kernels, compiled
 from zoo.network.fast.native.compiler import Code, Library
 from zoo.protocols import SoftmaxCost
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["kernels_for", "linear_step_for"]
 
@@ -68,8 +72,8 @@ def linear_step_for(
         device: Where it computes.
         observer: Told of a compilation.
     """
-    config, cost = job.config, getattr(job.loss, "cost", None)
-    num_images = len(job.data.splits["train"].images)
+    config, cost, split = job.config, getattr(job.loss, "cost", None), job.data.splits["train"]
+    num_images, num_classes = len(split.images), len(job.data.classes)
     if (
         not isinstance(module, nn.Linear)
         or not isinstance(cost, SoftmaxCost)
@@ -81,14 +85,19 @@ def linear_step_for(
         or job.data.multi_label
         or job.choices.second_order
         or phase.epochs * num_batches(num_images, config.batch_size) < REPAID_STEPS
+        or not _are_classes(split.labels_N, num_classes)
         or not is_linear(module)
     ):
         return None
     kernels = _compiled(LINEAR, observer)
-    num_classes = len(job.data.classes)
     if kernels is None or not is_of_cost(job.loss, cost, kernels=kernels, num_classes=num_classes):
         return None
     return LinearStep(module, cost, kernels)
+
+
+def _are_classes(labels_N: NDArray[np.int64], num_classes: int) -> bool:
+    """Whether labels are what a data set promises. torch has an answer of its own to others."""
+    return labels_N.dtype == np.int64 and bool(((labels_N >= 0) & (labels_N < num_classes)).all())
 
 
 def _is_plain(job: Job, device: Device) -> bool:

@@ -110,9 +110,14 @@ class ChosenRows:
 
     @property
     def is_plain(self) -> bool:
-        """Whether a row is stored as a vector of float32 on the CPU."""
+        """Whether rows are stored as vectors of float32 on the CPU, one behind the other."""
         rows = self.rows_N
-        return rows.ndim == 2 and rows.dtype == torch.float32 and rows.device.type == "cpu"
+        return (
+            rows.ndim == 2
+            and rows.dtype == torch.float32
+            and rows.device.type == "cpu"
+            and rows.is_contiguous()
+        )
 
     def copied(self) -> Tensor:
         """Returns them, float32 in a fresh tensor."""

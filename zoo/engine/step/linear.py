@@ -48,11 +48,10 @@ class LinearStep:
         batch = batches[0]
         return (
             len(batches) == 1
-            and batch.target.ndim == 1
             and batch.weights_B is None
             and batch.teacher_BK is None
             and isinstance(batch.source, ChosenRows)
-            and batch.source.is_plain
+            and self._fits(batch.source, batch.target)
             and not is_watched(self.module)
             and not torch_module._has_any_global_hook()  # type: ignore[no-untyped-call]  # torch
             and all(map(_is_plain, self.module.parameters()))
@@ -70,12 +69,30 @@ class LinearStep:
             module.bias.grad = made.bias_K
         return made.loss, made.logits_BK
 
+    def _fits(self, chosen: ChosenRows, target: Tensor) -> bool:
+        """Whether the C, which is told no shapes but the weight's, reads what is there."""
+        weight_KF, bias_K, index_B = self.module.weight, self.module.bias, chosen.index_B
+        return (
+            chosen.is_plain
+            and weight_KF.ndim == 2
+            and chosen.rows_N.shape[1] == weight_KF.shape[1]
+            and (bias_K is None or bias_K.shape == weight_KF.shape[:1])
+            and index_B.ndim == 1
+            and index_B.shape == target.shape
+            and all(
+                one.dtype == torch.int64 and one.device.type == "cpu" and one.is_contiguous()
+                for one in (index_B, target)
+            )
+        )
+
 
 def _is_plain(parameter: Tensor) -> bool:
     """Whether a parameter trains, has no gradient to be added to, and nobody waits for one."""
     return (
         parameter.requires_grad
         and parameter.grad is None
+        and parameter.dtype == torch.float32
+        and parameter.device.type == "cpu"
         and parameter.is_contiguous()
         and not parameter._backward_hooks
         and not parameter._post_accumulate_grad_hooks
@@ -108,11 +125,11 @@ def is_of_cost(loss: Loss, cost: SoftmaxCost, *, kernels: LinearKernels, num_cla
     """Returns whether a loss is what it says of itself: the same number and gradient, made up."""
     numbers = torch.Generator().manual_seed(0)
     target_B = torch.arange(2 * num_classes) % num_classes
-    x_BF = torch.randn(len(target_B), 8, generator=numbers)
-    weight_KF = torch.randn(num_classes, 8, generator=numbers)
-    made = kernels.gradient(
-        cost, x_BF, torch.arange(len(target_B)), target_B, weight_KF, torch.zeros(num_classes)
+    x_BF, weight_KF = (
+        torch.randn(count, 8, generator=numbers, dtype=torch.float32)
+        for count in (len(target_B), num_classes)
     )
+    made = kernels.gradient(cost, x_BF, torch.arange(len(target_B)), target_B, weight_KF, None)
     with torch.enable_grad():
         leaf_KF = weight_KF.requires_grad_()
         try:

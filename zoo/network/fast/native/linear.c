@@ -27,7 +27,7 @@
 
 /* Mirrored by zoo.network.fast.native.linear.Problem. */
 typedef struct {
-    int64_t samples, features, classes;
+    int64_t rows, samples, features, classes;
     float smoothing, gamma, alpha, epsilon; /* of the cost: zoo.protocols.SoftmaxCost */
 } problem;
 
@@ -213,13 +213,22 @@ static void adam_step(const adam *it, const tuned *tensor, int64_t count, double
     }
 }
 
+/* Whether all are in 0..end-1. */
+static int all_below(int64_t end, const int64_t *indices, int64_t count) {
+    for (int64_t b = 0; b < count; b++)
+        if ((uint64_t)indices[b] >= (uint64_t)end) return 0;
+    return 1;
+}
+
 static float one_gradient(const problem *it, rows x, const int64_t *target, const float *weight,
                           const float *bias, float *logits, float *slopes) {
     all_logits(it, x, weight, bias, logits);
     return mean_loss(it, target, logits, slopes);
 }
 
-/* table       (any number, features)
+/* Returns whether there are such rows and classes; else it makes nothing.
+ *
+ * table       (rows, features)
  * places      (samples): the rows of the table that are meant
  * target      (samples): their classes
  * weight      (classes, features)
@@ -229,17 +238,21 @@ static float one_gradient(const problem *it, rows x, const int64_t *target, cons
  * slopes      (samples, classes), made: the gradient by the logits
  * of_weight, of_bias    the gradients of the layer, made; the latter may be NULL
  */
-void zoo_linear_gradient(const problem *it, const float *table, const int64_t *places, const int64_t *target,
-                         const float *weight, const float *bias, float *logits, float *loss, float *slopes,
-                         float *of_weight, float *of_bias) {
+int64_t zoo_linear_gradient(const problem *it, const float *table, const int64_t *places,
+                            const int64_t *target, const float *weight, const float *bias, float *logits,
+                            float *loss, float *slopes, float *of_weight, float *of_bias) {
     rows x = {table, places};
+    if (!all_below(it->rows, places, it->samples) || !all_below(it->classes, target, it->samples)) return 0;
     *loss = one_gradient(it, x, target, weight, bias, logits, slopes);
     gradient(it, x, slopes, of_weight, of_bias, x, 0);
+    return 1;
 }
 
 /* Steps of Adam one after the other, and how many were made: it ends before one whose loss is not finite.
+ * None, and -1, where there is no such row or class.
  *
- * The samples of all steps stand behind each other in places, target and logits. bias.value may be NULL.
+ * The samples of all steps stand behind each other in places, target and logits; sizes counts them all.
+ * bias.value may be NULL.
  *
  * counts      (steps): samples of each
  * rates       (steps, 2): learning rates of weight and bias
@@ -251,6 +264,7 @@ int64_t zoo_linear_adam(const problem *sizes, const adam *it, const tuned *weigh
                         const int64_t *counts, const double *rates, float *logits, float *losses,
                         float *slopes) {
     problem now = *sizes;
+    if (!all_below(now.rows, places, now.samples) || !all_below(now.classes, target, now.samples)) return -1;
     for (int64_t step = 0; step < steps; step++) {
         rows x = {table, places};
         now.samples = counts[step];

@@ -85,7 +85,7 @@ class _Problem(ctypes.Structure):
     """Sizes and cost, as ``linear.c`` declares them."""
 
     _fields_ = (
-        *((name, ctypes.c_int64) for name in ("samples", "features", "classes")),
+        *((name, ctypes.c_int64) for name in ("rows", "samples", "features", "classes")),
         *((name, ctypes.c_float) for name in ("smoothing", "gamma", "alpha", "epsilon")),
     )
 
@@ -134,26 +134,30 @@ class LinearKernels:
         Args:
             cost: Of a sample.
             table_NF: Rows, the samples' among them.
-            places_B: Which of them are the batch's, in 0..N-1, at least one. Not checked.
-            target_B: Their classes, in 0..K-1. Not checked.
+            places_B: Which of them are the batch's, in 0..N-1, at least one.
+            target_B: Their classes, in 0..K-1.
             weight_KF: Of the layer.
             bias_K: The like.
+
+        Raises:
+            IndexError: A place or a class is not in its range.
         """
         library = _library(self.path)
         assert library is not None  # whoever calls has asked whether it is usable
-        logits_BK = torch.empty(len(places_B), len(weight_KF))
+        logits_BK = weight_KF.new_empty(len(places_B), len(weight_KF))
         made = LinearGradient(
-            torch.empty(()), logits_BK, torch.empty_like(weight_KF),
+            weight_KF.new_empty(()), logits_BK, torch.empty_like(weight_KF),
             None if bias_K is None else torch.empty_like(bias_K),
         )  # fmt: skip
         tensors = (
             table_NF, places_B, target_B, weight_KF, bias_K, logits_BK, made.loss,
             torch.empty_like(logits_BK), made.weight_KF, made.bias_K,
         )  # fmt: skip
-        library.zoo_linear_gradient(
-            ctypes.byref(_problem(cost, weight_KF, num_samples=len(places_B))),
+        if not library.zoo_linear_gradient(
+            ctypes.byref(_problem(cost, table_NF, weight_KF, num_samples=len(places_B))),
             *[None if one is None else one.data_ptr() for one in tensors],
-        )
+        ):
+            raise IndexError(_NO_SUCH)
         return made
 
     def make(
@@ -170,29 +174,42 @@ class LinearKernels:
             table_NF: As for :meth:`gradient`.
             places_S: Which rows the samples of all steps are, one step behind the other.
             target_S: Their classes.
+
+        Raises:
+            IndexError: A place or a class is not in its range. No step was made.
         """
         library = _library(self.path)
         assert library is not None
         weight_KF, num_steps = steps.weight.value, len(steps.counts)
-        logits_SK = torch.empty(len(places_S), len(weight_KF))
-        losses, slopes_BK = torch.empty(num_steps), torch.empty(max(steps.counts), len(weight_KF))
+        logits_SK = weight_KF.new_empty(len(places_S), len(weight_KF))
+        losses = weight_KF.new_empty(num_steps)
+        slopes_BK = weight_KF.new_empty(max(steps.counts), len(weight_KF))
         adam = _Adam(*steps.betas, steps.epsilon, steps.decoupled, steps.before)
         num_made = library.zoo_linear_adam(
-            ctypes.byref(_problem(cost, weight_KF)), ctypes.byref(adam),
+            ctypes.byref(_problem(cost, table_NF, weight_KF, num_samples=len(places_S))),
+            ctypes.byref(adam),
             ctypes.byref(_Tuned.of(steps.weight)), ctypes.byref(_Tuned.of(steps.bias)),
             *(one.data_ptr() for one in (table_NF, places_S, target_S)), num_steps,
             (ctypes.c_int64 * num_steps)(*steps.counts),
             (ctypes.c_double * (2 * num_steps))(*(rate for pair in steps.rates for rate in pair)),
             *(one.data_ptr() for one in (logits_SK, losses, slopes_BK)),
         )  # fmt: skip
+        if num_made < 0:
+            raise IndexError(_NO_SUCH)
         return losses[:num_made], logits_SK
 
 
-def _problem(cost: SoftmaxCost, weight_KF: Tensor, *, num_samples: int = 0) -> _Problem:
+_NO_SUCH = "a sample is of no row of the features, or of no class of the head"
+
+
+def _problem(
+    cost: SoftmaxCost, table_NF: Tensor, weight_KF: Tensor, *, num_samples: int
+) -> _Problem:
     num_classes, num_features = weight_KF.shape
     return _Problem(
-        num_samples, num_features, num_classes, cost.smoothing, cost.gamma, cost.alpha, cost.epsilon
-    )
+        len(table_NF), num_samples, num_features, num_classes,
+        cost.smoothing, cost.gamma, cost.alpha, cost.epsilon,
+    )  # fmt: skip
 
 
 @functools.cache
@@ -201,7 +218,7 @@ def _library(path: Path) -> ctypes.CDLL | None:
     try:
         library = ctypes.CDLL(str(path))
         library.zoo_linear_gradient.argtypes = [ctypes.c_void_p] * 11
-        library.zoo_linear_gradient.restype = None
+        library.zoo_linear_gradient.restype = ctypes.c_int64
         library.zoo_linear_adam.argtypes = [
             *([ctypes.c_void_p] * 7), ctypes.c_int64, *([ctypes.c_void_p] * 5),
         ]  # fmt: skip
@@ -215,7 +232,8 @@ def _library(path: Path) -> ctypes.CDLL | None:
 def _computes_right(kernels: LinearKernels) -> bool:
     numbers = torch.Generator().manual_seed(0)
     table_NF, weight_KF, bias_K = (
-        torch.randn(*shape, generator=numbers) for shape in ((20, 85), (11, 85), (11,))
+        torch.randn(*shape, generator=numbers, dtype=torch.float32)
+        for shape in ((20, 85), (11, 85), (11,))
     )
     places_B = torch.randperm(20, generator=numbers)[:13]
     target_B = torch.arange(13) % 11
