@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import increment_version
 
 from zoo.engine.features.rows import ChosenRows
 from zoo.engine.step.bare import is_plain_adam
@@ -87,7 +88,7 @@ class LinearAdam:
         )
         for p, state, one in zip(owned, states, tuned, strict=True):
             state["step"] += len(losses)
-            torch._C._increment_version([p])
+            increment_version(p)  # the C wrote to it
             p.grad = one.gradient
         return losses, logits_SK
 
