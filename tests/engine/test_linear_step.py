@@ -17,13 +17,9 @@ from tests.network.native_kernels import shared_linear_kernels
 from zoo.engine import own_kernels
 from zoo.engine.assembly import job
 from zoo.engine.events import Observer
-from zoo.engine.features.rows import ChosenRows, Layout
-from zoo.engine.feeds import Batch
-from zoo.engine.step.linear import LinearStep, is_linear, is_of_cost
 from zoo.errors import NonFiniteError
 from zoo.evaluation.sameness import compare_runs
 from zoo.network.fast.native import Compilation, LinearKernels
-from zoo.protocols import SoftmaxCost
 
 HEAD = {"model": "mlp-cifar", "freeze_epochs": 3, "epochs": 0, "lr": 0.01}
 
@@ -281,6 +277,24 @@ def test_whoever_looks_at_the_head_sees_torchs_steps(train, calls):
     assert any(seen)
 
 
+def test_a_head_whose_pass_is_replaced_within_an_epoch_is_called(train, calls):
+    passed = []
+
+    class Replacing(Observer):
+        def run_started(self, job, path, *, resumed_epoch):
+            self.model = job.model
+
+        def step_measured(self, *, steps_done, loss, lr):
+            if steps_done == 2:
+                head = next(m for m in self.model.modules() if isinstance(m, nn.Linear)
+                            and m.weight.requires_grad)  # fmt: skip
+                head.forward = lambda x: passed.append(x) or nn.Linear.forward(head, x)
+
+    train(save_steps=1, observer=Replacing(), **HEAD | {"freeze_epochs": 1})
+    assert (calls.steps, calls.gradients) == ([1, 1], 0)
+    assert passed
+
+
 def test_a_short_phase_does_not_wait_for_a_compiler(train, monkeypatch):
     monkeypatch.setattr(own_kernels, "compiled", None)  # a call would fail
     train(**HEAD)
@@ -303,116 +317,3 @@ def test_what_is_said_of_the_compiler(train, monkeypatch):
         monkeypatch.setattr(own_kernels, "compiled", lambda code, cache, made=made: made)
         train(name=f"run-{seconds}-{len(reason)}", observer=Notes(), **HEAD)
         assert [one for one in said if "linear head" in one] == ([line] if line else [])
-
-
-# ---- what may take the place of what ----------------------------------------------------------
-
-
-class Renamed(nn.Linear):
-    """Computes what a linear layer does, as timm's does."""
-
-    def forward(self, x):
-        return nn.functional.linear(x, self.weight, self.bias)
-
-
-class Scaled(nn.Linear):
-    def forward(self, x):
-        return 2 * super().forward(x)
-
-
-class Noisy(nn.Linear):
-    def forward(self, x):
-        return super().forward(x + torch.rand(()))
-
-
-class Normalised(nn.Linear):
-    def forward(self, x):
-        return nn.functional.linear(x, nn.functional.normalize(self.weight), self.bias)
-
-
-class WithMore(nn.Linear):
-    def __init__(self, *sizes):
-        super().__init__(*sizes)
-        self.scale = nn.Parameter(torch.ones(()))
-
-
-class Fails(nn.Linear):
-    def forward(self, x):
-        raise RuntimeError("only in the moonlight")
-
-
-@pytest.mark.parametrize(
-    ("module", "linear"),
-    [
-        (nn.Linear(4, 3), True), (nn.Linear(4, 3, bias=False), True), (Renamed(4, 3), True),
-        (Scaled(4, 3), False), (Noisy(4, 3), False), (Normalised(4, 3), False),
-        (WithMore(4, 3), False), (Fails(4, 3), False), (nn.Linear(4, 3).double(), False),
-        (nn.Sequential(nn.Linear(4, 3)), False), (nn.Conv1d(4, 3, 1), False),
-        (nn.utils.parametrizations.weight_norm(nn.Linear(4, 3)), False),
-    ],
-    ids=lambda it: type(it).__name__ if isinstance(it, nn.Module) else str(it),
-)  # fmt: skip
-def test_what_computes_as_a_linear_layer_is_one(module, linear):
-    before = {name: value.clone() for name, value in module.state_dict().items()}
-    assert is_linear(module) is linear
-    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
-
-
-def test_what_would_be_read_wrong_is_not_taken(tmp_path_factory):
-    """The library is told where numbers are, and neither their type nor how they are laid out."""
-    kernels = shared_linear_kernels(tmp_path_factory)
-    rows_NF, index_B, target_B = torch.zeros(6, 4), torch.arange(3), torch.tensor([0, 1, 2])
-    layout = Layout(shape=(4,), channels_last=False, dtype=torch.float32)
-
-    def takes(module=None, rows_N=rows_NF, index_B=index_B, target=target_B):
-        step = LinearStep(module or nn.Linear(4, 3), SoftmaxCost(), kernels)
-        return step.takes([Batch(ChosenRows(rows_N, index_B, layout), target)])
-
-    def altered(**tensors):
-        module = nn.Linear(4, 3)
-        for name, tensor in tensors.items():
-            setattr(module, name, nn.Parameter(tensor))
-        return module
-
-    assert takes()
-    assert takes(nn.Linear(4, 3, bias=False))
-    assert not takes(rows_N=torch.zeros(6, 5))
-    assert not takes(rows_N=torch.zeros(4, 6).T)
-    assert not takes(rows_N=torch.zeros(1, 4).expand(6, 4))
-    assert not takes(rows_N=torch.zeros(6, 2, 2))
-    assert not takes(rows_N=rows_NF.double())
-    assert not takes(index_B=index_B.int())
-    assert not takes(index_B=torch.arange(6)[::2])
-    assert not takes(index_B=torch.arange(4))
-    assert not takes(target=target_B.int())
-    assert not takes(target=target_B.byte())
-    assert not takes(target=torch.arange(6)[::2])
-    assert not takes(target=torch.zeros(3, 3))
-    assert not takes(nn.Linear(4, 3).double())
-    assert not takes(altered(weight=torch.zeros(4, 3).T))
-    assert not takes(altered(bias=torch.zeros(1)))
-    assert not takes(altered(bias=torch.zeros(3).double()))
-
-
-def test_a_loss_that_is_not_what_it_says_is_called(tmp_path_factory):
-    kernels = shared_linear_kernels(tmp_path_factory)
-
-    def ce(logits_BK, target, sample_weight_B=None):
-        return nn.functional.cross_entropy(logits_BK, target)
-
-    def weighed(logits_BK, target, sample_weight_B=None):
-        return nn.functional.cross_entropy(logits_BK, target, torch.arange(1.0, 6.0))
-
-    def offset(logits_BK, target, sample_weight_B=None):
-        return ce(logits_BK, target) + 1
-
-    def fails(logits_BK, target, sample_weight_B=None):
-        raise RuntimeError("on Sundays")
-
-    same = functools.partial(is_of_cost, kernels=kernels, num_classes=5)
-    assert same(ce, SoftmaxCost())
-    assert not same(ce, SoftmaxCost(gamma=0.1))
-    assert not same(ce, SoftmaxCost(smoothing=0.01))
-    assert not same(weighed, SoftmaxCost())
-    assert not same(offset, SoftmaxCost())
-    assert not same(fails, SoftmaxCost())

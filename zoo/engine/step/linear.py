@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 __all__ = ["LinearStep", "is_linear", "is_of_cost"]
 
+_HELD = vars(nn.Linear(1, 1)).keys()
+_SIZES = (1.0, 1e4)
+# Of made-up inputs: a score may be cut off where it is large.
+
 
 @dataclass(frozen=True, slots=True)
 class LinearStep:
@@ -53,6 +57,7 @@ class LinearStep:
             and isinstance(batch.source, ChosenRows)
             and self._fits(batch.source, batch.target)
             and not is_watched(self.module)
+            and _holds_nothing_else(self.module)
             and not torch_module._has_any_global_hook()  # type: ignore[no-untyped-call]  # torch
             and all(map(_is_plain, self.module.parameters()))
         )
@@ -99,21 +104,30 @@ def _is_plain(parameter: Tensor) -> bool:
     )
 
 
+def _holds_nothing_else(module: nn.Linear) -> bool:
+    """Whether a module has no state of its own by which it could compute something else later."""
+    held = vars(module)
+    return "forward" not in held and (type(module) is nn.Linear or held.keys() <= _HELD)
+
+
 @torch.no_grad()
 def is_linear(module: nn.Module) -> bool:
     """Returns whether a module computes what a plain linear layer does, whatever its class.
 
-    Bit for bit, of made-up weights and inputs.
+    Bit for bit, of made-up weights and inputs, small and large.
     """
     weights = dict(module.named_parameters())
     own = {name for name in ("weight", "bias") if getattr(module, name, None) is not None}
     if not isinstance(module, nn.Linear) or weights.keys() != own or [*module.buffers()]:
+        return False
+    if not _holds_nothing_else(module):
         return False
     if any(one.dtype != torch.float32 for one in weights.values()):
         return False
     numbers = torch.Generator().manual_seed(0)
     made_up = {name: torch.randn(one.shape, generator=numbers) for name, one in weights.items()}
     x_BF = torch.randn(4, module.in_features, generator=numbers)
+    x_BF *= torch.tensor(_SIZES).repeat(2)[:, None]
     try:
         found = functional_call(module, made_up, (x_BF,))
     except Exception:  # of a stranger's module: it is called as it is, and says why
@@ -122,22 +136,27 @@ def is_linear(module: nn.Module) -> bool:
 
 
 def is_of_cost(loss: Loss, cost: SoftmaxCost, *, kernels: LinearKernels, num_classes: int) -> bool:
-    """Returns whether a loss is what it says of itself: the same number and gradient, made up."""
+    """Returns whether a loss is what it says of itself: the same numbers and gradients, made up."""
     numbers = torch.Generator().manual_seed(0)
     target_B = torch.arange(2 * num_classes) % num_classes
     x_BF, weight_KF = (
         torch.randn(count, 8, generator=numbers, dtype=torch.float32)
         for count in (len(target_B), num_classes)
     )
-    made = kernels.gradient(cost, x_BF, torch.arange(len(target_B)), target_B, weight_KF, None)
-    with torch.enable_grad():
-        leaf_KF = weight_KF.requires_grad_()
-        try:
-            own = loss(functional.linear(x_BF, leaf_KF), target_B)
-            (slope_KF,) = torch.autograd.grad(own, leaf_KF)
-        except Exception:  # of a stranger's loss: it is called as it is, and says why
+    places_B = torch.arange(len(target_B))
+    for size in _SIZES:
+        made = kernels.gradient(cost, size * x_BF, places_B, target_B, weight_KF, None)
+        with torch.enable_grad():
+            leaf_KF = weight_KF.clone().requires_grad_()
+            try:
+                own = loss(functional.linear(size * x_BF, leaf_KF), target_B)
+                (slope_KF,) = torch.autograd.grad(own, leaf_KF)
+            except Exception:  # of a stranger's loss: it is called as it is, and says why
+                return False
+        largest = float(slope_KF.abs().max())
+        if not (
+            torch.allclose(made.loss, own.detach().float(), rtol=1e-4)
+            and torch.allclose(made.weight_KF, slope_KF, rtol=1e-3, atol=1e-4 * largest)
+        ):
             return False
-    largest = float(slope_KF.abs().max())
-    return torch.allclose(made.loss, own.detach(), rtol=1e-4) and torch.allclose(
-        made.weight_KF, slope_KF, rtol=1e-3, atol=1e-4 * largest
-    )
+    return True
