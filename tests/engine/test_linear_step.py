@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 import zoo
 from tests.network.native_kernels import shared_linear_kernels
@@ -275,6 +276,26 @@ def test_whoever_looks_at_the_head_sees_torchs_steps(train, calls):
     train(observer=Looking(), **HEAD)
     assert (calls.steps, calls.gradients) == ([], 0)
     assert any(seen)
+
+
+def test_whoever_listens_to_optimizers_from_within_an_epoch_hears_them(train, calls):
+    heard, hooks = [], []
+
+    class Listening(Observer):
+        def step_measured(self, *, steps_done, loss, lr):
+            if steps_done == 2:
+                hooks.append(
+                    register_optimizer_step_post_hook(lambda *given: heard.append(steps_done))
+                )
+
+    try:
+        result = train(save_steps=1, observer=Listening(), **HEAD | {"freeze_epochs": 1})
+    finally:
+        for hook in hooks:
+            hook.remove()
+    assert calls.steps == [1, 1]
+    assert calls.gradients == len(heard) > 0
+    assert len(result.rows) == 1
 
 
 def test_a_head_whose_pass_is_replaced_within_an_epoch_is_called(train, calls):

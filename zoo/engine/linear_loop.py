@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from zoo.data.batches import Part
+from zoo.engine.step.bare import is_plain_adam
 from zoo.engine.step.linear_adam import LinearAdam
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def train_linear(
     """
     step, update = first_step, training.update
     adam = LinearAdam.of(linear, update) if training.accumulation.num_parts == 1 else None
-    while adam is not None and step < len(plan):
+    while adam is not None and step < len(plan) and is_plain_adam(update.optimizer):
         some = plan[step : step + at_once]
         draws_S, counts = np.concatenate(some), [len(draws) for draws in some]
         (batch,) = training.feed.batches(
