@@ -215,7 +215,11 @@ class Observer:
     def step_ended(
         self, phase: Phase, *, epoch: int, step: int, num_steps: int, loss: float | None
     ) -> None:
-        """An optimizer step was made."""
+        """An optimizer step was made.
+
+        Those of a linear head on kept features may be made some at a time, and told one by one
+        after the last of them, whose weights the network has by then.
+        """
 
     def step_measured(self, *, steps_done: int, lr: float, loss: float | None) -> None:
         """The step that just ended, in numbers for whoever plots them.

@@ -53,8 +53,9 @@ class Loss(Protocol):
     batch add up to the gradient of the whole, and the batches of a split to its loss.
 
     A loss that is the mean of a :class:`SoftmaxCost` where targets are class indices and samples
-    have no weights may say so by an attribute ``cost``. zoo may then compute loss and gradient
-    without calling it: a step of a linear head on kept features takes a sixth of the time.
+    have no weights may say so by an attribute ``cost``, if that is the same in every call. zoo may
+    then compute loss and gradient without calling it: a step of a linear head on kept features
+    takes a sixth of the time.
     """
 
     def __call__(
