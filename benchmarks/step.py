@@ -44,10 +44,11 @@ from zoo.engine.callbacks import listening
 from zoo.engine.device import Device
 from zoo.engine.events import Observer
 from zoo.engine.feeds import ImageFeed, Labels
-from zoo.engine.loop import Accumulation, Training, train_epoch
+from zoo.engine.loop import train_epoch
 from zoo.engine.meters import Meter
 from zoo.engine.step.averaging import WeightAverage
 from zoo.engine.step.update import Update
+from zoo.engine.training import Accumulation, Training
 from zoo.network.fast import accelerate, fuse
 from zoo.network.fast.pointwise import pointwise_conv2d
 from zoo.network.freeze import set_modes

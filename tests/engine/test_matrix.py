@@ -15,9 +15,10 @@ from zoo.data.randomness import order
 from zoo.engine.assembly.groups import parameter_groups
 from zoo.engine.device import Device
 from zoo.engine.feeds import ImageFeed, Labels
-from zoo.engine.loop import Accumulation, Training, evaluate, train_epoch
+from zoo.engine.loop import evaluate, train_epoch
 from zoo.engine.meters import Meter
 from zoo.engine.step.update import Update
+from zoo.engine.training import Accumulation, Training
 from zoo.network.freeze import set_modes
 from zoo.plugin import fold
 from zoo.protocols import Preprocessing, ReactiveSchedule, Split

@@ -13,6 +13,7 @@ import torch
 from zoo.data.cache import cache_entries, remove_entry
 from zoo.network.fast.native import compiler
 from zoo.network.fast.native.kernels import DEPTHWISE
+from zoo.network.fast.native.linear import LINEAR
 
 compiled = partial(compiler.compiled.__wrapped__, DEPTHWISE)  # each call anew
 GCC = shutil.which("gcc")
@@ -90,6 +91,15 @@ def test_a_compiler_that_fails(command, reason, tmp_path, monkeypatch):
     assert "\n" not in compilation.reason
     left = list((tmp_path / "compiled").glob("*/kernels.so"))
     assert bool(left) == ("builtin_rintf" in command)
+
+
+@needs_compiler
+@pytest.mark.parametrize("wrong", ["log1pf=expm1f", "sqrtf=cbrtf"], ids=["loss", "adam"])
+def test_steps_of_a_head_that_compute_wrong_are_left_to_torch(wrong, tmp_path, monkeypatch):
+    monkeypatch.setenv("CC", f"{GCC} -D{wrong}")
+    compilation = compiler.compiled.__wrapped__(LINEAR, tmp_path)
+    assert compilation.kernels is None
+    assert "does not compute right" in compilation.reason
 
 
 @pytest.fixture(scope="module")

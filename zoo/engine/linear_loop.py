@@ -18,9 +18,9 @@ from zoo.engine.step.linear_adam import LinearAdam
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from zoo.engine.loop import StepEnded, Training
     from zoo.engine.meters import Meter
     from zoo.engine.step.linear import LinearStep
+    from zoo.engine.training import StepEnded, Training
 
 __all__ = ["TOLD_AT_ONCE", "train_linear"]
 

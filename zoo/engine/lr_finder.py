@@ -17,11 +17,12 @@ from torch import nn
 from zoo.engine.device import Device, torch_settings
 from zoo.engine.events import Observer
 from zoo.engine.features.spare import Spare
-from zoo.engine.loop import Accumulation, train_epoch
+from zoo.engine.loop import train_epoch
 from zoo.engine.lr_rules import Curve, Trace
 from zoo.engine.meters import Meter
 from zoo.engine.stage import Stage, image_feed
 from zoo.engine.step.memory import is_out_of_memory
+from zoo.engine.training import Accumulation
 from zoo.errors import NonFiniteError, UsageError, printable
 from zoo.network.fast import accelerate
 from zoo.registry.loading import blamed

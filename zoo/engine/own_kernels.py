@@ -49,7 +49,7 @@ _LibraryT = TypeVar("_LibraryT", bound=Library)
 def kernels_for(job: Job, phase: Phase, device: Device, observer: Observer) -> Kernels | None:
     """Returns the library for a phase's depthwise convolutions; None where torch computes them."""
     config, side = job.config, job.preprocessing.image_size
-    num_images = phase.epochs * config.repeats * len(job.data.splits["train"].images)
+    num_images = phase.epochs * len(job.data.splits["train"].images)
     if (
         not _is_plain(job, device)
         or not config.channels_last

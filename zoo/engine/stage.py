@@ -27,11 +27,12 @@ from zoo.engine.features.spare import Digest, Spare
 from zoo.engine.features.threads import threads_for
 from zoo.engine.features.views import frozen_views
 from zoo.engine.feeds import CyclingFeed, Feed, ImageFeed, Labels, Teach
-from zoo.engine.loop import Accumulation, Training, evaluate
+from zoo.engine.loop import evaluate
 from zoo.engine.own_kernels import kernels_for, linear_step_for
 from zoo.engine.scores import Measure, Scores
 from zoo.engine.step.averaging import WeightAverage
 from zoo.engine.step.update import Update
+from zoo.engine.training import Accumulation, Training
 from zoo.network.fast import fuse
 from zoo.network.freeze import (
     frozen_tensors,

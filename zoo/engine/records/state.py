@@ -11,11 +11,11 @@ from zoo.engine.assembly.job import Job
 from zoo.engine.assembly.phases import Phase
 from zoo.engine.events import EpochRow
 from zoo.engine.features.frozen import FrozenRecord
-from zoo.engine.loop import Accumulation
 from zoo.engine.meters import Meter
 from zoo.engine.stage import Stage, load_optimizer_state
 from zoo.engine.step.averaging import WeightAverage
 from zoo.engine.stopping import Best
+from zoo.engine.training import Accumulation
 from zoo.errors import CheckpointError, DataError, in_words, printable
 from zoo.network.loading import restore
 from zoo.protocols import ReactiveSchedule

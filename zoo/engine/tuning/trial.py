@@ -24,11 +24,12 @@ from zoo.engine.device import Device
 from zoo.engine.events import Observer
 from zoo.engine.features.key import probe_images
 from zoo.engine.feeds import ImageFeed, Teach
-from zoo.engine.loop import Accumulation, Training, train_epoch
+from zoo.engine.loop import train_epoch
 from zoo.engine.meters import Meter
 from zoo.engine.own_kernels import kernels_for
 from zoo.engine.stage import epoch_draws, labels_of
 from zoo.engine.step.update import Update
+from zoo.engine.training import Accumulation, Training
 from zoo.engine.tuning.settings import Settings
 from zoo.network.fast import accelerate, fuse, restore
 from zoo.network.freeze import set_modes, set_trainable, trainable_modules

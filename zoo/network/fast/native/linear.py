@@ -238,15 +238,32 @@ def _computes_right(kernels: LinearKernels) -> bool:
     places_B = torch.randperm(20, generator=numbers)[:13]
     target_B = torch.arange(13) % 11
     made = kernels.gradient(SoftmaxCost(), table_NF, places_B, target_B, weight_KF, bias_K)
+    weight, bias = (
+        Tuned(one.clone(), torch.empty_like(one), torch.zeros_like(one), torch.zeros_like(one), 0.1)
+        for one in (weight_KF, bias_K)
+    )
+    steps = AdamSteps(
+        weight=weight, bias=bias, betas=(0.9, 0.99), epsilon=1e-3, decoupled=True, before=0,
+        counts=[13], rates=[(0.1, 0.1)],
+    )  # fmt: skip
+    kernels.make(SoftmaxCost(), steps, table_NF, places_B, target_B)
     with torch.inference_mode(mode=False), torch.enable_grad():
         leaves = [one.clone().requires_grad_() for one in (weight_KF, bias_K)]
         logits_BK = functional.linear(table_NF[places_B], *leaves)
         loss = functional.cross_entropy(logits_BK, target_B)
-        wanted = (loss.detach(), logits_BK.detach(), *torch.autograd.grad(loss, leaves))
+        slopes = torch.autograd.grad(loss, leaves)
+    # A first step of Adam goes by the gradient over its size.
+    moved = (
+        one.detach() * (1 - 0.1 * 0.1) - 0.1 * slope / (slope.abs() + 1e-3)
+        for one, slope in zip(leaves, slopes, strict=True)
+    )
     return all(
         one is not None and torch.allclose(one, other, rtol=1e-4, atol=1e-4)
-        for one, other in zip(made, wanted, strict=True)
-    )
+        for one, other in zip(
+            (*made, weight.value, bias.value),
+            (loss.detach(), logits_BK.detach(), *slopes, *moved), strict=True,
+        )
+    )  # fmt: skip
 
 
 LINEAR = Code(what="steps of a linear head", library=LinearKernels, sources=("lanes.h", "linear.c"))
