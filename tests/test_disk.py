@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import resource
 from pathlib import Path
 
 import pytest
 
+from tests.unprivileged import own_folder, unprivileged
 from zoo.disk import atomic_file, machine_errors
 from zoo.errors import MachineError
 from zoo.evaluation.predict.writers import whole_file
@@ -59,13 +59,14 @@ def test_a_full_disk_says_how_much_is_free():
     assert "MiB free there" in caught.value.found
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_may_not_be_written(tmp_path):
-    tmp_path.chmod(0o500)
-    try:
-        assert told(tmp_path / "page.html").hint == "make it writable, or name another place"
-    finally:
-        tmp_path.chmod(0o700)
+def test_a_folder_that_may_not_be_written():
+    with own_folder() as folder:
+        told(folder / "gone" / "page.html")  # imports what it needs
+        folder.chmod(0o500)
+        with unprivileged():
+            hint = told(folder / "page.html").hint
+        folder.chmod(0o700)
+    assert hint == "make it writable, or name another place"
 
 
 def test_only_what_a_run_writes_is_gone_on_with_by_resume(tmp_path):

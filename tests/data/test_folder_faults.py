@@ -11,6 +11,7 @@ from class_folders import COLOURS, check_labels, fill, names, sizes
 from faults import build_fault_directory
 from PIL import Image
 
+from tests.unprivileged import own_folder, unprivileged
 from zoo.data.reading.folder import read_folder
 from zoo.errors import DataError
 
@@ -128,14 +129,13 @@ def test_a_val_folder_without_images_counts_as_none(parted):
 
 
 def test_a_folder_that_may_not_be_read_is_a_problem(flat):
-    (flat / "dog").chmod(0)
-    try:
-        if os.access(flat / "dog", os.R_OK):
-            pytest.skip("this user may read everything")
-        with pytest.raises(DataError, match="dog/ cannot be read"):
-            read_folder(flat, seed=0)
-    finally:
-        (flat / "dog").chmod(0o755)
+    with own_folder() as folder:
+        copy = shutil.copytree(flat, folder / "images")
+        read_folder(copy, seed=0)  # imports what it needs
+        (copy / "dog").chmod(0)
+        with unprivileged(), pytest.raises(DataError, match="dog/ cannot be read"):
+            read_folder(copy, seed=0)
+        (copy / "dog").chmod(0o755)
 
 
 def test_what_to_do_about_a_class_that_training_does_not_know(parted):

@@ -84,6 +84,16 @@ class Told(Observer):
         self.model = job.model
 
 
+class Stop(Exception):
+    pass
+
+
+class Stopping(Observer):
+    def step_measured(self, *, steps_done, loss, lr):
+        if steps_done == 4:
+            raise Stop
+
+
 def both(train, **options):
     """Returns a run and what it tells, and the same with torch alone."""
     found = []
@@ -204,14 +214,6 @@ def test_how_many_steps_are_made_at_once_changes_no_bit(train, calls):
 
 @pytest.mark.parametrize("options", [{}, {"optim": "sgd"}], ids=["adamw", "sgd"])
 def test_a_stopped_run_goes_on_to_the_same_bits(train, registry, tmp_path, calls, options):
-    class Stop(Exception):
-        pass
-
-    class Stopping(Observer):
-        def step_measured(self, *, steps_done, loss, lr):
-            if steps_done == 4:
-                raise Stop
-
     straight = train(save_steps=1, **HEAD | options)
     with pytest.raises(Stop):
         train(
@@ -225,15 +227,6 @@ def test_a_stopped_run_goes_on_to_the_same_bits(train, registry, tmp_path, calls
 
 def test_a_run_that_began_with_torch_goes_on_in_c(train, registry, tmp_path, calls, monkeypatch):
     """A machine with a compiler takes over: the state is the optimizer's own."""
-
-    class Stop(Exception):
-        pass
-
-    class Stopping(Observer):
-        def step_measured(self, *, steps_done, loss, lr):
-            if steps_done == 4:
-                raise Stop
-
     straight = train(**HEAD)
     with monkeypatch.context() as without:
         without.setattr(own_kernels, "compiled", lambda code, cache: Compilation(None))
@@ -274,6 +267,20 @@ def test_whoever_looks_at_the_head_sees_torchs_steps(train, calls):
             self.model = job.model
 
     train(observer=Looking(), **HEAD)
+    assert (calls.steps, calls.gradients) == ([], 0)
+    assert any(seen)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_whoever_looks_at_all_layers_sees_torchs_steps(train, calls, optimizer):
+    seen = []
+    hook = nn.modules.module.register_module_forward_hook(
+        lambda module, given, output: seen.append(module.training)
+    )
+    try:
+        train(**HEAD | {"optim": optimizer})
+    finally:
+        hook.remove()
     assert (calls.steps, calls.gradients) == ([], 0)
     assert any(seen)
 

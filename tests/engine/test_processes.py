@@ -18,8 +18,12 @@ from zoo.engine.interrupts import Interrupted
 
 ROOT = Path(__file__).parents[2]
 
+needs_distribution = pytest.mark.skipif(
+    not torch.distributed.is_available(), reason="this build of torch has no torch.distributed"
+)
 
-@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distribution")
+
+@needs_distribution
 @pytest.mark.parametrize(
     "options",
     [
@@ -70,7 +74,7 @@ def two_processes(*command):
     return done.stderr
 
 
-@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distribution")
+@needs_distribution
 @pytest.mark.parametrize(
     ("model", "side", "batch_size", "said"),
     [
@@ -95,7 +99,7 @@ class _Stop(Observer):
         os.kill(os.getpid(), signal.SIGINT)
 
 
-@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distribution")
+@needs_distribution
 def test_processes_that_cannot_share_a_batch_go_on_with_no_run(train, tmp_path):
     with pytest.raises(Interrupted):
         train(name="cut", batch_size=1, device="cpu", observer=_Stop())
@@ -116,7 +120,7 @@ Path(sys.argv[1], str(device.rank)).write_text(str(group.options._timeout.total_
 """
 
 
-@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distribution")
+@needs_distribution
 def test_processes_wait_as_long_as_the_first_one_computes_features(tmp_path):
     script = tmp_path / "waits.py"
     script.write_text(_WAIT)

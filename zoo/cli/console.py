@@ -58,7 +58,12 @@ def reader_may_leave() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # until the end
+        be_unheard()
+
+
+def be_unheard() -> None:
+    """Has all that is printed from here on go nowhere."""
+    sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # up to the process's end
 
 
 def apart(as_json: bool) -> AbstractContextManager[object]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zoo.cli.console import echo, showable
+from zoo.cli.console import be_unheard, echo, showable
 from zoo.engine.events import EpochRow, Observer, RunResult
 from zoo.errors import printable
 
@@ -216,7 +214,7 @@ class RunDisplay(Observer):
                 echo(text)
         except BrokenPipeError:  # zoo run | head: the training goes on, log.txt has it all
             self._reader_left = True
-            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # until the end
+            be_unheard()
 
     def _move(self, what: str, done: int, total: int, note: str) -> None:
         if not self._live:

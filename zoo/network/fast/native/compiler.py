@@ -8,6 +8,7 @@ KEY is a digest of the sources, the compiler's command and its flags.
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import hashlib
 import json
@@ -21,11 +22,16 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import torch
 
-__all__ = ["Code", "Compilation", "Library", "compiled", "compiler"]
+__all__ = ["Code", "Compilation", "Function", "Library", "compiled", "compiler", "loaded"]
+
+Function: TypeAlias = (
+    "tuple[str, tuple[type[ctypes._SimpleCData[Any]], ...], type[ctypes._SimpleCData[Any]]]"
+)
+"""A function's name, the types of what it takes, and of what it returns."""
 
 _INSTRUCTIONS = {
     "AVX512": ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"),
@@ -136,6 +142,19 @@ def compiled(code: Code[_LibraryT], cache: Path) -> Compilation[_LibraryT]:
     if not kernels.computes_right():
         return Compilation(None, seconds, reason=f"what {command[0]} made does not compute right")
     return Compilation(kernels, seconds)
+
+
+@functools.cache
+def loaded(path: Path, functions: tuple[Function, ...]) -> ctypes.CDLL | None:
+    """Returns a library, told what its functions take; None if it cannot be loaded."""
+    try:
+        library = ctypes.CDLL(str(path))
+        for name, takes, returns in functions:
+            function = getattr(library, name)  # kept by the library; library[name] would not be
+            function.argtypes, function.restype = takes, returns
+    except (OSError, AttributeError):
+        return None
+    return library
 
 
 def _is_whole(path: Path) -> bool:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from zoo.network.fast.native.compiler import Code
+from zoo.network.fast.native.compiler import Code, loaded
 
 __all__ = ["ACTIVATIONS", "DEPTHWISE", "Kernels", "Layer"]
 
@@ -32,8 +32,10 @@ ACTIVATIONS: Mapping[type[nn.Module] | None, int] = {
 _SLOPE_OF_OUTPUT = (0, 1, 2)
 # Activations whose slope follows from their output, too.
 
-_FUNCTIONS = {"zoo_depthwise_forward": 5, "zoo_depthwise_backward": 7}
-# By name, with how many tensors each is given.
+_FUNCTIONS = tuple(
+    (name, (ctypes.c_void_p,) * (1 + num_tensors), ctypes.c_int)
+    for name, num_tensors in (("zoo_depthwise_forward", 5), ("zoo_depthwise_backward", 7))
+)
 
 
 class Layer(ctypes.Structure):
@@ -63,7 +65,7 @@ class Kernels:
     @property
     def usable(self) -> bool:
         """Whether the library can be loaded here."""
-        return _library(self.path) is not None
+        return loaded(self.path, _FUNCTIONS) is not None
 
     def forward(
         self, layer: Layer, x_BCHW: Tensor, weight_C1KL: Tensor, bias_C: Tensor | None
@@ -116,25 +118,11 @@ class Kernels:
         return _computes_right(self)
 
     def _call(self, name: str, layer: Layer, *tensors: Tensor | None) -> None:
-        library = _library(self.path)
+        library = loaded(self.path, _FUNCTIONS)
         assert library is not None  # whoever calls has asked whether it is usable
         addresses = [None if tensor is None else tensor.data_ptr() for tensor in tensors]
         if getattr(library, name)(ctypes.byref(layer), *addresses):
             raise MemoryError("no memory for the buffers of a depthwise convolution")
-
-
-@functools.cache
-def _library(path: Path) -> ctypes.CDLL | None:
-    """Returns the library; None if it cannot be loaded."""
-    try:
-        library = ctypes.CDLL(str(path))
-        for name, num_tensors in _FUNCTIONS.items():
-            function = getattr(library, name)  # kept by the library; library[name] would not be
-            function.argtypes = [ctypes.c_void_p] * (1 + num_tensors)
-            function.restype = ctypes.c_int
-    except (OSError, AttributeError):
-        return None
-    return library
 
 
 @functools.cache

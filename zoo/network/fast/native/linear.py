@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from zoo.network.fast.native.compiler import Code
+from zoo.network.fast.native.compiler import Code, loaded
 from zoo.protocols import SoftmaxCost
 
 __all__ = ["LINEAR", "AdamSteps", "LinearGradient", "LinearKernels", "Tuned"]
@@ -81,6 +81,16 @@ class AdamSteps:
     rates: Sequence[tuple[float, float]]
 
 
+_FUNCTIONS = (
+    ("zoo_linear_gradient", (ctypes.c_void_p,) * 11, ctypes.c_int64),
+    (
+        "zoo_linear_adam",
+        (*(ctypes.c_void_p,) * 7, ctypes.c_int64, *(ctypes.c_void_p,) * 5),
+        ctypes.c_int64,
+    ),
+)
+
+
 class _Problem(ctypes.Structure):
     """Sizes and cost, as ``linear.c`` declares them."""
 
@@ -117,7 +127,7 @@ class LinearKernels:
     @property
     def usable(self) -> bool:
         """Whether the library can be loaded here."""
-        return _library(self.path) is not None
+        return loaded(self.path, _FUNCTIONS) is not None
 
     def computes_right(self) -> bool:
         """Returns whether the library gives what torch gives, for one batch."""
@@ -142,7 +152,7 @@ class LinearKernels:
         Raises:
             IndexError: A place or a class is not in its range.
         """
-        library = _library(self.path)
+        library = loaded(self.path, _FUNCTIONS)
         assert library is not None  # whoever calls has asked whether it is usable
         logits_BK = weight_KF.new_empty(len(places_B), len(weight_KF))
         made = LinearGradient(
@@ -178,7 +188,7 @@ class LinearKernels:
         Raises:
             IndexError: A place or a class is not in its range. No step was made.
         """
-        library = _library(self.path)
+        library = loaded(self.path, _FUNCTIONS)
         assert library is not None
         weight_KF, num_steps = steps.weight.value, len(steps.counts)
         logits_SK = weight_KF.new_empty(len(places_S), len(weight_KF))
@@ -210,22 +220,6 @@ def _problem(
         len(table_NF), num_samples, num_features, num_classes,
         cost.smoothing, cost.gamma, cost.alpha, cost.epsilon,
     )  # fmt: skip
-
-
-@functools.cache
-def _library(path: Path) -> ctypes.CDLL | None:
-    """Returns the library; None if it cannot be loaded."""
-    try:
-        library = ctypes.CDLL(str(path))
-        library.zoo_linear_gradient.argtypes = [ctypes.c_void_p] * 11
-        library.zoo_linear_gradient.restype = ctypes.c_int64
-        library.zoo_linear_adam.argtypes = [
-            *([ctypes.c_void_p] * 7), ctypes.c_int64, *([ctypes.c_void_p] * 5),
-        ]  # fmt: skip
-        library.zoo_linear_adam.restype = ctypes.c_int64
-    except (OSError, AttributeError):
-        return None
-    return library
 
 
 @functools.cache
