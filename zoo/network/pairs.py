@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Pair", "adjacent_pairs"]
+__all__ = ["Pair", "adjacent_pairs", "is_constant_norm"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -49,7 +49,7 @@ def adjacent_pairs(model: nn.Module, images_NCHW: Tensor) -> list[Pair]:
 
     # Taken before the hooks are there: a module with hooks of its own is left alone.
     convolutions = [m for m in model.modules() if _foldable(m)]
-    norms = [m for m in model.modules() if _constant_norm(m)]
+    norms = [m for m in model.modules() if is_constant_norm(m)]
     hooks = [
         *(module.register_forward_hook(convolved) for module in convolutions),
         *(module.register_forward_pre_hook(normed) for module in norms),
@@ -71,6 +71,15 @@ def adjacent_pairs(model: nn.Module, images_NCHW: Tensor) -> list[Pair]:
     ]
 
 
+def is_constant_norm(module: nn.Module) -> bool:
+    """Returns whether a module scales and shifts by constants in evaluation, with no hook on it."""
+    cls = type(module)
+    known = cls in (nn.BatchNorm2d, nn.SyncBatchNorm) or (
+        cls.__name__ in ("BatchNormAct2d", "SyncBatchNormAct") and cls.__module__[:5] == "timm."
+    )
+    return known and not _hooked(module) and module.running_mean is not None
+
+
 def _foldable(module: nn.Module) -> bool:
     """Whether a module is a convolution with its weight as it stands, and no hook."""
     cls = type(module)
@@ -78,15 +87,6 @@ def _foldable(module: nn.Module) -> bool:
     # timm's SAME convolution is told by name, so that a network from elsewhere needs no timm.
     plain = cls is nn.Conv2d or (cls.__name__ == "Conv2dSame" and cls.__module__[:5] == "timm.")
     return plain and not _hooked(module)
-
-
-def _constant_norm(module: nn.Module) -> bool:
-    """Whether a module scales and shifts by constants in evaluation, and no hook is on it."""
-    cls = type(module)
-    known = cls in (nn.BatchNorm2d, nn.SyncBatchNorm) or (
-        cls.__name__ in ("BatchNormAct2d", "SyncBatchNormAct") and cls.__module__[:5] == "timm."
-    )
-    return known and not _hooked(module) and module.running_mean is not None
 
 
 def _hooked(module: nn.Module) -> bool:

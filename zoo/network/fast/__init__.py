@@ -7,8 +7,9 @@ the same to the precision of float32, and is the same to the bit from run to run
                           weight, depthwise_shapes.py says for which shapes
     pointwise.py          1x1 convolutions on few pixels, as matrix products
     held_norms.py         batch norms with held statistics, within the convolutions before them
-    blocks.py             depthwise convolutions and the activations around them, one step each:
-                          depthwise_block.py is the step, native/ the C that computes it
+    blocks.py             depthwise convolutions and the norms and activations around them, one step
+                          each: surroundings.py finds them, depthwise_block.py is the step, native/
+                          the C that computes it
     eager.py, proof.py    the calls that this was made for, and that it alters nothing
 """
 
@@ -21,6 +22,7 @@ from zoo.network.fast.depthwise import accelerate_depthwise, accelerated, restor
 from zoo.network.fast.held_norms import fold_held_norms, folded_pairs, restore_held_norms
 from zoo.network.fast.native import Kernels
 from zoo.network.fast.pointwise import accelerate_pointwise
+from zoo.network.fast.proof import lone_pairs
 
 __all__ = ["accelerate", "fuse", "restore"]
 
@@ -61,7 +63,8 @@ def fuse(
     if kernels is not None:
         fuse_blocks(
             model, images_NCHW, kernels,
-            convolutions=accelerated(model), pairs=folded_pairs(model) if held else (),
+            convolutions=accelerated(model), held=held,
+            pairs=folded_pairs(model) if held else lone_pairs(model, images_NCHW),
         )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
-"""A depthwise convolution with the activations before and after it, as one step of a graph.
+"""A depthwise convolution with the norms and activations around it, as one step of a graph.
 
-:mod:`zoo.network.fast.native` computes it. What the activations are given and return is never
-written to memory.
+:mod:`zoo.network.fast.native` computes it. Of what stands before and after the convolution, nothing
+between is written to memory but what the norm after it is given.
 
 Shapes: B batch, C channels, H W rows and columns of the input, K L those of the filter, P Q those
 of the output. Padding is (left, right, top, bottom).
@@ -9,6 +9,7 @@ of the output. Padding is (left, right, top, bottom).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,11 +17,21 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from zoo.network.fast.depthwise_shapes import Padding, Pair, axes
-from zoo.network.fast.native.kernels import ACTIVATIONS, Kernels, Layer
+from zoo.network.fast.native.kernels import ACTIVATIONS, Kernels, Layer, Norm
 
 __all__ = ["depthwise_block"]
 
-_Activation = type[nn.Module] | None
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Around:
+    """What is around a convolution; see :func:`depthwise_block`."""
+
+    stride: Pair
+    padding: Padding
+    before: type[nn.Module] | None
+    after: type[nn.Module] | None
+    norm_before: nn.BatchNorm2d | None
+    norm_after: nn.BatchNorm2d | None
 
 
 def depthwise_block(
@@ -30,14 +41,17 @@ def depthwise_block(
     *,
     stride: Pair,
     padding: Padding,
-    before: _Activation,
-    after: _Activation,
+    before: type[nn.Module] | None,
+    after: type[nn.Module] | None,
+    norm_before: nn.BatchNorm2d | None = None,
+    norm_after: nn.BatchNorm2d | None = None,
     kernels: Kernels,
 ) -> Tensor:
-    """Returns ``after(conv2d(before(x), weight, bias, groups=C))``, (B, C, P, Q) in channels_last.
+    """Returns the output of two norms and activations around a convolution, in channels_last.
 
-    Output and derivatives are those of the three operations, in float32; the first derivatives are
-    the same to the bit in each run with as many threads.
+    It is ``after(norm_after(conv2d(before(norm_before(x)), weight, bias, groups=C)))``, of shape
+    (B, C, P, Q). Output and derivatives are those of the five operations, in float32; the first
+    derivatives are the same to the bit in each run with as many threads.
 
     Args:
         x: Input, (B, C, H, W), float32 on the CPU.
@@ -48,61 +62,117 @@ def depthwise_block(
         before: Class of the activation before the convolution, one of
             :data:`~zoo.network.fast.native.kernels.ACTIVATIONS`.
         after: That of the one after it.
+        norm_before: A norm that trains, before the activation. It has a gain and a shift and a
+            momentum, and more than one value of each channel; its running statistics and its
+            count of batches are brought up to date.
+        norm_after: The like, between convolution and activation.
         kernels: The compiled library.
     """
-    output: Tensor = _Block.apply(x, weight, bias, stride, padding, before, after, kernels)
+    around = _Around(
+        stride=stride, padding=padding, before=before, after=after, norm_before=norm_before,
+        norm_after=norm_after,
+    )  # fmt: skip
+    norms = (
+        one for norm in (norm_before, norm_after)
+        for one in ((None, None) if norm is None else (norm.weight, norm.bias))
+    )  # fmt: skip
+    output: Tensor = _Block.apply(x, weight, bias, *norms, around, kernels)
     return output
 
 
 class _Block(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Padding,
-        before: _Activation, after: _Activation, kernels: Kernels,
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, gain_before: Tensor | None,
+        shift_before: Tensor | None, gain_after: Tensor | None, shift_after: Tensor | None,
+        around: _Around, kernels: Kernels,
     ) -> Tensor:  # fmt: skip
         rows, columns = axes(
             size=(x.shape[2], x.shape[3]), kernel=(weight.shape[2], weight.shape[3]),
-            stride=stride, padding=padding,
+            stride=around.stride, padding=around.padding,
         )  # fmt: skip
         layer = Layer(
-            *x.shape, rows.outputs, columns.outputs, rows.kernel, columns.kernel, *stride,
-            rows.before, columns.before, ACTIVATIONS[before], ACTIVATIONS[after],
+            *x.shape, rows.outputs, columns.outputs, rows.kernel, columns.kernel, *around.stride,
+            rows.before, columns.before, ACTIVATIONS[around.before], ACTIVATIONS[around.after],
             min(torch.get_num_threads(), len(x)),
         )  # fmt: skip
+        norms = {
+            "before": _training(around.norm_before, gain_before, shift_before),
+            "after": _training(around.norm_after, gain_after, shift_after),
+        }
         output, kept = kernels.forward(
             layer, x.contiguous(memory_format=torch.channels_last), weight.contiguous(),
-            None if bias is None else bias.contiguous(),
+            None if bias is None else bias.contiguous(), **norms,
         )  # fmt: skip
-        ctx.save_for_backward(x, weight, bias, kept)
-        ctx.layer, ctx.kernels, ctx.geometry = layer, kernels, (stride, padding, before, after)
+        ctx.save_for_backward(
+            x, weight, bias, gain_before, shift_before, gain_after, shift_after, kept
+        )
+        ctx.layer, ctx.kernels, ctx.around, ctx.norms = layer, kernels, around, norms
         return output
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = grads
-        x, weight, bias, kept = ctx.saved_tensors
-        of_x, of_weight, of_bias, *_ = ctx.needs_input_grad
+        *given, kept = ctx.saved_tensors
+        needed = ctx.needs_input_grad[: len(given)]
         if torch.is_grad_enabled():  # a second derivative is asked for: torch has one
-            leaves = [one for one in (x, weight, bias) if one is not None and one.requires_grad]
-            output = _in_torch(x, weight, bias, *ctx.geometry)
+            leaves = [one for one in given if one is not None and one.requires_grad]
+            output = _in_torch(*given, around=ctx.around)
             made = iter(torch.autograd.grad(output, leaves, grad, create_graph=True))
-            found = [next(made) if needed else None for needed in (of_x, of_weight, of_bias)]
-            return (*found, None, None, None, None, None)
-        grad_x, grad_weight, grad_bias = ctx.kernels.backward(
+            return (*(next(made) if one else None for one in needed), None, None)
+        x, weight, *_ = given
+        found = ctx.kernels.backward(
             ctx.layer, grad.contiguous(memory_format=torch.channels_last), kept,
-            x.contiguous(memory_format=torch.channels_last), weight.contiguous(), of_x=of_x,
+            x.contiguous(memory_format=torch.channels_last), weight.contiguous(), of_x=needed[0],
+            **ctx.norms,
         )  # fmt: skip
+        of_norms = (
+            one for of_norm in (found.before, found.after)
+            for one in ((None, None) if of_norm is None else of_norm)
+        )  # fmt: skip
+        every = (found.x, found.weight, found.bias, *of_norms)
         return (
-            grad_x, grad_weight if of_weight else None, grad_bias if of_bias else None,
-            None, None, None, None, None,
+            *(one if wanted else None for one, wanted in zip(every, needed, strict=True)),
+            None, None,
         )  # fmt: skip
+
+
+def _training(
+    norm: nn.BatchNorm2d | None, gain_C: Tensor | None, shift_C: Tensor | None
+) -> Norm | None:
+    """Returns a norm as the library takes it."""
+    if norm is None or gain_C is None or shift_C is None:
+        return None
+    assert norm.momentum is not None
+    running = norm.running_mean, norm.running_var
+    for one in running:
+        if one is not None:  # whoever kept one for a derivative is told that it changes
+            torch.autograd.graph.increment_version(one)
+    if norm.num_batches_tracked is not None:
+        norm.num_batches_tracked.add_(1)
+    return Norm(
+        gain_C.contiguous(), shift_C.contiguous(), *running, momentum=norm.momentum, eps=norm.eps,
+        batch=gain_C.new_empty(4, len(gain_C)),
+    )  # fmt: skip
 
 
 def _in_torch(
-    x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Padding,
-    before: _Activation, after: _Activation,
+    x: Tensor, weight: Tensor, bias: Tensor | None, gain_before: Tensor | None,
+    shift_before: Tensor | None, gain_after: Tensor | None, shift_after: Tensor | None,
+    *, around: _Around,
 ) -> Tensor:  # fmt: skip
     """Returns the same by torch's operations."""
-    x = functional.pad(x if before is None else before()(x), padding)
-    output = functional.conv2d(x, weight, bias, stride, groups=len(weight))
-    return output if after is None else after()(output)
+
+    def side(
+        x: Tensor, norm: nn.BatchNorm2d | None, gain: Tensor | None, shift: Tensor | None,
+        activation: type[nn.Module] | None,
+    ) -> Tensor:  # fmt: skip
+        if norm is not None:
+            x = functional.batch_norm(x, None, None, gain, shift, training=True, eps=norm.eps)
+        output: Tensor = x if activation is None else activation()(x)
+        return output
+
+    x = side(x, around.norm_before, gain_before, shift_before, around.before)
+    x = functional.pad(x, around.padding)
+    x = functional.conv2d(x, weight, bias, around.stride, groups=len(weight))
+    return side(x, around.norm_after, gain_after, shift_after, around.after)

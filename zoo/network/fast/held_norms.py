@@ -19,19 +19,17 @@ N samples, C channels, H W rows and columns.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import Node
 
 from zoo.network.fast.eager import is_eager_float32
-from zoo.network.fast.proof import differentiated, gradient_users, proves_out, untouched
+from zoo.network.fast.proof import lone_pairs, proves_out
 from zoo.network.modes import evaluation_mode
-from zoo.network.pairs import Pair, adjacent_pairs
+from zoo.network.pairs import Pair
 
 __all__ = ["fold_held_norms", "folded_pairs", "restore_held_norms"]
 
@@ -62,7 +60,7 @@ def fold_held_norms(model: nn.Module, images_NCHW: Tensor, *, enabled: bool = Tr
         return 0
     restore_held_norms(model)
     with evaluation_mode(model), torch.inference_mode(mode=False):
-        pairs = _alone(model, images_NCHW, adjacent_pairs(model, images_NCHW))
+        pairs = lone_pairs(model, images_NCHW)
         for pair in pairs:
             convolution, norm = pair.convolution, pair.norm
             # In the object's attributes: the class keeps its method, which is called from there.
@@ -182,24 +180,3 @@ def _is_held_step(
         and is_eager_float32(x, weight)
         and weight[0].numel() * math.prod(convolution.stride) <= len(x) * x.shape[2] * x.shape[3]
     )
-
-
-def _alone(model: nn.Module, images_NCHW: Tensor, pairs: Sequence[Pair]) -> list[Pair]:
-    """Returns the pairs whose convolution feeds nothing but its norm, and that at once."""
-    made: dict[Pair, tuple[Tensor, Node | None]] = {}
-
-    def convolved(pair: Pair, module: nn.Module, given: object, output: Tensor) -> None:
-        made[pair] = output, output.grad_fn
-
-    hooks = [pair.convolution.register_forward_hook(partial(convolved, pair)) for pair in pairs]
-    try:
-        with untouched(model) as passed_on:
-            users = gradient_users(differentiated(model, images_NCHW))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return [
-        pair
-        for pair, (output, node) in made.items()
-        if node is not None and users[node] == 1 and output not in passed_on
-    ]

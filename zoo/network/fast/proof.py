@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,9 +16,17 @@ from torch import Tensor, nn
 from torch.autograd.graph import Node
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["Untouched", "differentiated", "gradient_users", "proves_out", "untouched"]
+from zoo.network.modes import evaluation_mode
+from zoo.network.pairs import Pair, adjacent_pairs
 
-_TOLERANCE = 1e-4  # share of the largest output; rounding makes about 1e-6
+__all__ = [
+    "Untouched",
+    "differentiated",
+    "gradient_users",
+    "lone_pairs",
+    "proves_out",
+    "untouched",
+]
 
 
 def differentiated(model: nn.Module, images_NCHW: Tensor) -> Tensor:
@@ -111,9 +120,43 @@ def untouched(model: nn.Module) -> Iterator[Untouched]:
             hook.remove()
 
 
-def proves_out(model: nn.Module, images_NCHW: Tensor) -> bool:
-    """Returns whether a differentiated pass gives what a plain one gives."""
+def lone_pairs(model: nn.Module, images_NCHW: Tensor) -> list[Pair]:
+    """Returns the pairs whose convolution feeds nothing but its norm, and that at once.
+
+    A pass in evaluation shows them.
+    """
+    made: dict[Pair, tuple[Tensor, Node | None]] = {}
+
+    def convolved(pair: Pair, module: nn.Module, given: object, output: Tensor) -> None:
+        made[pair] = output, output.grad_fn
+
+    with evaluation_mode(model), torch.inference_mode(mode=False):
+        hooks = [
+            pair.convolution.register_forward_hook(partial(convolved, pair))
+            for pair in adjacent_pairs(model, images_NCHW)
+        ]
+        try:
+            with untouched(model) as passed_on:
+                users = gradient_users(differentiated(model, images_NCHW))
+        finally:
+            for hook in hooks:
+                hook.remove()
+    return [
+        pair
+        for pair, (output, node) in made.items()
+        if node is not None and users[node] == 1 and output not in passed_on
+    ]
+
+
+def proves_out(model: nn.Module, images_NCHW: Tensor, *, tolerance: float = 1e-4) -> bool:
+    """Returns whether a differentiated pass gives what a plain one gives.
+
+    Args:
+        model: The network.
+        images_NCHW: A few images.
+        tolerance: Share of the largest output; rounding makes about 1e-6 where no norm trains.
+    """
     with torch.no_grad():
         plain: Tensor = model(images_NCHW.clone())
     found = differentiated(model, images_NCHW).detach()
-    return bool((found - plain).abs().max() <= _TOLERANCE * plain.abs().max())
+    return bool((found - plain).abs().max() <= tolerance * plain.abs().max())

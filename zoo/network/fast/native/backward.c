@@ -1,6 +1,38 @@
 /* The backward pass of a block: see depthwise.h. */
 
-#include "depthwise.h"
+#include "norms.h"
+
+/* Adds the sums of a few pixels to those of a thread. */
+static void flush(sums *own, int64_t channels) {
+    for (int64_t c = 0; c < channels; c++) {
+        own->first[c] += (double)own->first_part[c];
+        own->second[c] += (double)own->second_part[c];
+    }
+    clear(own->first_part, channels);
+    clear(own->second_part, channels);
+}
+
+/* What the gradient of x is made of, besides scale and mean: of_x = scale g + (x - mean) slope + level. */
+typedef struct {
+    float *slope, *level;
+} gradient_of_norm;
+
+/* Writes the gradients of gain and shift, from the sums of all threads. */
+static void settle_gradient(const norm *it, const sums *threads, int64_t num_threads, double count,
+                            int64_t channels, gradient_of_norm to) {
+    for (int64_t c = 0; c < channels; c++) {
+        double sum = 0, about = 0;
+        for (int64_t thread = 0; thread < num_threads; thread++) {
+            sum += threads[thread].first[c];
+            about += threads[thread].second[c];
+        }
+        double inverse = (double)inverse_of(it, channels)[c], scale = (double)scale_of(it, channels)[c];
+        it->of_shift[c] = (float)sum;
+        it->of_gain[c] = (float)(about * inverse);
+        to.slope[c] = (float)(-scale * inverse * inverse * about / count);
+        to.level[c] = (float)(-scale * sum / count);
+    }
+}
 
 static void differentiate(float *restrict gradient, const float *restrict x, int64_t count, int64_t kind) {
 #define LOOP(KIND) \
@@ -9,16 +41,73 @@ static void differentiate(float *restrict gradient, const float *restrict x, int
 #undef LOOP
 }
 
-static void spread_differentiated(float *restrict to, const float *restrict from,
-                                  const float *restrict x, int64_t pixels, int64_t channels,
-                                  int64_t apart, int64_t kind) {
-#define LOOP(KIND) SPREAD(differentiated(from[c], x[c], KIND))
+/* A norm, and what its gradient is made of. */
+typedef struct {
+    const norm *norm;
+    gradient_of_norm of;
+} normed;
+
+/* Adds to a norm's sums; `writes`, known to the compiler, says whether `gradient`, of what the activation
+ * after the norm gave, becomes that of what it was given.
+ */
+INLINE void differentiate_normed(const int writes, float *gradient, const float *x, int64_t pixels,
+                                 int64_t channels, const norm *norm, int64_t kind, sums *own) {
+    const float *mean = mean_of(norm), *scale = scale_of(norm, channels), *offset = offset_of(norm, channels);
+    float *restrict sum = own->first_part, *restrict about = own->second_part;
+#define LOOP(KIND)                                                                            \
+    for (int64_t i = 0; i < pixels; i++, gradient += channels, x += channels)                 \
+        _Pragma("GCC ivdep") for (int64_t c = 0; c < channels; c++) {                         \
+            float slope = differentiated(gradient[c], x[c] * scale[c] + offset[c], KIND);     \
+            if (writes) gradient[c] = slope;                                                  \
+            sum[c] += slope;                                                                  \
+            about[c] += slope * (x[c] - mean[c]);                                             \
+        }
     FOR_ITS_KIND(kind, LOOP)
 #undef LOOP
 }
 
+/* Only the sums. */
+static void sum_differentiated(const float *from, const float *x, int64_t pixels, int64_t channels,
+                               const norm *norm, int64_t kind, sums *own) {
+    int64_t few = few_pixels(channels);
+    for (; pixels > 0; pixels -= few, from += few * channels, x += few * channels) {
+        differentiate_normed(0, (float *)from, x, least(few, pixels), channels, norm, kind, own);
+        flush(own, channels);
+    }
+}
+
+/* The last step to the gradient of what a norm was given. */
+static void finish_gradient(float *restrict to, const float *restrict x, int64_t pixels, int64_t channels,
+                            const normed *it) {
+    const float *restrict mean = mean_of(it->norm), *restrict scale = scale_of(it->norm, channels);
+    const float *restrict slope = it->of.slope, *restrict level = it->of.level;
+    for (int64_t i = 0; i < pixels; i++, to += channels, x += channels)
+        for (int64_t c = 0; c < channels; c++)
+            to[c] = to[c] * scale[c] + ((x[c] - mean[c]) * slope[c] + level[c]);
+}
+
+static void spread_differentiated(float *restrict to, const float *restrict from,
+                                  const float *restrict x, int64_t pixels, int64_t channels,
+                                  int64_t apart, const normed *it, int64_t kind) {
+#define LOOP(KIND) SPREAD(differentiated(from[c], x[c], KIND))
+#define NORMED(KIND)                                                       \
+    SPREAD(differentiated(from[c], x[c] * scale[c] + offset[c], KIND) * scale[c] + \
+           ((x[c] - mean[c]) * slope[c] + level[c]))
+    if (it->norm) {
+        const float *restrict mean = mean_of(it->norm), *restrict scale = scale_of(it->norm, channels);
+        const float *restrict offset = offset_of(it->norm, channels);
+        const float *restrict slope = it->of.slope, *restrict level = it->of.level;
+        FOR_ITS_KIND(kind, NORMED)
+    } else {
+        FOR_ITS_KIND(kind, LOOP)
+    }
+#undef LOOP
+#undef NORMED
+}
+
 typedef struct {
     const float *gradient, *z, *x, *weight;
+    normed before, after;
     float *of_x;
     int64_t x_size, z_size;
     int64_t strip, output_rows; /* rows of the input at a time, and those of the output that see them */
@@ -28,6 +117,7 @@ typedef struct {
 /* What a thread has for itself: two buffers, and sums. */
 typedef struct {
     float *inputs, *outputs, *of_weight, *of_bias, *image_bias;
+    sums *seen; /* of the norm before */
 } workspace;
 
 /* Columns of zeros before and after a row in the buffer of the output. */
@@ -88,7 +178,7 @@ static void input_gradient(const layer *it, const backward_pass *pass, const wor
         fetch_to_write(pass->of_x, pass->x_size, at + x_row + part, it->width * LANES);
         if (h % it->stride_height == 0) {
             fetch_to_read(pass->gradient, pass->z_size, z_ahead + z_part, it->out_width * LANES);
-            if (it->after != NONE)
+            if (it->after != NONE || pass->after.norm)
                 fetch_to_read(pass->z, pass->z_size, z_ahead + z_part, it->out_width * LANES);
         }
         const float *outputs = own->outputs + block * apart + (p - here->p0) * output_row;
@@ -115,7 +205,11 @@ static void input_gradient(const layer *it, const backward_pass *pass, const wor
 #undef ROW
         }
     }
-    differentiate(pass->of_x + at, pass->x + at, x_row, it->before);
+    if (pass->before.norm)
+        differentiate_normed(1, pass->of_x + at, pass->x + at, it->width, it->channels,
+                             pass->before.norm, it->before, own->seen);
+    else
+        differentiate(pass->of_x + at, pass->x + at, x_row, it->before);
 }
 
 #define WIDEST 7 /* columns of a filter whose sums are kept in registers */
@@ -189,7 +283,7 @@ static void backward_images(const layer *it, const backward_pass *pass, const wo
                 int64_t at = (image * it->out_height + p) * z_row;
                 float *to = own->outputs + (p - here.p0) * output_row + border(it) * LANES;
                 spread_differentiated(to, pass->gradient + at, pass->z + at, it->out_width, it->channels,
-                                      pass->output_rows * output_row, it->after);
+                                      pass->output_rows * output_row, &pass->after, it->after);
                 if (p < counted) continue;
                 counted = p + 1;
                 for (int64_t block = 0; block < blocks; block++, to += pass->output_rows * output_row) {
@@ -202,34 +296,38 @@ static void backward_images(const layer *it, const backward_pass *pass, const wo
             for (int64_t h = h0; h < here.h1; h++)
                 spread_activated(own->inputs + (h - h0) * input_row + it->left * LANES,
                                  pass->x + (image * it->height + h) * x_row, it->width, it->channels,
-                                 pass->strip * input_row, it->before);
+                                 pass->strip * input_row, pass->before.norm, it->before);
             if (pass->of_x)
                 for (int64_t h = h0; h < here.h1; h++) input_gradient(it, pass, own, &here, h);
+            if (pass->before.norm) flush(own->seen, it->channels);
             weight_gradient(it, pass, own, &here);
         }
         for (int64_t i = 0; i < blocks * LANES; i++) own->of_bias[i] += own->image_bias[i];
     }
 }
 
-/* Writes the gradients of x, of the weight and of the bias; those that are NULL are left out.
+/* Writes the gradients of x, of the weight, of the bias and of the norms' gains and shifts; those of the
+ * first three that are NULL are left out, but with a norm before, that of x is needed.
  *
  * gradient  of z
- * z         z or, for an activation after whose slope is no function of its output, `convolved`
+ * z         `convolved`, or z if there was none
  *
  * Shapes are those of the forward pass. Every padding must be shorter than the filter is long.
  * Returns 0, or 1 when there is no memory.
  */
-int zoo_depthwise_backward(const layer *it, const float *gradient, const float *z, const float *x,
-                           const float *weight, float *of_x, float *of_weight, float *of_bias) {
-    int64_t blocks = num_blocks(it), taps = it->kernel_height * it->kernel_width;
+int zoo_depthwise_backward(const layer *it, const norm *before, const norm *after, const float *gradient,
+                           const float *z, const float *x, const float *weight, float *of_x,
+                           float *of_weight, float *of_bias) {
+    int64_t blocks = num_blocks(it), taps = it->kernel_height * it->kernel_width, channels = it->channels;
     int64_t input_columns = num_input_columns(it), output_columns = it->out_width + 2 * border(it);
     int64_t row = input_columns + output_columns / it->stride_height;
-    int64_t rows = most(1, STRIP_BYTES / (row * it->channels * (int64_t)sizeof(float)));
+    int64_t rows = most(1, STRIP_BYTES / (row * channels * (int64_t)sizeof(float)));
+    int64_t x_size = it->height * it->width * channels, z_size = it->out_height * it->out_width * channels;
     float *blocked = blocked_weight(it, weight);
     backward_pass pass = {
         .gradient = gradient, .z = z, .x = x, .weight = blocked, .of_x = of_x,
-        .x_size = it->images * it->height * it->width * it->channels,
-        .z_size = it->images * it->out_height * it->out_width * it->channels,
+        .before = {.norm = before}, .after = {.norm = after},
+        .x_size = it->images * x_size, .z_size = it->images * z_size,
         .strip = least(it->height, rows),
         .input_columns = input_columns, .output_columns = output_columns,
     };
@@ -237,21 +335,48 @@ int zoo_depthwise_backward(const layer *it, const float *gradient, const float *
     int64_t inputs = whole_lines(blocks * pass.strip * input_columns * LANES);
     int64_t outputs = whole_lines(blocks * pass.output_rows * output_columns * LANES);
     int64_t weights = whole_lines(blocks * taps * LANES), biases = whole_lines(blocks * LANES);
-    int64_t size = inputs + outputs + weights + 2 * biases;
-    float *memory = room(it->threads * size);
-    int failed = !blocked || !memory;
+    int64_t size = inputs + outputs + weights + 2 * biases + size_of_sums(channels);
+    float *memory = room(it->threads * size), *of_norms = room(4 * whole_lines(channels));
+    sums *seen = malloc((size_t)it->threads * sizeof *seen);
+    int failed = !blocked || !memory || !of_norms || !seen;
     if (!failed) {
-#pragma omp parallel for num_threads((int)it->threads) schedule(static, 1)
-        for (int64_t thread = 0; thread < it->threads; thread++) {
+        normed *sides[] = {&pass.before, &pass.after};
+        for (int i = 0; i < 2; i++) {
+            float *own = of_norms + 2 * i * whole_lines(channels);
+            sides[i]->of = (gradient_of_norm){.slope = own, .level = own + whole_lines(channels)};
+        }
+        if (after) {
+            EACH_THREAD(it) {
+                int64_t begin = first_image(it, thread), end = first_image(it, thread + 1);
+                seen[thread] = cleared_sums(memory + thread * size, channels);
+                sum_differentiated(gradient + begin * z_size, z + begin * z_size,
+                                   (end - begin) * it->out_height * it->out_width, channels, after,
+                                   it->after, seen + thread);
+            }
+            settle_gradient(after, seen, it->threads, (double)(it->images * it->out_height * it->out_width),
+                            channels, pass.after.of);
+        }
+        EACH_THREAD(it) {
             float *mine = memory + thread * size;
             clear(mine, size);
             workspace own = {
                 .of_weight = mine, .of_bias = mine + weights, .image_bias = mine + weights + biases,
                 .inputs = mine + weights + 2 * biases, .outputs = mine + weights + 2 * biases + inputs,
+                .seen = seen + thread,
             };
+            seen[thread] = cleared_sums(own.outputs + outputs, channels);
             backward_images(it, &pass, &own, first_image(it, thread), first_image(it, thread + 1));
         }
-        for (int64_t c = 0; c < it->channels; c++) {
+        if (before) {
+            settle_gradient(before, seen, it->threads, (double)(it->images * it->height * it->width),
+                            channels, pass.before.of);
+            EACH_THREAD(it) {
+                int64_t begin = first_image(it, thread), end = first_image(it, thread + 1);
+                finish_gradient(of_x + begin * x_size, x + begin * x_size,
+                                (end - begin) * it->height * it->width, channels, &pass.before);
+            }
+        }
+        for (int64_t c = 0; c < channels; c++) {
             for (int64_t tap = 0; of_weight && tap < taps; tap++) {
                 float sum = 0;
                 for (int64_t thread = 0; thread < it->threads; thread++)
@@ -266,5 +391,7 @@ int zoo_depthwise_backward(const layer *it, const float *gradient, const float *
     }
     free(blocked);
     free(memory);
+    free(of_norms);
+    free(seen);
     return failed;
 }

@@ -2,9 +2,11 @@
  *
  *     z = after(convolution(before(x)) + bias)
  *
- * Layer by layer, torch passes over the maps of such a block once for each of the three, and each pass
- * waits for memory. Here both ways read what they need once and write what they make once: activations
- * and their slopes are computed on the way.
+ * before and after may each be a batch norm and an activation: see norms.h.
+ *
+ * Layer by layer, torch passes over the maps of such a block once or more for each of them, and each pass
+ * waits for memory. Here both ways read what they need once and write what they make once: activations,
+ * norms and their slopes are computed on the way.
  *
  * Images pass a strip of rows at a time through buffers that stay in the L2 cache of a core. In them
  * LANES channels stand together and rows have a border of zeros, so that no loop asks where a map ends.
@@ -14,6 +16,7 @@
  * and the order of all sums depends on the number of threads alone.
  *
  *     depthwise.h    what both ways share: the layer, activations, buffers
+ *     norms.h        batch norms
  *     forward.c      zoo_depthwise_forward
  *     backward.c     zoo_depthwise_backward
  *
@@ -164,14 +167,6 @@ INLINE float differentiated(float gradient, float x, const activation kind) {
         for (int64_t c = first; c < channels; c++) block[c - first] = EXPRESSION;        \
     }
 
-static void spread_activated(float *restrict to, const float *restrict from, int64_t pixels,
-                             int64_t channels, int64_t apart, int64_t kind) {
-    const float *x = from;
-#define LOOP(KIND) SPREAD(activated(from[c], KIND))
-    FOR_ITS_KIND(kind, LOOP)
-#undef LOOP
-}
-
 /* Brings what will be read or written soon into the cache, as far as the map goes. */
 INLINE void fetch_to_read(const float *map, int64_t size, int64_t at, int64_t count) {
     for (int64_t i = at; i < least(at + count, size); i += LINE) __builtin_prefetch(map + i, 0, 2);
@@ -198,6 +193,11 @@ INLINE int64_t num_input_columns(const layer *it) {
 
 /* The images of a thread are those from its first one to that of the next thread. */
 INLINE int64_t first_image(const layer *it, int64_t thread) { return it->images * thread / it->threads; }
+
+/* A loop over the threads, each of them for itself. */
+#define EACH_THREAD(it)                                                             \
+    _Pragma("omp parallel for num_threads((int)(it)->threads) schedule(static, 1)") \
+    for (int64_t thread = 0; thread < (it)->threads; thread++)
 
 /* Returns a weight (channels, taps) as (blocks, taps, LANES), zero where channels end; or NULL. */
 static float *blocked_weight(const layer *it, const float *weight) {

@@ -1,6 +1,57 @@
 /* The forward pass of a block: see depthwise.h. */
 
-#include "depthwise.h"
+#include "norms.h"
+
+/* Takes pixels of a map into mean and squares. */
+static void see(sums *own, const float *x, int64_t pixels, int64_t channels) {
+    float *restrict mean = own->first_part, *restrict squares = own->second_part;
+    int64_t few = few_pixels(channels);
+    for (; pixels > 0; pixels -= few, x += few * channels) {
+        int64_t part = least(few, pixels);
+        clear(mean, channels);
+        for (int64_t i = 0; i < part; i++)
+            for (int64_t c = 0; c < channels; c++) mean[c] += x[i * channels + c];
+        clear(squares, channels);
+        for (int64_t c = 0; c < channels; c++) mean[c] *= 1.0f / (float)part;
+        for (int64_t i = 0; i < part; i++)
+            for (int64_t c = 0; c < channels; c++) {
+                float apart = x[i * channels + c] - mean[c];
+                squares[c] += apart * apart;
+            }
+        double share = (double)part / (double)(own->count + part), seen = (double)own->count * share;
+        for (int64_t c = 0; c < channels; c++) {
+            double apart = (double)mean[c] - own->first[c];
+            own->first[c] += apart * share;
+            own->second[c] += (double)squares[c] + apart * apart * seen;
+        }
+        own->count += part;
+    }
+}
+
+/* Makes the norm of what the threads have seen. */
+static void settle(const norm *it, const sums *threads, int64_t num_threads, int64_t channels) {
+    for (int64_t c = 0; c < channels; c++) {
+        double count = 0, mean = 0, squares = 0;
+        for (int64_t thread = 0; thread < num_threads; thread++) {
+            const sums *one = threads + thread;
+            double share = (double)one->count / (count + (double)one->count);
+            double apart = one->first[c] - mean;
+            mean += apart * share;
+            squares += one->second[c] + apart * apart * count * share;
+            count += (double)one->count;
+        }
+        double inverse = 1 / sqrt(squares / count + it->eps), scale = inverse * (double)it->gain[c];
+        it->batch[c] = (float)mean;
+        it->batch[channels + c] = (float)inverse;
+        it->batch[2 * channels + c] = (float)scale;
+        it->batch[3 * channels + c] = (float)((double)it->shift[c] - mean * scale);
+        if (it->running_mean) {
+            float *running = it->running_mean + c, *spread = it->running_variance + c;
+            *running = (float)((1 - it->momentum) * (double)*running + it->momentum * mean);
+            *spread = (float)((1 - it->momentum) * (double)*spread + it->momentum * squares / (count - 1));
+        }
+    }
+}
 
 /* `to` may be `from`. */
 static void activate(float *to, const float *from, int64_t count, int64_t kind) {
@@ -10,8 +61,19 @@ static void activate(float *to, const float *from, int64_t count, int64_t kind) 
 #undef LOOP
 }
 
+static void activate_normed(float *restrict to, const float *restrict from, int64_t pixels, int64_t channels,
+                            const norm *norm, int64_t kind) {
+    const float *restrict scale = scale_of(norm, channels), *restrict offset = offset_of(norm, channels);
+#define LOOP(KIND)                                                    \
+    for (int64_t i = 0; i < pixels; i++, to += channels, from += channels) \
+        for (int64_t c = 0; c < channels; c++) to[c] = activated(from[c] * scale[c] + offset[c], KIND)
+    FOR_ITS_KIND(kind, LOOP)
+#undef LOOP
+}
+
 typedef struct {
     const float *x, *weight, *bias;
+    const norm *before, *after;
     float *z, *convolved;
     int64_t x_size, z_size;
     int64_t strip, input_rows, input_columns; /* rows of the output at a time; sizes of the buffer */
@@ -76,12 +138,14 @@ static void forward_row(const layer *it, const forward_pass *pass, const float *
         }
 #undef ROW
     }
-    if (pass->convolved || it->after != NONE) activate(pass->z + at, to + at, z_row, it->after);
+    if (!pass->after && (pass->convolved || it->after != NONE))
+        activate(pass->z + at, to + at, z_row, it->after);
 }
 
-static void forward_images(const layer *it, const forward_pass *pass, float *buffer, int64_t begin,
+/* `seen` are statistics of what is convolved, for the norm after. */
+static void forward_images(const layer *it, const forward_pass *pass, float *buffer, sums *seen, int64_t begin,
                            int64_t end) {
-    int64_t x_row = it->width * it->channels;
+    int64_t x_row = it->width * it->channels, pixels = it->out_height * it->out_width;
     int64_t column = pass->input_columns * LANES, apart = pass->input_rows * column;
     for (int64_t image = begin; image < end; image++)
         for (int64_t p0 = 0; p0 < it->out_height; p0 += pass->strip) {
@@ -91,47 +155,73 @@ static void forward_images(const layer *it, const forward_pass *pass, float *buf
             for (int64_t h = h0; h < h1; h++)
                 spread_activated(buffer + (h - h0) * column + it->left * LANES,
                                  pass->x + (image * it->height + h) * x_row, it->width, it->channels,
-                                 apart, it->before);
+                                 apart, pass->before, it->before);
             for (int64_t p = p0; p < p1; p++) forward_row(it, pass, buffer, image, p, p0, h0, h1);
+            if (pass->after)
+                see(seen, pass->convolved + (image * pixels + p0 * it->out_width) * it->channels,
+                    (p1 - p0) * it->out_width, it->channels);
         }
 }
 
-/* Writes z, and what the activation after was given into `convolved` unless it is NULL.
+/* Writes z, and what the norm or the activation after was given into `convolved` unless it is NULL.
  *
- * x            (images, height, width, channels)
- * weight       (channels, kernel_height, kernel_width)
- * bias         (channels), or NULL
- * z, convolved (images, out_height, out_width, channels)
+ * before, after  norms; NULL: there is none. With one after, `convolved` is not NULL
+ * x              (images, height, width, channels)
+ * weight         (channels, kernel_height, kernel_width)
+ * bias           (channels), or NULL
+ * z, convolved   (images, out_height, out_width, channels)
  *
  * Returns 0, or 1 when there is no memory.
  */
-int zoo_depthwise_forward(const layer *it, const float *x, const float *weight, const float *bias,
-                          float *z, float *convolved) {
-    int64_t columns = num_input_columns(it);
-    int64_t rows = STRIP_BYTES / (columns * it->channels * (int64_t)sizeof(float));
+int zoo_depthwise_forward(const layer *it, const norm *before, const norm *after, const float *x,
+                          const float *weight, const float *bias, float *z, float *convolved) {
+    int64_t columns = num_input_columns(it), channels = it->channels;
+    int64_t rows = STRIP_BYTES / (columns * channels * (int64_t)sizeof(float));
     int64_t strip = most(0, rows - it->kernel_height) / it->stride_height + 1;
     strip = least(strip, it->out_height);
     float *blocked = blocked_weight(it, weight);
     forward_pass pass = {
         .x = x, .weight = blocked, .bias = bias, .z = z, .convolved = convolved,
-        .x_size = it->images * it->height * it->width * it->channels,
-        .z_size = it->images * it->out_height * it->out_width * it->channels,
+        .before = before, .after = after,
+        .x_size = it->images * it->height * it->width * channels,
+        .z_size = it->images * it->out_height * it->out_width * channels,
         .strip = strip,
         .input_rows = (strip - 1) * it->stride_height + it->kernel_height,
         .input_columns = columns,
     };
     int64_t buffer = whole_lines(num_blocks(it) * pass.input_rows * columns * LANES);
-    float *buffers = room(it->threads * buffer);
-    int failed = !blocked || !buffers;
+    int64_t size = buffer + size_of_sums(channels);
+    float *memory = room(it->threads * size);
+    sums *seen = malloc((size_t)it->threads * sizeof *seen);
+    int failed = !blocked || !memory || !seen;
     if (!failed) {
-#pragma omp parallel for num_threads((int)it->threads) schedule(static, 1)
-        for (int64_t thread = 0; thread < it->threads; thread++) {
-            float *mine = buffers + thread * buffer;
+        int64_t x_size = it->height * it->width * channels, z_size = it->out_height * it->out_width * channels;
+        if (before) {
+            EACH_THREAD(it) {
+                int64_t begin = first_image(it, thread), end = first_image(it, thread + 1);
+                seen[thread] = cleared_sums(memory + thread * size + buffer, channels);
+                see(seen + thread, x + begin * x_size, (end - begin) * it->height * it->width, channels);
+            }
+            settle(before, seen, it->threads, channels);
+        }
+        EACH_THREAD(it) {
+            float *mine = memory + thread * size;
             clear(mine, buffer);
-            forward_images(it, &pass, mine, first_image(it, thread), first_image(it, thread + 1));
+            seen[thread] = cleared_sums(mine + buffer, channels);
+            forward_images(it, &pass, mine, seen + thread, first_image(it, thread),
+                           first_image(it, thread + 1));
+        }
+        if (after) {
+            settle(after, seen, it->threads, channels);
+            EACH_THREAD(it) {
+                int64_t begin = first_image(it, thread), end = first_image(it, thread + 1);
+                activate_normed(z + begin * z_size, convolved + begin * z_size,
+                                (end - begin) * it->out_height * it->out_width, channels, after, it->after);
+            }
         }
     }
     free(blocked);
-    free(buffers);
+    free(memory);
+    free(seen);
     return failed;
 }

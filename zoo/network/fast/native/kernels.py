@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ from torch.nn import functional
 
 from zoo.network.fast.native.compiler import Code, loaded
 
-__all__ = ["ACTIVATIONS", "DEPTHWISE", "Kernels", "Layer"]
+__all__ = ["ACTIVATIONS", "DEPTHWISE", "Gradients", "Kernels", "Layer", "Norm"]
 
 ACTIVATIONS: Mapping[type[nn.Module] | None, int] = {
     None: 0,
@@ -34,7 +35,7 @@ _SLOPE_OF_OUTPUT = (0, 1, 2)
 
 _FUNCTIONS = tuple(
     (name, (ctypes.c_void_p,) * (1 + num_tensors), ctypes.c_int)
-    for name, num_tensors in (("zoo_depthwise_forward", 5), ("zoo_depthwise_backward", 7))
+    for name, num_tensors in (("zoo_depthwise_forward", 7), ("zoo_depthwise_backward", 9))
 )
 
 
@@ -56,6 +57,58 @@ class Layer(ctypes.Structure):
     )  # fmt: skip
 
 
+class Gradients(NamedTuple):
+    """Gradients of what a block was given; None where none was asked for.
+
+    Those of norms are of gain and shift, (2, C).
+    """
+
+    x: Tensor | None
+    weight: Tensor
+    bias: Tensor
+    before: Tensor | None
+    after: Tensor | None
+
+
+class _NormInC(ctypes.Structure):
+    """A batch norm, as ``norms.h`` declares it."""
+
+    _fields_ = (
+        *(
+            (name, ctypes.c_void_p)
+            for name in (
+                "gain", "shift", "running_mean", "running_variance", "batch", "of_gain", "of_shift",
+            )
+        ),
+        ("momentum", ctypes.c_double),
+        ("eps", ctypes.c_double),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Norm:
+    """A batch norm that trains, beside a convolution.
+
+    Args:
+        gain: Its weight, (C,), contiguous.
+        shift: Its bias, the like.
+        running_mean: Brought up to date by the forward pass; None if there is none.
+        running_variance: The like.
+        momentum: What the batch counts in those.
+        eps: Added to the variance.
+        batch: (4, C): mean and 1/deviation of the batch, and the scale and offset that they and
+            gain and shift make. The forward pass writes it.
+    """
+
+    gain: Tensor
+    shift: Tensor
+    running_mean: Tensor | None
+    running_variance: Tensor | None
+    momentum: float
+    eps: float
+    batch: Tensor
+
+
 @dataclass(frozen=True, slots=True)
 class Kernels:
     """A compiled library, by its path, so that it can be copied and pickled."""
@@ -68,29 +121,37 @@ class Kernels:
         return loaded(self.path, _FUNCTIONS) is not None
 
     def forward(
-        self, layer: Layer, x_BCHW: Tensor, weight_C1KL: Tensor, bias_C: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """Returns a block's output (B, C, P, Q), and what the slope of its last activation is of.
+        self, layer: Layer, x_BCHW: Tensor, weight_C1KL: Tensor, bias_C: Tensor | None, *,
+        before: Norm | None = None, after: Norm | None = None,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Returns a block's output (B, C, P, Q), and what the slope of what is after is of.
 
         Args:
             layer: The geometry.
             x_BCHW: In channels_last, without gaps.
             weight_C1KL: Contiguous.
             bias_C: Contiguous, or None.
+            before: The norm whose output the activation before is given.
+            after: The norm that is given what is convolved.
 
         Raises:
             MemoryError: There is none for the buffers.
         """
         shape = (layer.images, layer.channels, layer.out_height, layer.out_width)
         output = torch.empty(shape, memory_format=torch.channels_last)
-        convolved = None if layer.after in _SLOPE_OF_OUTPUT else torch.empty_like(output)
-        self._call("zoo_depthwise_forward", layer, x_BCHW, weight_C1KL, bias_C, output, convolved)
+        kept = after is not None or layer.after not in _SLOPE_OF_OUTPUT
+        convolved = torch.empty_like(output) if kept else None
+        norms = tuple(map(_in_c, (before, after)))
+        self._call(
+            "zoo_depthwise_forward", layer, norms, x_BCHW, weight_C1KL, bias_C, output, convolved
+        )
         return output, output if convolved is None else convolved
 
     def backward(
-        self, layer: Layer, grad: Tensor, kept: Tensor, x: Tensor, weight: Tensor, *, of_x: bool
-    ) -> tuple[Tensor | None, Tensor, Tensor]:
-        """Returns the gradients of input, weight and bias.
+        self, layer: Layer, grad: Tensor, kept: Tensor, x: Tensor, weight: Tensor, *, of_x: bool,
+        before: Norm | None = None, after: Norm | None = None,
+    ) -> Gradients:  # fmt: skip
+        """Returns the gradients of what :meth:`forward` was given.
 
         Args:
             layer: The geometry.
@@ -98,17 +159,32 @@ class Kernels:
             kept: What :meth:`forward` returned besides the output.
             x: What it was given.
             weight: The like.
-            of_x: Whether the first one is wanted; it is None else.
+            of_x: Whether the gradient of x is wanted.
+            before: As in :meth:`forward`.
+            after: The like.
 
         Raises:
             MemoryError: There is none for the buffers.
         """
-        grad_x = torch.empty_like(x) if of_x else None
+        grad_x = torch.empty_like(x) if of_x or before is not None else None
         grad_weight, grad_bias = torch.empty_like(weight), weight.new_empty(len(weight))
-        self._call(
-            "zoo_depthwise_backward", layer, grad, kept, x, weight, grad_x, grad_weight, grad_bias
+        of_norms = tuple(
+            None if norm is None else torch.empty_like(norm.batch[:2]) for norm in (before, after)
         )
-        return grad_x, grad_weight, grad_bias
+        norms = tuple(map(_in_c, (before, after), of_norms))
+        self._call(
+            "zoo_depthwise_backward",
+            layer,
+            norms,
+            grad,
+            kept,
+            x,
+            weight,
+            grad_x,
+            grad_weight,
+            grad_bias,
+        )
+        return Gradients(grad_x, grad_weight, grad_bias, *of_norms)
 
     def computes_right(self) -> bool:
         """Returns whether the library gives what torch gives, for one layer.
@@ -117,12 +193,27 @@ class Kernels:
         """
         return _computes_right(self)
 
-    def _call(self, name: str, layer: Layer, *tensors: Tensor | None) -> None:
+    def _call(
+        self, name: str, layer: Layer, norms: Sequence[_NormInC | None], *tensors: Tensor | None
+    ) -> None:
         library = loaded(self.path, _FUNCTIONS)
         assert library is not None  # whoever calls has asked whether it is usable
         addresses = [None if tensor is None else tensor.data_ptr() for tensor in tensors]
-        if getattr(library, name)(ctypes.byref(layer), *addresses):
+        sides = [None if norm is None else ctypes.byref(norm) for norm in norms]
+        if getattr(library, name)(ctypes.byref(layer), *sides, *addresses):
             raise MemoryError("no memory for the buffers of a depthwise convolution")
+
+
+def _in_c(norm: Norm | None, of_norm: Tensor | None = None) -> _NormInC | None:
+    """Returns a norm as the library takes it, with room for its gradients, (2, C)."""
+    if norm is None:
+        return None
+    tensors = (
+        norm.gain, norm.shift, norm.running_mean, norm.running_variance, norm.batch,
+        *((None, None) if of_norm is None else of_norm),
+    )  # fmt: skip
+    addresses = (None if one is None else one.data_ptr() for one in tensors)
+    return _NormInC(*addresses, norm.momentum, norm.eps)
 
 
 @functools.cache
@@ -135,7 +226,7 @@ def _computes_right(kernels: Kernels) -> bool:
     output, kept = kernels.forward(layer, x, weight, bias)
     grad = torch.randn(output.shape, generator=numbers)
     grad = grad.contiguous(memory_format=torch.channels_last)
-    found = (output, *kernels.backward(layer, grad, kept, x, weight, of_x=True))
+    found = (output, *kernels.backward(layer, grad, kept, x, weight, of_x=True)[:3])
     with torch.inference_mode(mode=False), torch.enable_grad():
         leaves = [one.clone().requires_grad_() for one in (x, weight, bias)]
         given, filters, shift = leaves
@@ -151,6 +242,6 @@ def _computes_right(kernels: Kernels) -> bool:
 
 DEPTHWISE = Code(
     what="depthwise convolutions", library=Kernels, openmp=True,
-    sources=("lanes.h", "depthwise.h", "forward.c", "backward.c"),
+    sources=("lanes.h", "depthwise.h", "norms.h", "forward.c", "backward.c"),
 )  # fmt: skip
 """The code of :class:`Kernels`."""
