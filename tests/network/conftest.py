@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
+from tests.network.block_networks import Taken
 from tests.network.native_kernels import shared_kernels, shared_linear_kernels
+from zoo.network.fast import blocks
 from zoo.network.fast.native import Kernels, LinearKernels
 
 
@@ -31,3 +35,18 @@ def one_thread() -> Iterator[None]:
     torch.manual_seed(0)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> Taken:
+    """The depthwise blocks that are computed in C."""
+    seen = Taken()
+    real = blocks.depthwise_block
+
+    def spy(*tensors: Tensor, **block: Any) -> Tensor:
+        seen.append((block["before"], block["after"]))
+        seen.norms.append(tuple(block[side] is not None for side in ("norm_before", "norm_after")))
+        return real(*tensors, **block)
+
+    monkeypatch.setattr(blocks, "depthwise_block", spy)
+    return seen
