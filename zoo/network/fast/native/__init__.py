@@ -4,7 +4,8 @@ The machine's compiler makes it when it is first needed. Without one, on a proce
 measured on, or with threads other than GNU OpenMP's, torch computes the layers as it does anyway.
 
     lanes.h                                  vectors
-    depthwise.h, forward.c, backward.c       a depthwise convolution between two activations
+    depthwise.h, forward.c, backward.c       a depthwise convolution between two activations,
+    norms.h                                  and the batch norms before those
     linear.c                                 a linear layer and a loss of the softmax, in one call
     compiler.py                              makes a library, or finds it
     kernels.py, linear.py                    call them

@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
@@ -188,13 +189,24 @@ def _compile(code: Code[Any], arguments: tuple[str, ...], folder: Path, path: Pa
     kind = path.parent.parent
     kind.mkdir(parents=True, exist_ok=True)
     sources = [name for name in code.sources if name.endswith(".c")]
+
+    def run(*more: str) -> None:
+        subprocess.run(
+            [*arguments, *more], cwd=folder, check=True, capture_output=True, text=True,
+            errors="replace", timeout=_PATIENCE_SECONDS, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
     with tempfile.TemporaryDirectory(prefix=".tmp-", dir=kind) as new:
         made, about = Path(new, path.name), Path(new, "about.json")
-        subprocess.run(
-            [*arguments, "-o", str(made), *sources, "-lm"],
-            cwd=folder, check=True, capture_output=True, text=True, errors="replace",
-            timeout=_PATIENCE_SECONDS, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+        objects = [str(Path(new, f"{name}.o")) for name in sources]
+        with ThreadPoolExecutor() as pool:
+            jobs = [
+                pool.submit(run, "-c", "-o", made_of, name)
+                for name, made_of in zip(sources, objects, strict=True)
+            ]
+        for job in jobs:
+            job.result()
+        run("-o", str(made), *objects, "-lm")
         notes = {
             "what": f"{code.what} in C",
             "made by": arguments,

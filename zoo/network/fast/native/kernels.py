@@ -218,25 +218,49 @@ def _in_c(norm: Norm | None, of_norm: Tensor | None = None) -> _NormInC | None:
 
 @functools.cache
 def _computes_right(kernels: Kernels) -> bool:
-    """Returns whether the library gives what torch gives, for one layer."""
+    """Returns whether the library gives what torch gives, for one layer, also between norms."""
+    return all(_computes_layer_right(kernels, normed=normed) for normed in (False, True))
+
+
+def _computes_layer_right(kernels: Kernels, *, normed: bool) -> bool:
     numbers = torch.Generator().manual_seed(0)
     x = torch.randn(3, 24, 9, 7, generator=numbers).contiguous(memory_format=torch.channels_last)
-    weight, bias = (torch.randn(24, *rest, generator=numbers) for rest in ((1, 5, 3), ()))
+    weight, bias, *affine = (
+        torch.randn(24, *rest, generator=numbers) for rest in ((1, 5, 3), (), (), (), (), ())
+    )
+    norms = {}
+    if normed:
+        sides = zip(("before", "after"), (affine[:2], affine[2:]), strict=True)
+        norms = {
+            side: Norm(gain, shift, None, None, momentum=0.0, eps=0.1, batch=torch.empty(4, 24))
+            for side, (gain, shift) in sides
+        }
     layer = Layer(3, 24, 9, 7, 5, 4, 5, 3, 2, 2, 2, 1, *[ACTIVATIONS[nn.SiLU]] * 2, 2)
-    output, kept = kernels.forward(layer, x, weight, bias)
+    output, kept = kernels.forward(layer, x, weight, bias, **norms)
     grad = torch.randn(output.shape, generator=numbers)
     grad = grad.contiguous(memory_format=torch.channels_last)
-    found = (output, *kernels.backward(layer, grad, kept, x, weight, of_x=True)[:3])
+    of = kernels.backward(layer, grad, kept, x, weight, of_x=True, **norms)
+    found = [
+        output,
+        *of[:3],
+        *(one for of_norm in of[3:] if of_norm is not None for one in of_norm),
+    ]
+
+    def activated(x: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
+        if normed:
+            x = functional.batch_norm(x, None, None, gain, shift, training=True, eps=0.1)
+        return functional.silu(x)
+
     with torch.inference_mode(mode=False), torch.enable_grad():
-        leaves = [one.clone().requires_grad_() for one in (x, weight, bias)]
-        given, filters, shift = leaves
-        expected = functional.silu(
-            functional.conv2d(functional.silu(given), filters, shift, 2, (2, 1), groups=24)
-        )
-        wanted = (expected.detach(), *torch.autograd.grad(expected, leaves, grad))
+        leaves = [one.clone().requires_grad_() for one in (x, weight, bias, *affine)]
+        given, filters, shift, *numbers_of_norms = leaves
+        inner = activated(given, *numbers_of_norms[:2])
+        convolved = functional.conv2d(inner, filters, shift, 2, (2, 1), groups=24)
+        expected = activated(convolved, *numbers_of_norms[2:])
+        wanted = torch.autograd.grad(expected, leaves[: len(found) - 1], grad)
     return all(
         one is not None and torch.allclose(one, other, rtol=1e-4, atol=1e-4)
-        for one, other in zip(found, wanted, strict=True)
+        for one, other in zip(found, (expected.detach(), *wanted), strict=True)
     )
 
 
