@@ -2,7 +2,7 @@
 
 #include "norms.h"
 
-/* Adds the sums of a few pixels to those of a thread. */
+/* Adds the parts, of `count` pixels, to the sums of a thread. */
 static void flush(sums *own, int64_t channels) {
     for (int64_t c = 0; c < channels; c++) {
         own->first[c] += (double)own->first_part[c];
@@ -10,6 +10,7 @@ static void flush(sums *own, int64_t channels) {
     }
     clear(own->first_part, channels);
     clear(own->second_part, channels);
+    own->count = 0;
 }
 
 /* What the gradient of x is made of, besides scale and mean: of_x = scale g + (x - mean) slope + level. */
@@ -54,16 +55,17 @@ INLINE void differentiate_normed(const int writes, float *gradient, const float 
                                  int64_t channels, const norm *norm, int64_t kind, sums *own) {
     const float *mean = mean_of(norm), *scale = scale_of(norm, channels), *offset = offset_of(norm, channels);
     float *restrict sum = own->first_part, *restrict about = own->second_part;
-#define LOOP(KIND)                                                                            \
-    for (int64_t i = 0; i < pixels; i++, gradient += channels, x += channels)                 \
-        _Pragma("GCC ivdep") for (int64_t c = 0; c < channels; c++) {                         \
-            float slope = differentiated(gradient[c], x[c] * scale[c] + offset[c], KIND);     \
-            if (writes) gradient[c] = slope;                                                  \
-            sum[c] += slope;                                                                  \
-            about[c] += slope * (x[c] - mean[c]);                                             \
+#define LOOP(KIND)                                                                        \
+    for (int64_t i = 0; i < pixels; i++, gradient += channels, x += channels)             \
+        _Pragma("GCC ivdep") for (int64_t c = 0; c < channels; c++) {                     \
+            float slope = differentiated(gradient[c], x[c] * scale[c] + offset[c], KIND); \
+            if (writes) gradient[c] = slope;                                              \
+            sum[c] += slope;                                                              \
+            about[c] += slope * (x[c] - mean[c]);                                         \
         }
     FOR_ITS_KIND(kind, LOOP)
 #undef LOOP
+    own->count += pixels;
 }
 
 /* Only the sums. */
@@ -90,7 +92,7 @@ static void spread_differentiated(float *restrict to, const float *restrict from
                                   const float *restrict x, int64_t pixels, int64_t channels,
                                   int64_t apart, const normed *it, int64_t kind) {
 #define LOOP(KIND) SPREAD(differentiated(from[c], x[c], KIND))
-#define NORMED(KIND)                                                       \
+#define NORMED(KIND)                                                               \
     SPREAD(differentiated(from[c], x[c] * scale[c] + offset[c], KIND) * scale[c] + \
            ((x[c] - mean[c]) * slope[c] + level[c]))
     if (it->norm) {
@@ -205,11 +207,13 @@ static void input_gradient(const layer *it, const backward_pass *pass, const wor
 #undef ROW
         }
     }
-    if (pass->before.norm)
-        differentiate_normed(1, pass->of_x + at, pass->x + at, it->width, it->channels,
-                             pass->before.norm, it->before, own->seen);
-    else
+    if (!pass->before.norm) {
         differentiate(pass->of_x + at, pass->x + at, x_row, it->before);
+        return;
+    }
+    if (own->seen->count + it->width > few_pixels(it->channels)) flush(own->seen, it->channels);
+    differentiate_normed(1, pass->of_x + at, pass->x + at, it->width, it->channels, pass->before.norm,
+                         it->before, own->seen);
 }
 
 #define WIDEST 7 /* columns of a filter whose sums are kept in registers */
@@ -299,7 +303,6 @@ static void backward_images(const layer *it, const backward_pass *pass, const wo
                                  pass->strip * input_row, pass->before.norm, it->before);
             if (pass->of_x)
                 for (int64_t h = h0; h < here.h1; h++) input_gradient(it, pass, own, &here, h);
-            if (pass->before.norm) flush(own->seen, it->channels);
             weight_gradient(it, pass, own, &here);
         }
         for (int64_t i = 0; i < blocks * LANES; i++) own->of_bias[i] += own->image_bias[i];
@@ -366,6 +369,7 @@ int zoo_depthwise_backward(const layer *it, const norm *before, const norm *afte
             };
             seen[thread] = cleared_sums(own.outputs + outputs, channels);
             backward_images(it, &pass, &own, first_image(it, thread), first_image(it, thread + 1));
+            if (before) flush(own.seen, channels);
         }
         if (before) {
             settle_gradient(before, seen, it->threads, (double)(it->images * it->height * it->width),

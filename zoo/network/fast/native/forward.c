@@ -64,7 +64,7 @@ static void activate(float *to, const float *from, int64_t count, int64_t kind) 
 static void activate_normed(float *restrict to, const float *restrict from, int64_t pixels, int64_t channels,
                             const norm *norm, int64_t kind) {
     const float *restrict scale = scale_of(norm, channels), *restrict offset = offset_of(norm, channels);
-#define LOOP(KIND)                                                    \
+#define LOOP(KIND)                                                         \
     for (int64_t i = 0; i < pixels; i++, to += channels, from += channels) \
         for (int64_t c = 0; c < channels; c++) to[c] = activated(from[c] * scale[c] + offset[c], KIND)
     FOR_ITS_KIND(kind, LOOP)
@@ -143,8 +143,8 @@ static void forward_row(const layer *it, const forward_pass *pass, const float *
 }
 
 /* `seen` are statistics of what is convolved, for the norm after. */
-static void forward_images(const layer *it, const forward_pass *pass, float *buffer, sums *seen, int64_t begin,
-                           int64_t end) {
+static void forward_images(const layer *it, const forward_pass *pass, float *buffer, sums *seen,
+                           int64_t begin, int64_t end) {
     int64_t x_row = it->width * it->channels, pixels = it->out_height * it->out_width;
     int64_t column = pass->input_columns * LANES, apart = pass->input_rows * column;
     for (int64_t image = begin; image < end; image++)
@@ -195,7 +195,8 @@ int zoo_depthwise_forward(const layer *it, const norm *before, const norm *after
     sums *seen = malloc((size_t)it->threads * sizeof *seen);
     int failed = !blocked || !memory || !seen;
     if (!failed) {
-        int64_t x_size = it->height * it->width * channels, z_size = it->out_height * it->out_width * channels;
+        int64_t x_size = it->height * it->width * channels;
+        int64_t z_size = it->out_height * it->out_width * channels;
         if (before) {
             EACH_THREAD(it) {
                 int64_t begin = first_image(it, thread), end = first_image(it, thread + 1);

@@ -30,8 +30,9 @@ INLINE const float *inverse_of(const norm *it, int64_t channels) { return it->ba
 INLINE const float *scale_of(const norm *it, int64_t channels) { return it->batch + 2 * channels; }
 INLINE const float *offset_of(const norm *it, int64_t channels) { return it->batch + 3 * channels; }
 
-/* Two sums of each channel that a thread has made over `count` pixels: mean and sum of squares about it,
- * or sums of g and g (x - mean). The parts are those of a few pixels.
+/* Two sums of each channel that a thread makes. Forward: mean and sum of squares about it, of `count`
+ * pixels. Backward: sums of g and g (x - mean). The parts are those of a few pixels, which backward are
+ * the `count`.
  */
 typedef struct {
     double *first, *second;
@@ -48,7 +49,7 @@ static sums cleared_sums(float *memory, int64_t channels) {
                   .first_part = memory + 4 * each, .second_part = memory + 5 * each};
 }
 
-/* Pixels that are summed in float32, and that stay in the L1 cache or near it. */
+/* Pixels that are summed in float32, and that stay near. */
 INLINE int64_t few_pixels(int64_t channels) { return most(1, least(64, (16 << 10) / channels)); }
 
 /* Spreads a row over blocks of channels, normed and activated. */
