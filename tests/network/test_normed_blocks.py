@@ -74,6 +74,7 @@ def test_what_several_norms_and_a_convolution_are_given(kernels, taken):
         lambda norm: setattr(norm, "training", False),
         lambda norm: norm.double(),
         lambda norm: setattr(norm, "running_mean", torch.zeros(32)[::2]),
+        lambda norm: setattr(norm, "track_running_stats", False),
     ],
 )
 def test_norms_that_the_library_does_not_know_are_torchs_own(change, kernels, taken):
@@ -94,6 +95,45 @@ def test_norms_that_the_library_does_not_know_are_torchs_own(change, kernels, ta
     assert taken.norms == 2 * [(False, True)]
     for ours, theirs in zip(model.buffers(), plain.buffers(), strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("name", ["weight", "running_mean", "running_var"])
+def test_norms_of_another_size_are_refused_as_torch_refuses_them(name, kernels):
+    model = holding(block(), held=False)
+    fused(model, images(), kernels, held=False)
+    fewer = getattr(model[1], name).detach()[:8].clone()
+    setattr(model[1], name, nn.Parameter(fewer) if name == "weight" else fewer)
+    with pytest.raises(RuntimeError, match="should contain 16 elements not 8"):
+        model(images())
+
+
+def test_half_of_a_norms_statistics_are_refused_as_torch_refuses_them(kernels):
+    model = holding(block(), held=False)
+    fused(model, images(), kernels, held=False)
+    model[1].running_var = None
+    with pytest.raises(ValueError, match="both be None"):
+        model(images())
+
+
+def test_maps_of_another_size_are_refused_as_torch_refuses_them(kernels):
+    model = holding(block(), held=False)
+    fused(model, images(), kernels, held=False)
+    with pytest.raises(RuntimeError, match="to have 16 channels"):
+        model[3](images(channels=48))
+
+
+def test_images_that_are_given_again(kernels, taken):
+    model = holding(block()[1:], held=False)
+    x = images(channels=16, size=16)
+    plain = copy.deepcopy(model).double()
+    fused(model, x, kernels, held=False)
+    taken.clear()
+    for _ in range(2):
+        for network in (model, plain):
+            network.zero_grad()
+        same_step(model, plain, x, 1e-2)
+    assert taken.norms == [(True, True), (True, True)]
+    assert x._zoo_waiting.count(model[0]) == 1
 
 
 def test_norms_over_several_processes_are_torchs_own(kernels, taken):

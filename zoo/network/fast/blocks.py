@@ -64,10 +64,12 @@ class Block:
 
     def takes(self, x: Tensor) -> bool:
         """Returns whether a call of the convolution is computed here."""
+        weight = self.convolution.weight
         return (
-            is_training_step(x, self.convolution.weight)
+            is_training_step(x, weight)
             and x.is_contiguous(memory_format=torch.channels_last)
             and x.numel() > 0
+            and x.shape[1] == len(weight)  # torch says what is wrong, the library would not
             and self.kernels.usable
             and not any(map(is_watched, (self.convolution, *self.before, *self.after)))
         )
@@ -84,11 +86,12 @@ class Block:
             and isinstance(norm, nn.BatchNorm2d)
             and norm.training
             and norm.momentum is not None
+            and norm.track_running_stats  # without, torch leaves those that there are alone
             and len(x) > 1  # one value of a channel has no variance; torch says so
-            and _is_whole(norm.weight)
-            and _is_whole(norm.bias)
-            and (norm.running_mean is None or _is_whole(norm.running_mean))
-            and (norm.running_var is None or _is_whole(norm.running_var))
+            and all(
+                _is_whole(one, x.shape[1])
+                for one in (norm.weight, norm.bias, norm.running_mean, norm.running_var)
+            )
         )
 
     def convolved(
@@ -136,8 +139,9 @@ class _Around:
         if self.module in getattr(x, _DONE, ()):
             return x
         if self.into is not None and self._is_left(x, self.into):
-            left = (self.module, inner_activation(self.module))
-            setattr(x, _WAITING, (*getattr(x, _WAITING, ()), *left))
+            waiting = getattr(x, _WAITING, ())
+            if self.module not in waiting:  # images may be given again in the next step
+                setattr(x, _WAITING, (*waiting, self.module, inner_activation(self.module)))
             return x
         own: Tensor = type(self.module).forward(self.module, x)
         return own
@@ -213,10 +217,11 @@ def restore_blocks(model: nn.Module) -> int:
     return restored
 
 
-def _is_whole(tensor: Tensor | None) -> bool:
+def _is_whole(tensor: Tensor | None, num_channels: int) -> bool:
     """Whether a norm's numbers are such as the library takes."""
     return (
         tensor is not None
+        and tensor.shape == (num_channels,)
         and tensor.dtype == torch.float32
         and tensor.device.type == "cpu"
         and tensor.is_contiguous()
