@@ -186,6 +186,81 @@ def test_recomputed_in_the_backward_pass(kernels, taken):
     assert taken.norms == 2 * [(True, True)]
 
 
+class OtherWay(nn.Module):
+    """Takes another way while it trains: something stands before the convolution, or nothing."""
+
+    def __init__(self, between):
+        super().__init__()
+        self.layers, self.between = block(before=nn.SiLU), between
+
+    def forward(self, x):
+        x = self.layers[:3](x)
+        return self.layers[3:](self.between(x) if self.training else x)
+
+
+@pytest.mark.parametrize("between", [torch.clone, torch.detach, lambda x: x + torch.rand_like(x)])
+def test_another_way_in_training_is_seen(between, kernels, taken):
+    model = holding(OtherWay(between), held=False)
+    plain = copy.deepcopy(model)
+    fused(model, images(), kernels, held=False)
+    assert blocks.block_of(model.layers[3]) is None
+    taken.clear()
+    torch.manual_seed(0)
+    found = model(images())
+    torch.manual_seed(0)
+    torch.testing.assert_close(found, plain(images()))
+    assert not taken
+
+
+class Several(nn.Module):
+    """Returns more than logits while it trains."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = block()
+
+    def forward(self, x):
+        x = self.layers(x)
+        return (x, x.mean()) if self.training else x
+
+
+def test_a_network_that_returns_more_in_training_is_left_alone(kernels):
+    model = fused(holding(Several(), held=False), images(), kernels, held=False)
+    assert blocks.block_of(model.layers[3]) is None
+
+
+def test_random_layers_do_not_stand_in_the_way(kernels):
+    model = nn.Sequential(*block()[:6], nn.Dropout(0.5), *block()[6:])
+    holding(model, held=False)
+    before = torch.get_rng_state()
+    fused(model, images(), kernels, held=False)
+    assert blocks.block_of(model[3]) is not None
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+class Counts(nn.Module):
+    """Has a buffer that each pass of training makes anew."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("passes", torch.zeros(()))
+
+    def forward(self, x):
+        if self.training:
+            self.passes = self.passes + 1
+        return x
+
+
+def test_buffers_are_as_they_were_after_fusing(kernels):
+    model = holding(nn.Sequential(*block(), Counts()), held=False)
+    before = {name: (buffer, buffer.clone()) for name, buffer in model.named_buffers()}
+    fused(model, images(), kernels, held=False)
+    assert blocks.block_of(model[3]) is not None
+    for name, buffer in model.named_buffers():
+        assert buffer is before[name][0]
+        assert torch.equal(buffer, before[name][1]), name
+
+
 def test_statistics_are_as_they_were_after_fusing(kernels):
     model = holding(block(), held=False)
     before = copy.deepcopy(model)

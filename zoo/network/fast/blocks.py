@@ -198,12 +198,10 @@ def fuse_blocks(
         for module in into.keys() - {None}:
             assert module is not None
             vars(module)["forward"] = _Around(module, into[module])
-        if blocks and not (
-            proves_out(model, images_NCHW)
-            and (held or _proves_out_training(model, images_NCHW, blocks))
-        ):
-            restore_blocks(model)
-            return 0
+        proven = not blocks or proves_out(model, images_NCHW)
+    if blocks and not (proven and (held or _proves_out_training(model, images_NCHW, blocks))):
+        restore_blocks(model)
+        return 0
     return len(blocks)
 
 
@@ -231,23 +229,30 @@ def _is_whole(tensor: Tensor | None, num_channels: int) -> bool:
 def _proves_out_training(model: nn.Module, images_NCHW: Tensor, blocks: Sequence[Block]) -> bool:
     """Returns whether a pass in which the blocks' norms train gives what a plain one gives.
 
+    All else is in the mode that it is in, which is that of the phase: a network may take another
+    way while it trains, between a norm and its convolution, than the one that was watched.
+
     Of more images, made up: a norm of two values, as two images give it at the end of a network,
     makes of rounding what it likes. Of eight no network of 24 of timm's made more than 1e-4.
     """
     numbers = torch.Generator().manual_seed(0)
     shape = (8, *images_NCHW.shape[1:])
     made_up = torch.randn(shape, generator=numbers).to(memory_format=torch.channels_last)
-    with _training(blocks):
+    with torch.inference_mode(mode=False), _training(model, blocks):
         return proves_out(model, made_up, tolerance=1e-3)
 
 
 @contextmanager
-def _training(blocks: Iterable[Block]) -> Iterator[None]:
-    """Has the norms of blocks train in its block, and then be as if they had not."""
+def _training(model: nn.Module, blocks: Iterable[Block]) -> Iterator[None]:
+    """Has the norms of blocks train in its block, and then all be as if they had not."""
     norms = [
         one for block in blocks for one in (block.before.norm, block.after.norm) if one is not None
     ]
-    kept = [(buffer, buffer.clone()) for norm in norms for buffer in norm.buffers(recurse=False)]
+    kept = [
+        (module, name, buffer, buffer.clone())
+        for module in model.modules()
+        for name, buffer in module.named_buffers(recurse=False)
+    ]
     modes = [(norm, norm.training) for norm in norms]
     for norm in norms:
         norm.training = True
@@ -257,5 +262,6 @@ def _training(blocks: Iterable[Block]) -> Iterator[None]:
         for norm, mode in modes:
             norm.training = mode
         with torch.no_grad():
-            for buffer, value in kept:
+            for module, name, buffer, value in kept:
+                setattr(module, name, buffer)  # a module may have made itself another one
                 buffer.copy_(value)
