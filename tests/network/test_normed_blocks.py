@@ -198,11 +198,12 @@ class OtherWay(nn.Module):
         return self.layers[3:](self.between(x) if self.training else x)
 
 
+@pytest.mark.parametrize("held", [False, True])
 @pytest.mark.parametrize("between", [torch.clone, torch.detach, lambda x: x + torch.rand_like(x)])
-def test_another_way_in_training_is_seen(between, kernels, taken):
-    model = holding(OtherWay(between), held=False)
+def test_another_way_in_training_is_seen(between, held, kernels, taken):
+    model = holding(OtherWay(between), held=held)
     plain = copy.deepcopy(model)
-    fused(model, images(), kernels, held=False)
+    fused(model, images(), kernels, held=held)
     assert blocks.block_of(model.layers[3]) is None
     taken.clear()
     torch.manual_seed(0)

@@ -199,7 +199,8 @@ def fuse_blocks(
             assert module is not None
             vars(module)["forward"] = _Around(module, into[module])
         proven = not blocks or proves_out(model, images_NCHW)
-    if blocks and not (proven and (held or _proves_out_training(model, images_NCHW, blocks))):
+    trained = () if held else blocks
+    if blocks and not (proven and _proves_out_training(model, images_NCHW, trained)):
         restore_blocks(model)
         return 0
     return len(blocks)
@@ -227,7 +228,7 @@ def _is_whole(tensor: Tensor | None, num_channels: int) -> bool:
 
 
 def _proves_out_training(model: nn.Module, images_NCHW: Tensor, blocks: Sequence[Block]) -> bool:
-    """Returns whether a pass in which the blocks' norms train gives what a plain one gives.
+    """Returns whether a pass in which norms of some blocks train gives what a plain one gives.
 
     All else is in the mode that it is in, which is that of the phase: a network may take another
     way while it trains, between a norm and its convolution, than the one that was watched.
