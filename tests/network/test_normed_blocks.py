@@ -240,11 +240,12 @@ def test_random_layers_do_not_stand_in_the_way(kernels):
 
 
 class Counts(nn.Module):
-    """Has a buffer that each pass of training makes anew."""
+    """Has a buffer that each pass of training makes anew, and one that nobody can write into."""
 
     def __init__(self):
         super().__init__()
         self.register_buffer("passes", torch.zeros(()))
+        self.register_buffer("wide", torch.zeros(1).expand(4))
 
     def forward(self, x):
         if self.training:

@@ -265,4 +265,5 @@ def _training(model: nn.Module, blocks: Iterable[Block]) -> Iterator[None]:
         with torch.no_grad():
             for module, name, buffer, value in kept:
                 setattr(module, name, buffer)  # a module may have made itself another one
-                buffer.copy_(value)
+                if not torch.equal(buffer, value):  # some cannot be written into: expanded ones
+                    buffer.copy_(value)
