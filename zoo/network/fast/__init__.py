@@ -10,6 +10,7 @@ the same to the precision of float32, and is the same to the bit from run to run
     blocks.py             depthwise convolutions and the norms and activations around them, one step
                           each: surroundings.py finds them, depthwise_block.py is the step, native/
                           the C that computes it
+    squeeze.py            squeezes and excitations, with fewer passes over their maps
     eager.py, proof.py    the calls that this was made for, and that it alters nothing
 """
 
@@ -23,6 +24,7 @@ from zoo.network.fast.held_norms import fold_held_norms, folded_pairs, restore_h
 from zoo.network.fast.native import Kernels
 from zoo.network.fast.pointwise import accelerate_pointwise
 from zoo.network.fast.proof import lone_pairs
+from zoo.network.fast.squeeze import fuse_squeezes, restore_squeezes
 
 __all__ = ["accelerate", "fuse", "restore"]
 
@@ -52,7 +54,8 @@ def fuse(
         model: A network that :func:`accelerate` changed; changed in place.
         images_NCHW: A few images, on the network's device. On others than the CPU nothing is done.
         held: Whether batch norms hold their statistics.
-        kernels: The library for depthwise blocks; None leaves those as they are.
+        kernels: The library for depthwise blocks, and for squeezes and excitations; None leaves
+            those as they are.
         enabled: False leaves the network alone.
     """
     if not enabled or images_NCHW.device.type != "cpu":
@@ -66,10 +69,12 @@ def fuse(
             convolutions=accelerated(model), held=held,
             pairs=folded_pairs(model) if held else lone_pairs(model, images_NCHW),
         )  # fmt: skip
+        fuse_squeezes(model, images_NCHW, kernels)
 
 
 def restore(model: nn.Module) -> None:
     """Undoes what stands between a network's layers, and in its depthwise convolutions."""
+    restore_squeezes(model)
     restore_blocks(model)
     restore_held_norms(model)
     restore_depthwise(model)

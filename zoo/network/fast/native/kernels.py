@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from zoo.network.fast.native.compiler import Code, loaded
 
-__all__ = ["ACTIVATIONS", "DEPTHWISE", "Gradients", "Kernels", "Layer", "Norm"]
+__all__ = ["ACTIVATIONS", "DEPTHWISE", "Gradients", "Kernels", "Layer", "Maps", "Norm"]
 
 ACTIVATIONS: Mapping[type[nn.Module] | None, int] = {
     None: 0,
@@ -34,9 +34,12 @@ _SLOPE_OF_OUTPUT = (0, 1, 2)
 # Activations whose slope follows from their output, too.
 
 _FUNCTIONS = tuple(
-    (name, (ctypes.c_void_p,) * (1 + num_tensors), ctypes.c_int)
-    for name, num_tensors in (("zoo_depthwise_forward", 7), ("zoo_depthwise_backward", 9))
-)
+    (name, (ctypes.c_void_p,) * num_pointers, ctypes.c_int)
+    for name, num_pointers in (
+        ("zoo_depthwise_forward", 8), ("zoo_depthwise_backward", 10), ("zoo_mean", 3),
+        ("zoo_scale", 4), ("zoo_scale_backward", 4), ("zoo_mean_backward", 5),
+    )
+)  # fmt: skip
 
 
 class Layer(ctypes.Structure):
@@ -55,6 +58,18 @@ class Layer(ctypes.Structure):
             "threads",
         )
     )  # fmt: skip
+
+
+class Maps(ctypes.Structure):
+    """The sizes of maps, as ``squeeze.c`` declares them."""
+
+    _fields_ = tuple((name, ctypes.c_int64) for name in ("images", "pixels", "channels", "threads"))
+
+    @classmethod
+    def of(cls, x: Tensor) -> Maps:
+        """Returns the sizes of maps (B, C, H, W)."""
+        threads = max(1, min(torch.get_num_threads(), len(x)))
+        return cls(len(x), x.shape[2] * x.shape[3], x.shape[1], threads)
 
 
 class Gradients(NamedTuple):
@@ -118,7 +133,7 @@ class Kernels:
     @property
     def usable(self) -> bool:
         """Whether the library can be loaded here."""
-        return loaded(self.path, _FUNCTIONS) is not None
+        return _library(self.path) is not None
 
     def forward(
         self, layer: Layer, x_BCHW: Tensor, weight_C1KL: Tensor, bias_C: Tensor | None, *,
@@ -186,22 +201,56 @@ class Kernels:
         )
         return Gradients(grad_x, grad_weight, grad_bias, *of_norms)
 
+    def mean(self, x: Tensor) -> Tensor:
+        """Returns the mean of each map, (B, C, 1, 1), of (B, C, H, W) in channels_last."""
+        mean = x.new_empty(*x.shape[:2], 1, 1)
+        self._call("zoo_mean", Maps.of(x), (), x, mean)
+        return mean
+
+    def scaled(self, x: Tensor, gate: Tensor) -> Tensor:
+        """Returns maps in channels_last, each times its gate, (B, C, 1, 1)."""
+        scaled = torch.empty_like(x)
+        self._call("zoo_scale", Maps.of(x), (), x, gate, scaled)
+        return scaled
+
+    def of_gate(self, grad: Tensor, x: Tensor) -> Tensor:
+        """Returns the gradient of a gate, of that of the scaled maps, and the maps."""
+        of_gate = x.new_empty(*x.shape[:2], 1, 1)
+        self._call("zoo_scale_backward", Maps.of(x), (), grad, x, of_gate)
+        return of_gate
+
+    def of_maps(self, grad: Tensor, gate: Tensor, of_mean: Tensor) -> Tensor:
+        """Returns the gradient of maps, of that of the scaled ones, the gate, and of the mean's."""
+        of_maps = torch.empty_like(grad)
+        self._call("zoo_mean_backward", Maps.of(grad), (), grad, gate, of_mean, of_maps)
+        return of_maps
+
     def computes_right(self) -> bool:
-        """Returns whether the library gives what torch gives, for one layer.
+        """Returns whether the library gives what torch gives, for one layer of each kind.
 
         A compiler that makes wrong code of it would train a wrong network.
         """
         return _computes_right(self)
 
     def _call(
-        self, name: str, layer: Layer, norms: Sequence[_NormInC | None], *tensors: Tensor | None
+        self,
+        name: str,
+        sizes: Layer | Maps,
+        norms: Sequence[_NormInC | None],
+        *tensors: Tensor | None,
     ) -> None:
-        library = loaded(self.path, _FUNCTIONS)
+        library = _library(self.path)
         assert library is not None  # whoever calls has asked whether it is usable
         addresses = [None if tensor is None else tensor.data_ptr() for tensor in tensors]
         sides = [None if norm is None else ctypes.byref(norm) for norm in norms]
-        if getattr(library, name)(ctypes.byref(layer), *sides, *addresses):
+        if getattr(library, name)(ctypes.byref(sizes), *sides, *addresses):
             raise MemoryError("no memory for the buffers of a depthwise convolution")
+
+
+@functools.cache
+def _library(path: Path) -> ctypes.CDLL | None:
+    """Returns a library; asked for by each call, which a look at all functions would delay."""
+    return loaded(path, _FUNCTIONS)
 
 
 def _in_c(norm: Norm | None, of_norm: Tensor | None = None) -> _NormInC | None:
@@ -218,8 +267,28 @@ def _in_c(norm: Norm | None, of_norm: Tensor | None = None) -> _NormInC | None:
 
 @functools.cache
 def _computes_right(kernels: Kernels) -> bool:
-    """Returns whether the library gives what torch gives, for one layer, also between norms."""
-    return all(_computes_layer_right(kernels, normed=normed) for normed in (False, True))
+    """Returns whether the library gives what torch gives, for one layer of each kind."""
+    layers = (_computes_layer_right(kernels, normed=normed) for normed in (False, True))
+    return all(layers) and _computes_gates_right(kernels)
+
+
+def _computes_gates_right(kernels: Kernels) -> bool:
+    numbers = torch.Generator().manual_seed(0)
+    x, grad = torch.randn(2, 3, 20, 9, 8, generator=numbers)
+    x, grad = (one.contiguous(memory_format=torch.channels_last) for one in (x, grad))
+    gate, of_mean = torch.randn(2, 3, 20, 1, 1, generator=numbers)
+    found = (
+        kernels.mean(x), kernels.scaled(x, gate), kernels.of_gate(grad, x),
+        kernels.of_maps(grad, gate, of_mean),
+    )  # fmt: skip
+    expected = (
+        x.mean((2, 3), keepdim=True), x * gate, (grad * x).sum((2, 3), keepdim=True),
+        grad * gate + of_mean / 72,
+    )  # fmt: skip
+    return all(
+        torch.allclose(one, other, rtol=1e-4, atol=1e-4)
+        for one, other in zip(found, expected, strict=True)
+    )
 
 
 def _computes_layer_right(kernels: Kernels, *, normed: bool) -> bool:
@@ -266,6 +335,6 @@ def _computes_layer_right(kernels: Kernels, *, normed: bool) -> bool:
 
 DEPTHWISE = Code(
     what="depthwise convolutions", library=Kernels, openmp=True,
-    sources=("lanes.h", "depthwise.h", "norms.h", "forward.c", "backward.c"),
+    sources=("lanes.h", "depthwise.h", "norms.h", "forward.c", "backward.c", "squeeze.c"),
 )  # fmt: skip
 """The code of :class:`Kernels`."""
