@@ -1,14 +1,17 @@
-"""Times depthwise convolutions with their activations in zoo's own C against layer by layer.
+"""Times layers of mobile networks in zoo's own C against layer by layer.
 
     python benchmarks/blocks.py steps [--threads N] [--batch B] [--networks NAME ...]
         [--sizes PIXELS ...]
+    python benchmarks/blocks.py parts [the same]
     python benchmarks/blocks.py layers [--threads N] [--batch B]
 
 ``steps`` times whole training steps (AdamW, channels_last), with held batch norms and with norms
-that train. ``layers`` times forward and backward of a single convolution, with ReLU6 on both sides
-and without activations. The other way is zoo's as well, without a compiler: its own gradient for
-some shapes, held norms within the convolutions. Both ways alternate in one process; printed are
-medians, quartiles and the ratio. The time is that on the wall, which needs an idle machine.
+that train. ``parts`` times those of norms that train, with activations alone in the blocks, with
+norms in them, and with squeezes and excitations, too. ``layers`` times forward and backward of a
+single convolution, with ReLU6 on both sides and without activations. The other way is zoo's as
+well, without a compiler: its own gradient for some shapes, held norms within the convolutions. All
+ways alternate in one process; printed are medians, quartiles and the ratio. The time is that on the
+wall, which needs an idle machine.
 """
 
 from __future__ import annotations
@@ -30,8 +33,11 @@ from torch.nn import functional
 
 from zoo.engine.allocator import freed_memory_kept
 from zoo.network.fast import accelerate, fuse
+from zoo.network.fast.blocks import fuse_blocks
+from zoo.network.fast.depthwise import accelerated
 from zoo.network.fast.depthwise_block import depthwise_block
 from zoo.network.fast.native import DEPTHWISE, Kernels, compiled
+from zoo.network.fast.squeeze import restore_squeezes
 
 NETWORKS = (
     "efficientnet_lite0", "tf_efficientnet_lite0", "mobilenetv3_large_100", "mobilenetv2_100",
@@ -85,6 +91,38 @@ def time_steps(kernels: Kernels, networks: Sequence[str], sizes: Sequence[int], 
                 )
 
 
+def time_parts(kernels: Kernels, networks: Sequence[str], sizes: Sequence[int], batch: int) -> None:
+    print(
+        "network                 pixels  activations, ms           and norms, ms           ratio"
+        "   and squeezes, ms        ratio"
+    )
+    for name in networks:
+        for size in sizes:
+            torch.manual_seed(0)
+            images = torch.randn(batch, 3, size, size).to(memory_format=torch.channels_last)
+            model = timm.create_model(name, num_classes=10).train()
+            accelerate(model.to(memory_format=torch.channels_last))
+            activations, norms, squeezes = (copy.deepcopy(model) for _ in range(3))
+            fuse_blocks(
+                activations, images[:2], kernels, convolutions=accelerated(activations), pairs=(),
+                held=True,
+            )  # fmt: skip
+            for twin in (norms, squeezes):
+                fuse(twin, images[:2], held=False, kernels=kernels)
+            restore_squeezes(norms)
+            steps = [stepper(twin, images) for twin in (activations, norms, squeezes)]
+            least, more, most = alternate(steps, clock=time.perf_counter, seconds=18)
+            first, second = (
+                statistics.median(slow) / statistics.median(fast)
+                for slow, fast in ((least, more), (more, most))
+            )
+            print(
+                f"{name:22s} {size:7d}  {described(least):26s}{described(more):26s}{first:5.2f}"
+                f"   {described(most):26s}{second:5.2f}   {len(most)} steps each",
+                flush=True,
+            )
+
+
 def time_layers(kernels: Kernels, batch: int) -> None:
     print("channels filter stride map  activations  layer by layer, ms      in C, ms        ratio")
     ratios = [
@@ -133,7 +171,7 @@ def time_layer(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("steps", "layers"))
+    parser.add_argument("what", choices=("steps", "parts", "layers"))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--networks", nargs="+", default=NETWORKS)
@@ -146,12 +184,11 @@ def main() -> None:
             parser.error(compilation.reason or "zoo's own C is not for this machine")
         print(f"{machine()}; {arguments.threads} threads, batch {arguments.batch}")
         print(f"compiled in {compilation.seconds:.1f} s")
-        if arguments.what == "steps":
-            time_steps(
-                compilation.kernels, arguments.networks, arguments.sizes, arguments.batch
-            )  # fmt: skip
-        else:
+        if arguments.what == "layers":
             time_layers(compilation.kernels, arguments.batch)
+        else:
+            timed = time_steps if arguments.what == "steps" else time_parts
+            timed(compilation.kernels, arguments.networks, arguments.sizes, arguments.batch)
 
 
 if __name__ == "__main__":
