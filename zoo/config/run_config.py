@@ -288,7 +288,7 @@ class RunConfig:
     )  # fmt: skip
     fast_convolutions: bool = _option(
         True,
-        "own code for some convolutions and for linear heads on the CPU where it is faster",
+        "own code for convolutions, what is around them, and linear heads on a CPU, where faster",
         GROUPS[5],
     )
     tune: bool = _option(

@@ -31,9 +31,9 @@ __all__ = ["kernels_for", "linear_step_for"]
 REPAID_PIXELS = 1 << 24
 """Pixels of a phase's images, each epoch anew, from which on depthwise convolutions are in C.
 
-A compiler takes 2 s, once on a machine. At 64 pixels an image of MobileNetV3 then takes 0.15 ms
-less and one of EfficientNet-Lite0 0.5 ms less, so this many (4,096 of them) repay it at once or
-soon after.
+A compiler takes 2 to 3 s, once on a machine. At 64 pixels an image of MobileNetV3 then takes 0.2 ms
+less and one of EfficientNet-Lite0 0.4 to 0.6, so this many (4,096 of them) repay it at once or soon
+after.
 """
 
 REPAID_STEPS = 256

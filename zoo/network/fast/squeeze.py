@@ -134,7 +134,7 @@ class _Squeezed(StandIn[nn.Module]):
         super().__init__(module, "forward")
         self.kernels = kernels
 
-    def __reduce__(self) -> tuple[type[_Squeezed], tuple[nn.Module, Kernels]]:  # type: ignore[override]
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.module, self.kernels)
 
     def __call__(self, x: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from torch import nn
 
@@ -36,5 +36,5 @@ class StandIn(Generic[_Module]):
         assert module is not None  # it is what calls
         return module
 
-    def __reduce__(self) -> tuple[type[StandIn[_Module]], tuple[_Module, str]]:
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.module, self.method)

@@ -343,11 +343,9 @@ int zoo_depthwise_backward(const layer *it, const norm *before, const norm *afte
     sums *seen = malloc((size_t)it->threads * sizeof *seen);
     int failed = !blocked || !memory || !of_norms || !seen;
     if (!failed) {
-        normed *sides[] = {&pass.before, &pass.after};
-        for (int i = 0; i < 2; i++) {
-            float *own = of_norms + 2 * i * whole_lines(channels);
-            sides[i]->of = (gradient_of_norm){.slope = own, .level = own + whole_lines(channels)};
-        }
+        int64_t each = whole_lines(channels);
+        pass.before.of = (gradient_of_norm){.slope = of_norms, .level = of_norms + each};
+        pass.after.of = (gradient_of_norm){.slope = of_norms + 2 * each, .level = of_norms + 3 * each};
         if (after) {
             EACH_THREAD(it) {
                 int64_t begin = first_image(it, thread), end = first_image(it, thread + 1);

@@ -2,7 +2,7 @@
  *
  *     mean = sum(x) / pixels,    y = x gate
  *
- * torch passes over maps a dozen times for it, forward and backward; here it is eight. Maps are float32,
+ * torch reads and writes maps thirteen times for it, both ways together; here it is seven. Maps are float32,
  * (images, pixels, channels) without gaps; means, gates and their gradients are (images, channels). Each
  * image is computed by one thread, so the number of threads changes no bit.
  *
