@@ -3,16 +3,18 @@
     python benchmarks/inference.py engines [MODEL:PIXELS ...] [--threads N] [--batch 128] [--runs 7]
     python benchmarks/inference.py slices [--threads N] [--runs 7]
     python benchmarks/inference.py parts [MODEL:PIXELS ...] [--threads N] [--runs 7]
+    python benchmarks/inference.py passes [MODEL:PIXELS ...] [--threads N] [--runs 7]
     python benchmarks/inference.py choice [MODEL:PIXELS ...] [--images 7000] [--runs 3]
     python benchmarks/inference.py exports [MODEL:PIXELS ...]
     python benchmarks/inference.py spinning [--threads 2] [--runs 15]
 
 ``engines`` compares the network as it trains, the same in channels_last, and zoo's engines, and
 says how far outputs are apart. ``slices`` shows why a batch is computed in parts, ``parts`` in
-which OpenVINO computes it. ``choice`` times ``--engine auto`` and says what it took. ``exports``
-times how an engine comes by a network: recorded as OpenVINO's graph, or by one of torch's exporters
-to ONNX. ``spinning`` lets ONNX Runtime's threads spin or sleep while they wait, alone and beside a
-thread that decodes JPEGs.
+which OpenVINO computes it. ``passes`` times the pass over the images of a frozen phase, where an
+engine is given a batch when the one before is done, or while it is computed. ``choice`` times
+``--engine auto`` and says what it took. ``exports`` times how an engine comes by a network:
+recorded as OpenVINO's graph, or by one of torch's exporters to ONNX. ``spinning`` lets ONNX
+Runtime's threads spin or sleep while they wait, alone and beside a thread that decodes JPEGs.
 
 The ways run in turns; printed are medians with their range, and the ratio to the first way of
 each turn. With one thread the clock is that of the process on the processor, so that other work on
@@ -37,6 +39,11 @@ from common import alternate, machine, spread
 from PIL import Image
 from torch import Tensor, nn
 
+from zoo.data.pixels.store import Store
+from zoo.engine.allocator import freed_memory_kept
+from zoo.engine.features.collect import _GROUPS_AT_ONCE
+from zoo.engine.features.compute import computed
+from zoo.engine.feeds import ImageFeed, Labels
 from zoo.errors import PluginError
 from zoo.network.inference import fast_forward, openvino_forward
 from zoo.network.inference.exporting import INPUT, Exporter, onnx_bytes
@@ -45,6 +52,7 @@ from zoo.network.inference.forwards import FoldedForward, OnnxForward, TorchForw
 from zoo.network.inference.nodes import NotRecorded
 from zoo.network.inference.openvino_forward import OpenvinoForward
 from zoo.network.inference.proof import apart
+from zoo.protocols import Preprocessing, Split
 
 NETWORKS = (("mobilenetv3_large_100", 64), ("tf_efficientnet_lite0", 96))
 LARGE = ("mobilenetv3_large_100", 224)
@@ -56,11 +64,21 @@ EXPORTED = (
 _EXPORTING = ("onnx", "onnxscript", "onnxruntime")
 _PACKAGES = {
     "engines": (*_EXPORTING, "openvino"), "slices": _EXPORTING, "parts": (*_EXPORTING, "openvino"),
-    "choice": (*_EXPORTING, "openvino"), "exports": (*_EXPORTING, "openvino"),
-    "spinning": _EXPORTING,
+    "passes": (*_EXPORTING, "openvino"), "choice": (*_EXPORTING, "openvino"),
+    "exports": (*_EXPORTING, "openvino"), "spinning": _EXPORTING,
 }  # fmt: skip
 
 Clock = Callable[[], float]
+
+
+class Pixels:
+    """Images of the network's size, already decoded."""
+
+    def __init__(self, pixels: np.ndarray) -> None:
+        self.pixels = pixels
+
+    def __len__(self) -> int:
+        return len(self.pixels)
 
 
 def network(name: str, pixels: int) -> tuple[nn.Module, Tensor]:
@@ -160,6 +178,41 @@ def parts(name: str, pixels: int, *, runs: int, clock: Clock) -> None:
         openvino_forward._MOST_IN_A_PART = size
         ways[f"parts of {size}"] = partial(OpenvinoForward(content, image), images)
     in_turns(ways, len(images), runs, clock)
+
+
+def passes(name: str, pixels: int, *, runs: int, clock: Clock) -> None:
+    """Times passes over images in memory, as many as take about 2 s."""
+    number = 6000 * 64**2 // pixels**2 // 10 * 10
+    images = Pixels(
+        np.random.default_rng(0).integers(0, 256, (number, pixels, pixels, 3), np.uint8)
+    )
+    preprocessing = Preprocessing(image_size=pixels)
+    split = Split(images=images, labels_N=np.zeros(number, dtype=np.int64))
+    feed = ImageFeed(
+        Store.open(images, preprocessing=preprocessing, channels=3, budget_bytes=0, num_threads=0),
+        labels=Labels(split, num_classes=2, device=torch.device("cpu")),
+        preprocessing=preprocessing,
+    )
+    model, _ = network(name, pixels)
+
+    def over(forward: Callable[[Tensor], Tensor]) -> None:
+        made = computed(
+            forward, feed, np.arange(number), epoch=None, progress=lambda done, total: None,
+            groups=_GROUPS_AT_ONCE,
+        )  # fmt: skip
+        for _ in made:
+            pass
+
+    for engine in ("folded", "openvino"):
+        forward = fast_forward(model, example=feed.example(), num_images=number, engine=engine)
+        print(f"{name} at {pixels} pixels, {number} images, {forward.name}")
+        ways = {
+            "one after the other": partial(over, lambda given, forward=forward: forward(given)),
+            "the next meanwhile": partial(over, forward),
+        }
+        with freed_memory_kept():
+            in_turns(ways, number, runs, clock)
+        forward.close()
 
 
 def choice(name: str, pixels: int, *, images: int, runs: int) -> None:
@@ -272,6 +325,9 @@ def main() -> None:
     elif arguments.what == "parts":
         for name, pixels in names or (*NETWORKS, LARGE):
             parts(name, pixels, runs=arguments.runs, clock=clock)
+    elif arguments.what == "passes":
+        for name, pixels in names or (*NETWORKS, LARGE):
+            passes(name, pixels, runs=arguments.runs, clock=clock)
     elif arguments.what == "choice":
         for name, pixels in names or (*NETWORKS, LARGE):
             choice(name, pixels, images=arguments.images, runs=arguments.runs)

@@ -10,6 +10,7 @@ taken pair by pair. The usual way's time is that of its later epochs, when its w
     python benchmarks/pipeline.py --difference      what decoding at reduced scale changes
     python benchmarks/pipeline.py --squares         what resizing several images at once saves
     python benchmarks/pipeline.py --plain           what small PNG files without metadata save
+    python benchmarks/pipeline.py --normal          bytes to normalised floats, three ways
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -36,10 +38,11 @@ from PIL import Image
 
 from zoo.data.pixels import decode
 from zoo.data.pixels.decode import open_image
-from zoo.data.pixels.normalise import as_floats, normalise_
+from zoo.data.pixels.normalise import as_floats, as_normalised, normalise_
 from zoo.data.pixels.resize import needed_sides, to_bytes, write_squares
 from zoo.data.pixels.store import Store
 from zoo.data.reading.folder import FileImages
+from zoo.engine.allocator import freed_memory_kept
 from zoo.protocols import Preprocessing
 
 BATCH, WORKERS = 64, 2
@@ -125,7 +128,7 @@ def ours(
         order = np.random.default_rng(number).permutation(len(images))
         plan = np.array_split(order, len(order) // BATCH)
         for _, bytes_BCSS in store.stream(plan, lambda samples: samples):
-            yield normalise_(as_floats(bytes_BCSS), MEAN, STD)
+            yield as_normalised(bytes_BCSS, MEAN, STD)
 
     seconds = seconds_of_epochs((epoch(number) for number in range(epochs)), len(images))
     return {"opening": opening, "epochs": seconds, "images": len(images)}
@@ -264,6 +267,37 @@ def plain(runs: int) -> None:
         print(f"| {side}x{side} {kind} | {spread(usual)} | {spread(without)} | {spread(ratios)} |")
 
 
+def normal(runs: int) -> None:
+    """Times a batch of bytes that becomes normalised floats, on one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    numbers = np.random.default_rng(0)
+    mean_C11, std_C11 = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
+    print(
+        "| images | a tensor a step, us an image | in place, step by step | a few at once |\n"
+        "| --- | --- | --- | --- |"
+    )
+    for count, side in ((64, 64), (512, 64), (40, 224), (64, 224)):
+        pixels_BSSC = numbers.integers(0, 256, (count, side, side, 3), np.uint8)
+        bytes_BCSS = torch.from_numpy(pixels_BSSC).permute(0, 3, 1, 2)
+
+        def timed(way: Callable[[Any], Any], given: Any = bytes_BCSS) -> float:
+            start = time.perf_counter()
+            way(given)
+            return 1e6 * (time.perf_counter() - start) / len(given)
+
+        ways = [
+            partial(timed, lambda given: (given.float() / 255 - mean_C11) / std_C11),
+            partial(timed, lambda given: normalise_(as_floats(given), MEAN, STD)),
+            partial(timed, lambda given: as_normalised(given, MEAN, STD)),
+        ]
+        with freed_memory_kept():  # as in a run
+            alternate(2, *ways)  # warm up
+            cells = [spread(times) for times in alternate(10 * runs, *ways)]
+        print(f"| {count} of {side}x{side} | {' | '.join(cells)} |")
+    torch.set_num_threads(threads)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
@@ -275,6 +309,7 @@ def main() -> None:
     parser.add_argument("--difference", action="store_true")
     parser.add_argument("--squares", action="store_true")
     parser.add_argument("--plain", action="store_true")
+    parser.add_argument("--normal", action="store_true")
     parser.add_argument(
         "--one", nargs=4, metavar=("WAY", "FOLDER", "SIDE", "N"), help="one run as JSON"
     )
@@ -292,6 +327,9 @@ def main() -> None:
         return
     if args.plain:
         plain(args.runs)
+        return
+    if args.normal:
+        normal(args.runs)
         return
     ways = args.ways.split(",")
     if args.only != "png":

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional
 
-from zoo.data.pixels.normalise import as_floats, normalise_
+from zoo.data.pixels.normalise import as_floats, as_normalised, normalise_
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -40,6 +40,26 @@ def test_a_cut_out_of_larger_images(memory_format, channels):
     whole = some_bytes(3, channels, 12, 12).contiguous(memory_format=memory_format)
     cut = whole[:, :, 2:10, 3:11]
     assert torch.equal(as_floats(cut), cut.float() / 255)
+
+
+@pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize(("number", "channels", "size"), [
+    (0, 3, (8, 8)), (1, 3, (1, 1)), (7, 1, (5, 9)), (3, 4, (40, 60)), (300, 3, (16, 16)),
+    (2, 3, (260, 250)),
+])  # fmt: skip
+def test_bytes_become_the_same_in_one_go(memory_format, number, channels, size):
+    source = some_bytes(number, channels, *size).contiguous(memory_format=memory_format)
+    kept = source.clone()
+    found = as_normalised(source, MEAN, STD)
+    assert found.is_contiguous(memory_format=memory_format)
+    means, stds = (
+        torch.tensor(values if channels == 3 else channels * [sum(values) / 3]).view(1, -1, 1, 1)
+        for values in (MEAN, STD)
+    )
+    assert torch.equal(found, (source.float() / 255 - means) / stds)
+    assert torch.equal(source, kept)
+    cut = source[..., 1:, 1:]
+    assert torch.equal(as_normalised(cut, MEAN, STD), normalise_(as_floats(cut), MEAN, STD))
 
 
 def test_torchvision_agrees():

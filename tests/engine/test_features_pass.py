@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from zoo.data.pixels.store import Store
 from zoo.engine.features.compute import computed
 from zoo.engine.feeds import ImageFeed, Labels
 from zoo.network.inference import engine_missing, fast_forward
-from zoo.network.inference.forwards import images_at_once
+from zoo.network.inference.forwards import InParts, images_at_once
 from zoo.protocols import Preprocessing, Split
 
 
@@ -79,18 +80,25 @@ def threads(request):
     torch.set_num_threads(before)
 
 
+class Given(InParts):
+    """An engine that says how many images it was given each time, and what has come of them."""
+
+    def __init__(self, engine):
+        self.engine, self.given, self.begun = engine, [], []
+
+    def begin(self, images_BCSS):
+        self.given.append(len(images_BCSS))
+        self.begun.append(self.engine.begin(images_BCSS))
+        return self.begun[-1]
+
+
 def rows(engine, feed, samples, groups):
     """Returns the features, and how many images the engine was given each time."""
-    given = []
-
-    def forward(images):
-        given.append(len(images))
-        return engine(images)
-
+    forward = Given(engine)
     made = computed(
         forward, feed, samples, epoch=None, progress=lambda done, total: None, groups=groups
     )
-    return torch.cat(list(made)), given
+    return torch.cat(list(made)), forward.given
 
 
 @pytest.mark.usefixtures("threads")
@@ -128,6 +136,34 @@ def test_progress_counts_images_and_not_what_fills_a_group(engine, feed):
     )  # fmt: skip
     assert sum(len(batch) for batch in made) == 131
     assert told[-1] == (131, 131)
+
+
+def test_an_engine_has_the_next_batch_before_it_is_done_with_one(engine, feed):
+    forward = Given(engine)
+    made = computed(forward, feed, SAMPLES, epoch=None, groups=1, progress=lambda done, total: None)
+    for number, _ in enumerate(made, start=1):
+        assert len(forward.given) == min(number + 1, -(-NUM // forward.given[0]))
+
+
+def test_a_pass_that_is_stopped_leaves_nothing_under_way(engine, feed):
+    before = torch.get_num_threads()
+    whole = rows(engine, feed, SAMPLES, 1)[0]
+
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    torch.set_num_threads(2)
+    try:
+        forward = Given(engine)
+        with pytest.raises(KeyboardInterrupt):
+            list(computed(forward, feed, SAMPLES, epoch=None, groups=1, progress=stop))
+        assert len(forward.begun) == 2
+        assert not any(begun.futures for begun in forward.begun)
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(torch.get_num_threads).result() == 2
+        assert torch.equal(rows(engine, feed, SAMPLES, 1)[0], whole)  # it goes on
+    finally:
+        torch.set_num_threads(before)
 
 
 PEAK = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -278,6 +279,48 @@ def test_what_fails_in_a_thread_is_raised():
         assert workers.map(fail, [5, 6, 7]) == [5, 6, 7]
         assert torch.get_num_threads() == 2
     workers.close()
+
+
+def test_threads_are_set_back_when_all_has_ended_that_was_begun():
+    go, seen = threading.Event(), []
+
+    def note(part: int) -> int:
+        assert go.wait(60)
+        seen.append((part, torch.get_num_threads()))
+        return 10 * part
+
+    def threads_of_a_new_one() -> int:
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(torch.get_num_threads).result()
+
+    workers = Workers()
+    with num_threads(2):
+        first, second, third = (workers.begin(note, parts) for parts in ([1, 2, 3], [4, 5], [6, 7]))
+        go.set()
+        assert second.made() == [40, 50]
+        assert first.made() == [10, 20, 30]
+        third.drop()
+        assert threads_of_a_new_one() == 2
+        assert {threads for _, threads in seen} == {1}
+        assert workers.map(note, [8, 9]) == [80, 90]
+    workers.close()
+
+
+def test_what_is_dropped_is_not_begun_any_more():
+    go, seen = threading.Event(), []
+
+    def note(part: int) -> None:
+        seen.append(part)
+        assert go.wait(60)
+
+    workers = Workers()
+    with num_threads(2):
+        first, second = workers.begin(note, [1, 2]), workers.begin(note, [3, 4])
+        threading.Timer(0.2, go.set).start()
+        second.drop()  # while both threads are at the first
+        first.made()
+    workers.close()
+    assert sorted(seen) == [1, 2]
 
 
 @contextmanager

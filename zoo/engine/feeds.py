@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from zoo.data.batches import Part, cut, split_evenly
-from zoo.data.pixels.normalise import as_floats, normalise_
+from zoo.data.pixels.normalise import as_floats, as_normalised, normalise_
 from zoo.data.pixels.store import Store
 from zoo.data.randomness import Stream, uniform
 from zoo.engine.transfer import to_device
@@ -219,9 +219,7 @@ class ImageFeed:
 
     def batches(self, plan: Sequence[Part], *, epoch: int | None) -> Iterator[Batch]:
         """Yields a batch for each part; the next one is decoded while the current one is used."""
-        for part, images_BCSS, target in self.pictures(plan, epoch=epoch):
-            inputs = images_BCSS.contiguous(memory_format=self._format)
-            normalise_(inputs, self._preprocessing.mean, self._preprocessing.std)
+        for part, inputs, target in self._images(plan, epoch=epoch, normal=True):
             teacher_BK = None if self._teach is None else self._teach(inputs)
             yield Batch(inputs, target, self._labels.weights(part.draws_B), teacher_BK)
 
@@ -229,6 +227,12 @@ class ImageFeed:
         self, plan: Sequence[Part], *, epoch: int | None
     ) -> Iterator[tuple[Part, Tensor, Tensor]]:
         """Yields (part, images_BCSS in 0..1, target): what the network sees, not yet normalised."""
+        return self._images(plan, epoch=epoch, normal=False)
+
+    def _images(
+        self, plan: Sequence[Part], *, epoch: int | None, normal: bool
+    ) -> Iterator[tuple[Part, Tensor, Tensor]]:
+        """Yields (part, images_BCSS, target), the images in 0..1 or normalised."""
         mixing = epoch is not None and bool(self._mixers)
 
         def samples_of(part: Part) -> NDArray[np.int64]:
@@ -237,7 +241,7 @@ class ImageFeed:
         for part, bytes_BCSS in self._source.store.stream(plan, samples_of):
             target, _ = self.answers(part.draws_B, epoch=epoch)
             wanted = _wanted(part, mixing)
-            images_BCSS = self._augmented(bytes_BCSS, wanted, epoch)
+            images_BCSS = self._augmented(bytes_BCSS, wanted, epoch, normal=normal and not mixing)
             if mixing and epoch is not None:
                 own, partners = (
                     to_device(torch.from_numpy(np.searchsorted(wanted, draws)), self._labels.device)
@@ -246,17 +250,27 @@ class ImageFeed:
                 images_BCSS, target = self._mixed(
                     images_BCSS[own], images_BCSS[partners], target, part, epoch
                 )
+            images_BCSS = images_BCSS.contiguous(memory_format=self._format)
+            if mixing and normal:
+                self._normalise_(images_BCSS)
             yield part, images_BCSS, target
 
-    def _augmented(self, bytes_BCSS: Tensor, draws: NDArray[np.int64], epoch: int | None) -> Tensor:
-        """Returns images in 0..1, float32 and owned by the caller, augmented unless epoch is None.
+    def _augmented(
+        self, bytes_BCSS: Tensor, draws: NDArray[np.int64], epoch: int | None, *, normal: bool
+    ) -> Tensor:
+        """Returns images, float32 and owned by the caller, augmented unless epoch is None.
+
+        In 0..1, or ``normal``.
 
         A few at a time: what a sample becomes does not depend on its batch, and work that stays in
         the cache took a fifth of the time (flip, 64 images of 224 pixels).
         """
         device = self._labels.device
         if epoch is None or not self._transforms:
-            return as_floats(to_device(bytes_BCSS, device))
+            bytes_BCSS = to_device(bytes_BCSS, device)
+            if normal:
+                return as_normalised(bytes_BCSS, self._preprocessing.mean, self._preprocessing.std)
+            return as_floats(bytes_BCSS)
         numbers = self._numbers(Stream.AUGMENT, self._transforms, draws, epoch)
         images_BCSS = torch.empty(bytes_BCSS.shape, device=device, memory_format=self._format)
         step = max(1, _SLICE_BYTES // images_BCSS[0].nbytes)
@@ -268,7 +282,12 @@ class ImageFeed:
             for transform, random_BN in zip(self._transforms, numbers, strict=True):
                 part_BCSS = transform(part_BCSS, random_BN[some])
             images_BCSS[some] = part_BCSS
+            if normal:
+                self._normalise_(images_BCSS[some])
         return images_BCSS
+
+    def _normalise_(self, images_BCSS: Tensor) -> None:
+        normalise_(images_BCSS, self._preprocessing.mean, self._preprocessing.std)
 
     def _mixed(
         self, images_BCSS: Tensor, partners_BCSS: Tensor, target_BK: Tensor, part: Part, epoch: int

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from zoo.config import RunConfig, load_config
-from zoo.data.pixels.normalise import as_floats, normalise_
+from zoo.data.pixels.normalise import as_normalised, normalise_
 from zoo.data.pixels.store import Store
 from zoo.errors import DataError, ZooError, printable
 from zoo.evaluation.subjects import own_data, split_of
@@ -125,8 +125,8 @@ def _validation_images(trained: Trained, registry: Registry) -> Sample:
     )  # fmt: skip
     number = min(len(part.images), _NUM_IMAGES)
     rows_N = np.linspace(0, len(part.images) - 1, number).round().astype(np.int64)
-    images_NCSS = normalise_(
-        as_floats(store.fetch(rows_N)), trained.preprocessing.mean, trained.preprocessing.std
+    images_NCSS = as_normalised(
+        store.fetch(rows_N), trained.preprocessing.mean, trained.preprocessing.std
     )
     return Sample(images_NCSS=images_NCSS.contiguous(), what="validation images")
 

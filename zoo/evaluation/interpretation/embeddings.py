@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from zoo.cores import num_cores
-from zoo.data.pixels.normalise import as_floats, normalise_
+from zoo.data.pixels.normalise import as_normalised
 from zoo.disk import atomic_file, machine_errors
 from zoo.errors import DataError, PluginError, printable
 from zoo.evaluation.predict.cells import unicode_text
@@ -114,7 +114,7 @@ def _features(trained: Trained, bytes_BCSS: Tensor) -> tuple[Tensor, Tensor]:
         given.append(args[0].clone() if len(args) == 1 and isinstance(args[0], Tensor) else None)
 
     preprocessing = trained.preprocessing
-    images_BCSS = normalise_(as_floats(bytes_BCSS), preprocessing.mean, preprocessing.std)
+    images_BCSS = as_normalised(bytes_BCSS, preprocessing.mean, preprocessing.std)
     name = find_head(trained.model, num_classes=len(trained.classes))[0]
     handle = trained.model.get_submodule(name).register_forward_pre_hook(at_head)
     try:

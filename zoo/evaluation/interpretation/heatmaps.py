@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from zoo.data.pixels.normalise import as_floats, normalise_
+from zoo.data.pixels.normalise import as_normalised
 from zoo.data.pixels.store import Store
 from zoo.network.head import find_head
 from zoo.registry import Registry, build, parse_choice
@@ -121,7 +121,7 @@ def explainer_for(
 
 def normalised(trained: Trained, bytes_BCSS: Tensor) -> Tensor:
     """Returns uint8 images as the network takes them."""
-    return normalise_(as_floats(bytes_BCSS), trained.preprocessing.mean, trained.preprocessing.std)
+    return as_normalised(bytes_BCSS, trained.preprocessing.mean, trained.preprocessing.std)
 
 
 def pictures(bytes_NCSS: Tensor) -> list[Image.Image]:

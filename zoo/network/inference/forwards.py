@@ -5,6 +5,7 @@ B batch, C channels, S rows or columns (images are square).
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.cores import num_cores
-from zoo.network.inference.workers import Workers
+from zoo.network.inference.workers import Begun, Workers
 from zoo.network.modes import evaluation_mode
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 __all__ = [
-    "FoldedForward", "Forward", "OnnxForward", "TorchForward", "device_of", "filled",
+    "FoldedForward", "Forward", "InParts", "OnnxForward", "TorchForward", "device_of", "filled",
     "images_at_once", "opened", "ordinary", "part_size",
 ]  # fmt: skip
 
@@ -87,7 +88,23 @@ class TorchForward:
         self._model = None
 
 
-class FoldedForward:
+class InParts(ABC):
+    """An engine whose threads each compute a part of a batch.
+
+    Where one of them is done with a batch, it need not wait for the others: what was begun next is
+    there.
+    """
+
+    @abstractmethod
+    def begin(self, images_BCSS: Tensor) -> Begun[Tensor]:
+        """Begins to compute images; returns the outputs' parts, for :func:`ordinary`."""
+
+    def __call__(self, images_BCSS: Tensor) -> Tensor:
+        """Returns the outputs."""
+        return ordinary(self.begin(images_BCSS).made())
+
+
+class FoldedForward(InParts):
     """A folded copy (:mod:`zoo.network.inference.folding`), in slices that fit the cache."""
 
     name = "folded"
@@ -97,8 +114,8 @@ class FoldedForward:
         self._workers = Workers()
         self.version = f"torch {torch.__version__}"
 
-    def __call__(self, images_BCSS: Tensor) -> Tensor:
-        """Returns the outputs."""
+    def begin(self, images_BCSS: Tensor) -> Begun[Tensor]:
+        """Begins to compute images."""
         twin = opened(self._twin)
         device = device_of(twin)
 
@@ -109,7 +126,7 @@ class FoldedForward:
                 )
             return outputs
 
-        return ordinary(self._workers.map(compute, _parts(images_BCSS, device)))
+        return self._workers.begin(compute, _parts(images_BCSS, device))
 
     def close(self) -> None:
         """Lets go of the copy."""
@@ -117,7 +134,7 @@ class FoldedForward:
         self._twin = None
 
 
-class OnnxForward:
+class OnnxForward(InParts):
     """A session of ONNX Runtime on the CPU, in which each thread computes a part of a batch."""
 
     name = "onnx"
@@ -141,8 +158,8 @@ class OnnxForward:
         self._workers = Workers()
         self.version = f"onnxruntime {version('onnxruntime')}, torch {torch.__version__}"
 
-    def __call__(self, images_BCSS: Tensor) -> Tensor:
-        """Returns the outputs, on the CPU."""
+    def begin(self, images_BCSS: Tensor) -> Begun[Tensor]:
+        """Begins to compute images; the outputs are on the CPU."""
         session = opened(self._session)
         images = images_BCSS.detach().to("cpu", torch.float32)
 
@@ -150,7 +167,7 @@ class OnnxForward:
             (output,) = session.run([self._output], {self._input: part.contiguous().numpy()})
             return torch.from_numpy(output)
 
-        return ordinary(self._workers.map(compute, _parts(images, images.device)))
+        return self._workers.begin(compute, _parts(images, images.device))
 
     def close(self) -> None:
         """Ends the session."""

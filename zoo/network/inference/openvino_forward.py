@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from zoo.network.inference.forwards import filled, opened, ordinary, part_size
+from zoo.network.inference.forwards import InParts, filled, opened, part_size
 from zoo.network.inference.openvino_package import core, package
 from zoo.network.inference.recording import recorded
-from zoo.network.inference.workers import Workers
+from zoo.network.inference.workers import Begun, Workers
 
 if TYPE_CHECKING:
     import openvino
@@ -35,7 +35,7 @@ _PROPERTIES = {
 }
 
 
-class OpenvinoForward:
+class OpenvinoForward(InParts):
     """A model compiled by OpenVINO for parts of one size, each computed by one thread.
 
     The last part is filled up, so all images meet the same kernels, whatever their number; and a
@@ -78,14 +78,14 @@ class OpenvinoForward:
         self._workers = Workers()
         self.version = f"openvino {version('openvino')}, torch {torch.__version__}"
 
-    def __call__(self, images_BCSS: Tensor) -> Tensor:
-        """Returns the outputs, on the CPU."""
+    def begin(self, images_BCSS: Tensor) -> Begun[Tensor]:
+        """Begins to compute images; the outputs are on the CPU."""
         compiled = opened(self._compiled)
         images = images_BCSS.detach().to("cpu", torch.float32)
-        if not len(images):
-            return torch.empty(0, *self._row)
 
         def compute(part_PCSS: Tensor) -> Tensor:
+            if not len(part_PCSS):
+                return torch.empty(0, *self._row)
             array = filled(part_PCSS, self._size).permute(0, 2, 3, 1).contiguous().numpy()
             try:
                 request = self._idle.pop()
@@ -95,7 +95,7 @@ class OpenvinoForward:
             self._idle.append(request)
             return torch.from_numpy(output)[: len(part_PCSS)]
 
-        return ordinary(self._workers.map(compute, torch.split(images, self._size)))
+        return self._workers.begin(compute, torch.split(images, self._size))
 
     def close(self) -> None:
         """Frees the compiled model."""

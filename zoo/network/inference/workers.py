@@ -10,15 +10,47 @@ runs on the machine then costs its own share, and no more.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Generic, TypeVar
 
 import torch
 
-__all__ = ["Workers"]
+__all__ = ["Begun", "Workers"]
 
 _Part = TypeVar("_Part")
 _Made = TypeVar("_Made")
+
+
+class Begun(Generic[_Made]):
+    """Parts that are being computed, or that wait for those before them.
+
+    Args:
+        futures: What each part becomes; none when they have ended.
+        ended: Called once, when no thread computes them any more.
+    """
+
+    def __init__(self, futures: Sequence[Future[_Made]], ended: Callable[[], None]) -> None:
+        self.futures: Sequence[Future[_Made]] = futures
+        self._ended = ended
+
+    def made(self) -> list[_Made]:
+        """Returns what was made of each part, in order; or raises what the first to fail raised.
+
+        To be called once, and not after :meth:`drop`.
+        """
+        try:
+            return [future.result() for future in self.futures]
+        finally:
+            self.drop()
+
+    def drop(self) -> None:
+        """Ends what is not yet made. Nobody needs it."""
+        for future in self.futures:
+            future.cancel()
+        wait(self.futures)
+        if self.futures:
+            self.futures = ()
+            self._ended()
 
 
 class Workers:
@@ -26,12 +58,18 @@ class Workers:
 
     def __init__(self) -> None:
         self._pool: ThreadPoolExecutor | None = None
-        self._count = 0
+        self._count, self._under_way = 0, 0
 
     def map(self, function: Callable[[_Part], _Made], parts: Sequence[_Part]) -> list[_Made]:
-        """Returns what a function makes of each part, in order.
+        """Returns what a function makes of each part, in order: :meth:`begin`, and waits for it."""
+        return self.begin(function, parts).made()
 
-        A single part, or torch with a single thread, is computed in the caller's.
+    def begin(self, function: Callable[[_Part], _Made], parts: Sequence[_Part]) -> Begun[_Made]:
+        """Begins to compute parts, after those that were begun before.
+
+        A single part, or torch with a single thread, is computed in the caller's, at once. Else
+        torch's number of threads is only sure to be the caller's again when all has ended that was
+        begun, in the caller's own thread.
 
         Args:
             function: Called in other threads, where no gradient mode and no autocast of the
@@ -39,8 +77,8 @@ class Workers:
             parts: What it is called with.
         """
         count = torch.get_num_threads()
-        if count == 1 or len(parts) == 1:
-            return [function(part) for part in parts]
+        if count == 1 or len(parts) <= 1:
+            return Begun([_done(function, part) for part in parts], ended=lambda: None)
         if self._pool is None or self._count != count:
             self.close()
             self._pool = ThreadPoolExecutor(count, "zoo-inference")
@@ -51,14 +89,24 @@ class Workers:
             torch.set_num_threads(1)
             return function(part)
 
-        try:
-            return list(self._pool.map(alone, parts))
-        finally:
-            # What a thread sets for itself is also what the next new thread begins with.
-            torch.set_num_threads(count)
+        def ended() -> None:
+            self._under_way -= 1
+            if not self._under_way:
+                # What a thread sets for itself is also what the next new thread begins with.
+                torch.set_num_threads(count)
+
+        self._under_way += 1
+        return Begun([self._pool.submit(alone, part) for part in parts], ended)
 
     def close(self) -> None:
         """Ends the threads."""
         if self._pool is not None:
             self._pool.shutdown()
         self._pool = None
+
+
+def _done(function: Callable[[_Part], _Made], part: _Part) -> Future[_Made]:
+    """Returns what a function makes of a part, as a future that has it already."""
+    future: Future[_Made] = Future()
+    future.set_result(function(part))
+    return future
