@@ -79,7 +79,9 @@ def computed(
             yield activation[: len(samples_B)]
 
 
-def _outputs(forward: Callable[[Tensor], Tensor], batches: Iterator[Tensor]) -> Generator[Tensor, None, None]:
+def _outputs(
+    forward: Callable[[Tensor], Tensor], batches: Iterator[Tensor]
+) -> Generator[Tensor, None, None]:
     """Yields the outputs for batches of images.
 
     While an engine's threads compute one batch, the next is made and given to them: they wait

@@ -63,13 +63,12 @@ class Block:
     kernels: Kernels
 
     def takes(self, x: Tensor) -> bool:
-        """Returns whether a call of the convolution is computed here."""
-        weight = self.convolution.weight
+        """Returns whether a call of the convolution in a training step is computed here."""
         return (
-            is_training_step(x, weight)
-            and x.is_contiguous(memory_format=torch.channels_last)
+            x.is_contiguous(memory_format=torch.channels_last)
             and x.numel() > 0
-            and x.shape[1] == len(weight)  # torch says what is wrong, the library would not
+            # If not, torch says what is wrong, and the library would not.
+            and x.shape[1] == self.convolution.weight.shape[0]
             and self.kernels.usable
             and not any(map(is_watched, (self.convolution, *self.before, *self.after)))
         )
@@ -87,7 +86,7 @@ class Block:
             and norm.training
             and norm.momentum is not None
             and norm.track_running_stats  # without, torch leaves those that there are alone
-            and len(x) > 1  # one value of a channel has no variance; torch says so
+            and x.shape[0] > 1  # one value of a channel has no variance; torch says so
             and all(
                 _is_whole(one, x.shape[1])
                 for one in (norm.weight, norm.bias, norm.running_mean, norm.running_var)
@@ -100,6 +99,7 @@ class Block:
         """Returns the convolution of x, with what can be done of the block's work."""
         waiting = getattr(x, _WAITING, ())
         norm_before, before = (one if one in waiting else None for one in self.before)
+        assert norm_before is None or isinstance(norm_before, nn.BatchNorm2d)  # left as it trains
         norm_after, after = self.after
         if not self.trains(norm_after, x):
             norm_after = None
@@ -110,8 +110,7 @@ class Block:
             x, weight, bias, stride=stride, padding=padding, kernels=self.kernels,
             before=None if before is None else type(before),
             after=None if after is None else type(after),
-            norm_before=norm_before if self.trains(norm_before, x) else None,
-            norm_after=norm_after,
+            norm_before=norm_before, norm_after=norm_after,
         )  # fmt: skip
         setattr(output, _DONE, (norm_after, after))
         return output
@@ -148,7 +147,11 @@ class _Around:
 
     def _is_left(self, x: Tensor, into: Block) -> bool:
         is_norm = self.module is into.before.norm
-        return into.takes(x) and (not is_norm or into.trains(self.module, x))
+        return (
+            is_training_step(x, into.convolution.weight)
+            and into.takes(x)
+            and (not is_norm or into.trains(self.module, x))
+        )
 
 
 def fuse_blocks(

@@ -10,6 +10,7 @@ of the output. Padding is (left, right, top, bottom).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -87,14 +88,9 @@ class _Block(torch.autograd.Function):
         shift_before: Tensor | None, gain_after: Tensor | None, shift_after: Tensor | None,
         around: _Around, kernels: Kernels,
     ) -> Tensor:  # fmt: skip
-        rows, columns = axes(
-            size=(x.shape[2], x.shape[3]), kernel=(weight.shape[2], weight.shape[3]),
-            stride=around.stride, padding=around.padding,
-        )  # fmt: skip
-        layer = Layer(
-            *x.shape, rows.outputs, columns.outputs, rows.kernel, columns.kernel, *around.stride,
-            rows.before, columns.before, ACTIVATIONS[around.before], ACTIVATIONS[around.after],
-            min(torch.get_num_threads(), len(x)),
+        layer = _layer_of(
+            x.shape, weight.shape, around.stride, around.padding,
+            ACTIVATIONS[around.before], ACTIVATIONS[around.after], torch.get_num_threads(),
         )  # fmt: skip
         norms = {
             "before": _training(around.norm_before, gain_before, shift_before),
@@ -126,15 +122,26 @@ class _Block(torch.autograd.Function):
             x.contiguous(memory_format=torch.channels_last), weight.contiguous(), of_x=needed[0],
             **ctx.norms,
         )  # fmt: skip
-        of_norms = (
-            one for of_norm in (found.before, found.after)
-            for one in ((None, None) if of_norm is None else of_norm)
-        )  # fmt: skip
-        every = (found.x, found.weight, found.bias, *of_norms)
+        every = (found.x, found.weight, found.bias, *found.before, *found.after)
         return (
             *(one if wanted else None for one, wanted in zip(every, needed, strict=True)),
             None, None,
         )  # fmt: skip
+
+
+@lru_cache(maxsize=256)
+def _layer_of(
+    shape: torch.Size, weight: torch.Size, stride: Pair, padding: Padding, before: int, after: int,
+    threads: int,
+) -> Layer:  # fmt: skip
+    """Returns the geometry of a block, which nobody writes to; made once for all steps."""
+    rows, columns = axes(
+        size=(shape[2], shape[3]), kernel=(weight[2], weight[3]), stride=stride, padding=padding
+    )
+    return Layer(
+        *shape, rows.outputs, columns.outputs, rows.kernel, columns.kernel, *stride, rows.before,
+        columns.before, before, after, min(threads, shape[0]),
+    )  # fmt: skip
 
 
 def _training(
@@ -152,7 +159,7 @@ def _training(
         norm.num_batches_tracked.add_(1)
     return Norm(
         gain_C.contiguous(), shift_C.contiguous(), *running, momentum=norm.momentum, eps=norm.eps,
-        batch=gain_C.new_empty(4, len(gain_C)),
+        batch=gain_C.new_empty(4, *gain_C.shape),
     )  # fmt: skip
 
 

@@ -25,7 +25,6 @@ def is_eager_float32(x: Tensor, weight: Tensor) -> bool:
         and weight.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and x.layout == torch.strided
-        and not x.is_mkldnn
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
         and not torch._C._are_functorch_transforms_active()

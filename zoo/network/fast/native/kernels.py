@@ -68,21 +68,22 @@ class Maps(ctypes.Structure):
     @classmethod
     def of(cls, x: Tensor) -> Maps:
         """Returns the sizes of maps (B, C, H, W)."""
-        threads = max(1, min(torch.get_num_threads(), len(x)))
-        return cls(len(x), x.shape[2] * x.shape[3], x.shape[1], threads)
+        images, channels, height, width = x.shape
+        threads = max(1, min(torch.get_num_threads(), images))
+        return cls(images, height * width, channels, threads)
 
 
 class Gradients(NamedTuple):
     """Gradients of what a block was given; None where none was asked for.
 
-    Those of norms are of gain and shift, (2, C).
+    Those of a norm are of its gain and shift.
     """
 
     x: Tensor | None
     weight: Tensor
     bias: Tensor
-    before: Tensor | None
-    after: Tensor | None
+    before: tuple[Tensor, Tensor] | tuple[None, None]
+    after: tuple[Tensor, Tensor] | tuple[None, None]
 
 
 class _NormInC(ctypes.Structure):
@@ -156,7 +157,7 @@ class Kernels:
         output = torch.empty(shape, memory_format=torch.channels_last)
         kept = after is not None or layer.after not in _SLOPE_OF_OUTPUT
         convolved = torch.empty_like(output) if kept else None
-        norms = tuple(map(_in_c, (before, after)))
+        norms = _in_c(before), _in_c(after)
         self._call(
             "zoo_depthwise_forward", layer, norms, x_BCHW, weight_C1KL, bias_C, output, convolved
         )
@@ -182,24 +183,18 @@ class Kernels:
             MemoryError: There is none for the buffers.
         """
         grad_x = torch.empty_like(x) if of_x or before is not None else None
-        grad_weight, grad_bias = torch.empty_like(weight), weight.new_empty(len(weight))
-        of_norms = tuple(
-            None if norm is None else torch.empty_like(norm.batch[:2]) for norm in (before, after)
-        )
-        norms = tuple(map(_in_c, (before, after), of_norms))
+        grad_weight, grad_bias = torch.empty_like(weight), weight.new_empty(layer.channels)
+        of_before, of_after = (
+            (None, None) if norm is None
+            else (torch.empty_like(norm.gain), torch.empty_like(norm.shift))
+            for norm in (before, after)
+        )  # fmt: skip
+        norms = _in_c(before, *of_before), _in_c(after, *of_after)
         self._call(
-            "zoo_depthwise_backward",
-            layer,
-            norms,
-            grad,
-            kept,
-            x,
-            weight,
-            grad_x,
-            grad_weight,
+            "zoo_depthwise_backward", layer, norms, grad, kept, x, weight, grad_x, grad_weight,
             grad_bias,
-        )
-        return Gradients(grad_x, grad_weight, grad_bias, *of_norms)
+        )  # fmt: skip
+        return Gradients(grad_x, grad_weight, grad_bias, of_before, of_after)
 
     def mean(self, x: Tensor) -> Tensor:
         """Returns the mean of each map, (B, C, 1, 1), of (B, C, H, W) in channels_last."""
@@ -253,15 +248,19 @@ def _library(path: Path) -> ctypes.CDLL | None:
     return loaded(path, _FUNCTIONS)
 
 
-def _in_c(norm: Norm | None, of_norm: Tensor | None = None) -> _NormInC | None:
-    """Returns a norm as the library takes it, with room for its gradients, (2, C)."""
+def _in_c(
+    norm: Norm | None, of_gain: Tensor | None = None, of_shift: Tensor | None = None
+) -> _NormInC | None:
+    """Returns a norm as the library takes it, with room for its gradients."""
     if norm is None:
         return None
-    tensors = (
-        norm.gain, norm.shift, norm.running_mean, norm.running_variance, norm.batch,
-        *((None, None) if of_norm is None else of_norm),
+    addresses = (
+        None if one is None else one.data_ptr()
+        for one in (
+            norm.gain, norm.shift, norm.running_mean, norm.running_variance, norm.batch, of_gain,
+            of_shift,
+        )
     )  # fmt: skip
-    addresses = (None if one is None else one.data_ptr() for one in tensors)
     return _NormInC(*addresses, norm.momentum, norm.eps)
 
 
@@ -309,11 +308,7 @@ def _computes_layer_right(kernels: Kernels, *, normed: bool) -> bool:
     grad = torch.randn(output.shape, generator=numbers)
     grad = grad.contiguous(memory_format=torch.channels_last)
     of = kernels.backward(layer, grad, kept, x, weight, of_x=True, **norms)
-    found = [
-        output,
-        *of[:3],
-        *(one for of_norm in of[3:] if of_norm is not None for one in of_norm),
-    ]
+    found = [output, *of[:3], *(of.before + of.after if normed else ())]
 
     def activated(x: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
         if normed:
