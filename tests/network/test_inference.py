@@ -281,8 +281,14 @@ def test_what_fails_in_a_thread_is_raised():
     workers.close()
 
 
-def test_threads_are_set_back_when_all_has_ended_that_was_begun():
-    go, seen = threading.Event(), []
+def test_threads_are_set_back_when_all_has_ended_that_was_begun(monkeypatch):
+    go, seen, set_back = threading.Event(), [], []
+    own, set_num_threads = threading.get_ident(), torch.set_num_threads
+
+    def spy(count: int) -> None:
+        set_num_threads(count)
+        if threading.get_ident() == own:
+            set_back.append(count)
 
     def note(part: int) -> int:
         assert go.wait(60)
@@ -296,10 +302,13 @@ def test_threads_are_set_back_when_all_has_ended_that_was_begun():
     workers = Workers()
     with num_threads(2):
         first, second, third = (workers.begin(note, parts) for parts in ([1, 2, 3], [4, 5], [6, 7]))
+        monkeypatch.setattr(torch, "set_num_threads", spy)
         go.set()
         assert second.made() == [40, 50]
         assert first.made() == [10, 20, 30]
+        assert not set_back  # it would be in the way of what still runs
         third.drop()
+        assert set_back == [2]
         assert threads_of_a_new_one() == 2
         assert {threads for _, threads in seen} == {1}
         assert workers.map(note, [8, 9]) == [80, 90]

@@ -115,9 +115,8 @@ def _blocks(images: NDArray[Any]) -> Iterator[slice]:
 
 
 def _divide(bytes_BSSC: NDArray[np.uint8], *, into: NDArray[np.float32]) -> None:
-    into[...] = (
-        bytes_BSSC  # by itself: on the way into a division numpy converts a little at a time
-    )
+    # By itself: on the way into a division numpy converts a little at a time.
+    into[...] = bytes_BSSC
     np.divide(into, np.float32(255), out=into)
 
 

@@ -95,8 +95,9 @@ class Workers:
                 # What a thread sets for itself is also what the next new thread begins with.
                 torch.set_num_threads(count)
 
+        futures = [self._pool.submit(alone, part) for part in parts]
         self._under_way += 1
-        return Begun([self._pool.submit(alone, part) for part in parts], ended)
+        return Begun(futures, ended)
 
     def close(self) -> None:
         """Ends the threads."""
