@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import pickle
 
 import pytest
 import timm
@@ -11,6 +12,7 @@ import torch
 import torchvision
 from torch import nn
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from zoo.network.fast.depthwise import accelerate_depthwise, restore_depthwise
 from zoo.network.inference.folding import folded_copy
@@ -164,3 +166,88 @@ def test_the_fast_depthwise_gradient_stays_with_the_network_and_not_with_the_cop
     with torch.no_grad():
         assert same(twin(images()), outputs(model, images()))
     assert restore_depthwise(model) == patched
+
+
+class Operators(TorchDispatchMode):
+    """Takes note of what torch computes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.add(func._schema.name)
+        return func(*args, **(kwargs or {}))
+
+
+def convolves(model: nn.Module, x: torch.Tensor) -> bool:
+    with torch.no_grad(), Operators() as seen:
+        model(x)
+    return "aten::convolution" in seen.names
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "dilation"),
+    [(1, 1, 0, 1), (1, 2, 0, 1), (3, 1, 1, 1), (3, 2, 1, 1), (3, 1, 2, 2), (5, 1, 2, 1),
+     ((1, 3), 1, (0, 1), 1), ((3, 1), (2, 1), (1, 0), 1), (4, 2, 2, 1), (3, 3, 2, 1)],
+)  # fmt: skip
+def test_a_convolution_of_one_pixel_becomes_a_product(kernel, stride, padding, dilation, bias):
+    torch.manual_seed(0)
+    convolution = nn.Conv2d(6, 9, kernel, stride, padding, dilation, bias=bias)
+    model = nn.Sequential(convolution, nn.BatchNorm2d(9)).eval()
+    x = images(channels=6, size=1)
+    assert model(x).shape == (3, 9, 1, 1)
+    twin, folded = folded_copy(lived(model), x)
+    assert folded == 1
+    assert not convolves(twin, x)
+    assert convolves(model, x)
+    for one in (twin, copy.deepcopy(twin), pickle.loads(pickle.dumps(twin))):
+        for number in (1, 7):
+            other = images(number, size=1, channels=6)
+            with torch.no_grad():
+                assert same(one(other), outputs(model, other))
+
+
+OTHERS = {
+    "more pixels": (nn.Conv2d(4, 4, 1), 2),
+    "a larger output": (nn.Conv2d(4, 4, 1, padding=1), 1),
+    "groups": (nn.Conv2d(4, 4, 3, padding=1, groups=2), 1),
+    "no tap lies on the pixel": (nn.Conv2d(4, 4, 1, stride=3, padding=1), 1),
+    "between two taps": (nn.Conv2d(4, 4, 2, stride=2, padding=1, dilation=2), 1),
+    "a map around a ring": (nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular"), 1),
+    "padding in words": (nn.Conv2d(4, 4, 3, padding="same"), 1),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_convolutions_stay_what_they_are(name):
+    convolution, size = OTHERS[name]
+    x = images(channels=4, size=size)
+    twin, _ = folded_copy(nn.Sequential(convolution).eval(), x)
+    assert convolves(twin, x)
+    with torch.no_grad():
+        assert same(twin(x), outputs(convolution, x))
+
+
+class Pyramid(nn.Module):
+    """One convolution for maps of several sizes."""
+
+    def __init__(self, *, points_first: bool) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 3, 1)
+        self.points_first = points_first
+
+    def forward(self, x):
+        maps = [x.mean((2, 3), keepdim=True), x]
+        if not self.points_first:
+            maps.reverse()
+        return sum(self.convolution(one) for one in maps)
+
+
+@pytest.mark.parametrize("points_first", [True, False])
+def test_a_convolution_of_one_pixel_and_of_more_stays_one(points_first):
+    model = Pyramid(points_first=points_first).eval()
+    twin, _ = folded_copy(model, images())
+    with torch.no_grad():
+        assert same(twin(images()), outputs(model, images()))

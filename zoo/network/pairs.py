@@ -9,6 +9,7 @@ N samples, C channels, H W rows and columns.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -25,18 +26,31 @@ class Pair:
     norm: nn.BatchNorm2d | nn.SyncBatchNorm
 
 
-def adjacent_pairs(model: nn.Module, images_NCHW: Tensor) -> list[Pair]:
+def adjacent_pairs(
+    model: nn.Module,
+    images_NCHW: Tensor,
+    *,
+    seen: Callable[[nn.Conv2d, Tensor, Tensor], None] = lambda convolution, given, returned: None,
+) -> list[Pair]:
     """Returns the pairs of convolution and batch norm that a forward pass in evaluation shows.
 
     Both are called once in the pass, and nothing was written into the tensor between them.
+
+    Args:
+        model: The network. It is not changed.
+        images_NCHW: A few images, on its device.
+        seen: Told of each call of a convolution whose weight is used as it stands: its maps before
+            and after.
     """
     returned: dict[int, tuple[nn.Conv2d, Tensor, int]] = {}
     given: list[tuple[nn.Module, nn.Conv2d | None]] = []
     calls: dict[nn.Module, int] = {}
 
-    def convolved(module: nn.Module, _: object, output: object) -> None:
+    def convolved(module: nn.Module, args: tuple[object, ...], output: object) -> None:
         calls[module] = calls.get(module, 0) + 1
         if isinstance(module, nn.Conv2d) and isinstance(output, Tensor):
+            if len(args) == 1 and isinstance(args[0], Tensor):
+                seen(module, args[0], output)
             # Held, so that no other tensor gets its id while the pass lasts.
             returned[id(output)] = (module, output, output._version)
 

@@ -36,7 +36,7 @@ __all__ = [
     "probe_images",
 ]
 
-_FORMAT = 2
+_FORMAT = 3
 _PACKAGES = ("classifier-zoo", "torch", "torchvision", "timm", "numpy", "pillow")
 _ENGINE_PACKAGES = {"onnx": ("onnxruntime", "onnx"), "openvino": ("openvino", "onnx")}
 

@@ -1,21 +1,28 @@
-"""Folds batch norms into the convolutions before them, in a copy of a network.
+"""A copy of a network that computes the same with less: batch norms within convolutions, products.
 
 In evaluation a batch norm is a scale and a shift per channel, both constant, and so can be part of
 the convolution whose output it is given. A pair is found by watching a forward pass and not by the
 order of attributes: the norm is given the very tensor that the convolution returned, unchanged.
 
-N samples, C channels, H W rows and columns, K classes.
+A convolution of a map of one pixel is a matrix product of the images with the one tap that lies on
+it. Runtimes compute it image by image, and read the weight again for each: squeezes and
+excitations and the last layer of MobileNets take them a fifth of a pass over small images.
+
+N samples, C channels, H W rows and columns, K classes, O channels of an output.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from zoo.network.fast import restore
+from zoo.network.fast.stand_in import StandIn
 from zoo.network.pairs import Pair, adjacent_pairs
 
 __all__ = ["folded_copy"]
@@ -36,11 +43,61 @@ def folded_copy(model: nn.Module, images_NCHW: Tensor) -> tuple[nn.Module, int]:
     # On the CPU: not every device has the float64 that folding computes in.
     twin = copy.deepcopy(model).cpu().requires_grad_(False).eval()
     restore(twin)
-    pairs = adjacent_pairs(twin, images_NCHW.cpu())
+    taps: dict[nn.Conv2d, tuple[int, int] | None] = {}
+
+    def seen(convolution: nn.Conv2d, given_NCHW: Tensor, returned_NOHW: Tensor) -> None:
+        always = taps.get(convolution, (0, 0)) is not None
+        tap = _only_tap(convolution, given_NCHW, returned_NOHW)
+        taps[convolution] = tap if always else None
+
+    pairs = adjacent_pairs(twin, images_NCHW.cpu(), seen=seen)
     for pair in pairs:
         _fold(pair)
     _replace(twin, {pair.norm: _beyond_scale(pair.norm) for pair in pairs})
+    for convolution, tap in taps.items():
+        if tap is not None:
+            product = _Product(convolution, "_conv_forward", tap)
+            # setattr: the type checker does not let methods be assigned to.
+            setattr(convolution, "_conv_forward", product)  # noqa: B010
     return twin.eval().to(memory_format=torch.channels_last), len(pairs)
+
+
+class _Product(StandIn[nn.Conv2d]):
+    """A convolution of maps of one pixel, as the matrix product that it is."""
+
+    __slots__ = ("_tap",)
+
+    def __init__(self, module: nn.Conv2d, method: str, tap: tuple[int, int]) -> None:
+        super().__init__(module, method)
+        self._tap = tap
+
+    def __call__(self, x_NC11: Tensor, weight_OCHW: Tensor, bias_O: Tensor | None) -> Tensor:
+        # No look at a shape: it would be in what an exporter traces.
+        weight_OC = weight_OCHW[:, :, self._tap[0], self._tap[1]]
+        return functional.linear(x_NC11.flatten(1), weight_OC, bias_O)[:, :, None, None]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.module, self.method, self._tap)
+
+
+def _only_tap(
+    convolution: nn.Conv2d, given_NCHW: Tensor, returned_NOHW: Tensor
+) -> tuple[int, int] | None:
+    """Returns row and column of the tap that lies on a map of one pixel, if there is but one."""
+    padding, dilation = convolution.padding, convolution.dilation
+    if (
+        type(convolution) is not nn.Conv2d
+        or convolution.groups != 1
+        or convolution.padding_mode != "zeros"
+        or isinstance(padding, str)
+        or given_NCHW.shape[2:] != (1, 1)
+        or returned_NOHW.shape[2:] != (1, 1)
+    ):
+        return None
+    row, column = padding[0] // dilation[0], padding[1] // dilation[1]
+    lies = (row * dilation[0], column * dilation[1]) == tuple(padding)
+    rows, columns = convolution.kernel_size
+    return (row, column) if lies and row < rows and column < columns else None
 
 
 @torch.no_grad()
