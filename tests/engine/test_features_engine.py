@@ -12,6 +12,7 @@ from tests.engine.feature_runs import Watch, assert_close
 from zoo.engine.events import Observer
 from zoo.engine.features import engines
 from zoo.engine.features.spare import Spare
+from zoo.network.inference import choosing
 from zoo.network.inference.forwards import TorchForward
 from zoo.registry import Registry
 
@@ -114,8 +115,14 @@ def build(num_classes):
 """
 
 NEEDING = {
-    "looks into its head": ("auto", "None", "self.head(x.to(self.head.weight.dtype))"),
-    "cannot be copied": ("folded", "threading.Lock()", "self.head(x)"),
+    "looks into its head": (
+        "auto", "None", "self.head(x.to(self.head.weight.dtype))",
+        "folded, without the head: 'Identity' object has no attribute 'weight'",
+    ),
+    "cannot be copied": (
+        "folded", "threading.Lock()", "self.head(x)",
+        "folded, without the head: cannot pickle '_thread.lock' object",
+    ),
 }  # fmt: skip
 
 
@@ -123,15 +130,18 @@ NEEDING = {
 def test_a_network_that_is_nothing_without_its_head_is_computed_whole(
     make_plugin, shapes_folder, tmp_path, monkeypatch, way
 ):
-    engine, kept, head = NEEDING[way]
+    engine, kept, head, why = NEEDING[way]
     monkeypatch.setattr(engines, "_FEW_IMAGES", 0)
+    monkeypatch.setattr(choosing, "_LITTLE_SECONDS", 0)
     make_plugin("needing", PLUGIN.replace("KEPT", kept).replace("HEAD", head))
     base = {"model": "needing", "data": str(shapes_folder), "img_size": 16, "threads": 1,
             "runs": str(tmp_path / "runs"), **HEAD_ALONE}  # fmt: skip
     watch = Watch()
     cached = zoo.run(base, engine=engine, registry=Registry.installed(), observer=watch)
     assert watch.cached == [True]
-    assert any(note.startswith("inference engine torch; without its head") for note in watch.notes)
+    (note,) = [note for note in watch.notes if note.startswith("inference engine")]
+    assert note.startswith("inference engine torch")
+    assert why in note
     assert_close(cached, zoo.run(base, cache=False, registry=Registry.installed()), to=1e-4)
 
 

@@ -195,6 +195,58 @@ def test_the_prefix_is_what_the_head_is_given(name):
     assert same(folded(images(9)), plain(prefix, images(9)))
 
 
+@pytest.mark.parametrize("engine", ["torch", *REAL])
+@pytest.mark.parametrize("name", ["mobilenetv3", "cifar-quick", "vit"])
+def test_what_the_head_is_given(name, engine):
+    model = trained((NETWORKS | VIT)[name])
+    (head,) = find_head(model, num_classes=5)
+    forward = fast_forward(model, head=head, example=images(4), num_images=9, engine=engine)
+    assert forward.name == engine
+    expected = plain(prefix_of(model, head), images(9))
+    assert same(forward(images(9)), expected)
+    assert model.training
+    assert isinstance(model.get_submodule(head), nn.Linear)
+
+
+class Looks(nn.Module):
+    """Reads the type of its head's weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(192, 5)
+
+    def forward(self, x):
+        return self.head(x.flatten(1).to(self.head.weight.dtype))
+
+
+class Twice(Looks):
+    """Calls its head by a second name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.other = self.head
+
+    def forward(self, x):
+        return self.other(x.flatten(1))
+
+
+@pytest.mark.parametrize("engine", REAL)
+@pytest.mark.parametrize("kind", [Looks, Twice])
+def test_a_network_that_is_another_without_its_head(kind, engine):
+    torch.manual_seed(0)
+    model, notes = kind().eval(), []
+    forward = fast_forward(
+        model, head="head", example=images(4, size=8), num_images=9, engine=engine,
+        noted=notes.append,
+    )  # fmt: skip
+    assert forward.name == "torch"
+    assert torch.equal(forward(images(3, size=8)), images(3, size=8).flatten(1))
+    assert "folded" in notes[0]
+    assert engine == "folded" or (
+        "without its head the network fails or gives something else" in notes[0]
+    )
+
+
 def test_apart():
     def distance(found: list[float], expected: list[float]) -> float:
         batch = images(1, size=1)

@@ -6,11 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
-
-from zoo.engine.step.memory import is_out_of_memory
-from zoo.network.inference import ENGINES, Forward, engine_missing, fast_forward, prefix_of
-from zoo.network.inference.proof import TOLERANCE, apart
+from zoo.network.inference import ENGINES, Forward, engine_missing, fast_forward
 
 if TYPE_CHECKING:
     import numpy as np
@@ -120,29 +116,11 @@ def _made(
     noted: Callable[[str], None],
 ) -> Forward | None:  # fmt: skip
     """Returns the frozen part as an inference engine; None for the network as it trains."""
-    prefix = _headless(model, frontier, example[:2]) if frontier.at_head else frontier.prefix
-    if prefix is None:
-        noted("inference engine torch; without its head the network fails or gives something else")
-        return None
-    fast = fast_forward(prefix, example=example, num_images=num_images, engine=engine, noted=noted)
+    part, head = (model, frontier.name) if frontier.at_head else (frontier.prefix, None)
+    fast = fast_forward(
+        part, head=head, example=example, num_images=num_images, engine=engine, noted=noted
+    )
     if fast.name != "torch":
         return fast
     fast.close()
     return None
-
-
-def _headless(model: nn.Module, frontier: Frontier, images_BCSS: Tensor) -> nn.Module | None:
-    """Returns the network without its head; None where that does not give what the head is given.
-
-    Its code may look into the head (for the type of its weights), or know it by a second name.
-    """
-    try:
-        prefix = prefix_of(model, frontier.name).eval()
-        with torch.no_grad():
-            expected = frontier.features(model, images_BCSS.clone())
-            distance = apart(prefix, [images_BCSS], [expected])
-    except Exception as error:  # of a stranger's code without its head, or when it is copied
-        if is_out_of_memory(error):
-            raise
-        return None
-    return prefix if distance <= TOLERANCE else None

@@ -25,6 +25,7 @@ from zoo.network.inference.forwards import (
 )
 from zoo.network.inference.leavings import leavings, left_anew
 from zoo.network.inference.openvino_forward import OpenvinoForward
+from zoo.network.inference.prefix import prefix_of
 from zoo.network.inference.proof import TOLERANCE, apart, proof_batches
 from zoo.network.inference.timing import seconds_of
 
@@ -55,14 +56,15 @@ class Candidates:
     Args:
         model: The network, which is left as it is.
         example_BCSS: At least one image, on any device. A network may write into a copy only.
+        head: Name of the network's head, if what that is given is wanted.
     """
 
-    def __init__(self, model: nn.Module, example_BCSS: Tensor) -> None:
-        self._model = model
+    def __init__(self, model: nn.Module, example_BCSS: Tensor, *, head: str | None = None) -> None:
+        self._model, self._head = model, head
         with torch.inference_mode(mode=False):
             self._batches = [*proof_batches(example_BCSS)]
         self.device = device_of(model)
-        self.plain = TorchForward(model)
+        self.plain = TorchForward(model, head=head)
         self.refused: list[str] = []
         """Why engines were refused, in words."""
         self.unrecorded = ""
@@ -93,7 +95,7 @@ class Candidates:
         if way != "graph":
             source: object = self._exported(way)
         else:
-            source = (self._twin or self._model) if name in HAS_GRAPH else None
+            source = self._source if name in HAS_GRAPH else None
         if source is None:
             return None
         try:
@@ -126,11 +128,11 @@ class Candidates:
         """Returns the network as an ONNX model, made once; None if this exporter does not."""
         if exporter not in self._contents:
             self._contents[exporter] = None
-            if export_missing():
+            if export_missing() or self._source is None:
                 return None
             try:
                 self._contents[exporter] = onnx_bytes(
-                    self._twin or self._model, self._batches[0], exporter=exporter
+                    self._source, self._batches[0], exporter=exporter
                 )
             except PluginError as error:
                 # The word of the exporter that proves is the one that counts.
@@ -158,23 +160,42 @@ class Candidates:
     def _twin(self) -> nn.Module | None:
         """The folded copy on the CPU, proved there: its float32 has all 24 bits."""
         try:
-            twin, _ = folded_copy(self._model, self._batches[0])
+            twin, _ = folded_copy(self._model, self._batches[0], head=self._head)
             before = leavings(twin)
             batches, expected = list(self._batches), self._expected
             if self.device.type != "cpu":
-                plain = TorchForward(copy.deepcopy(self._model).cpu())
+                plain = TorchForward(copy.deepcopy(self._model).cpu(), head=self._head)
                 batches = [batch.cpu() for batch in batches]
                 expected = [plain(batch.clone()) for batch in batches]
             distance = apart(FoldedForward(twin), batches, expected)
             shared = left_anew(before, leavings(twin))
         # A network that cannot be copied, or that looks for its norms: whatever it raises.
         except Exception as error:
-            self._refuse(f"folded: {in_words(error, kind=False)}")
+            part = "folded" if self._head is None else "folded, without the head"
+            self._refuse(f"{part}: {in_words(error, kind=False)}")
             return None
         if shared:
             self._refuse(f"folded: threads would share {printable(shared)}, which a pass writes to")
             return None
         return twin if self._same("folded", distance, TOLERANCE) else None
+
+    @cached_property
+    def _source(self) -> nn.Module | None:
+        """What runtimes compute: the folded copy, else the network; None without either."""
+        if self._twin is not None or self._head is None:
+            return self._twin or self._model
+        expected = self._expected
+        try:
+            prefix = prefix_of(self._model, self._head).eval()
+            distance = apart(TorchForward(prefix), self._batches, expected)
+        # Its code may look into the head (for the type of its weights), know it by a second name or
+        # refuse to be copied: whatever it raises.
+        except Exception:
+            distance = float("inf")
+        if distance <= TOLERANCE:
+            return prefix
+        self._refuse("without its head the network fails or gives something else")
+        return None
 
     def _same(self, name: str, distance: float, tolerance: float) -> bool:
         if distance > tolerance:

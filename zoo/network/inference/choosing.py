@@ -50,6 +50,7 @@ def fast_forward(
     *,
     example: Tensor,
     num_images: int,
+    head: str | None = None,
     engine: str = "auto",
     noted: Callable[[str], None] = lambda text: None,
 ) -> Forward:
@@ -70,6 +71,8 @@ def fast_forward(
         example: images_BCSS as they will be given, float32, normalised. Times are measured with
             them, so real images in a batch of the usual size are best.
         num_images: How many images there are to compute.
+        head: Name of a head that was proved to be last (:func:`zoo.network.head.proves_out`): what
+            it is given is computed, and not what it returns.
         engine: One of :data:`ENGINES`. One that this network cannot have, or with which it gives
             other outputs, is replaced by the next best.
         noted: Told in one line what was chosen and why.
@@ -87,8 +90,8 @@ def fast_forward(
             hint=f"pip install 'classifier-zoo[{engine}]'",
         )
     if engine == "torch" or not len(example):
-        return TorchForward(model)
-    candidates = Candidates(model, example)
+        return TorchForward(model, head=head)
+    candidates = Candidates(model, example, head=head)
     # Whatever the caller's mode is: exporting and folding do not work in inference mode, and
     # autocast's rounding is larger than what the proof allows.
     with (

@@ -23,12 +23,15 @@ from torch.nn import functional
 
 from zoo.network.fast import restore
 from zoo.network.fast.stand_in import StandIn
+from zoo.network.inference.prefix import headless
 from zoo.network.pairs import Pair, adjacent_pairs
 
 __all__ = ["folded_copy"]
 
 
-def folded_copy(model: nn.Module, images_NCHW: Tensor) -> tuple[nn.Module, int]:
+def folded_copy(
+    model: nn.Module, images_NCHW: Tensor, *, head: str | None = None
+) -> tuple[nn.Module, int]:
     """Returns a copy for inference, and how many batch norms were folded into convolutions.
 
     The copy is on the CPU, in evaluation mode and channels_last, its tensors are its own, and what
@@ -39,10 +42,13 @@ def folded_copy(model: nn.Module, images_NCHW: Tensor) -> tuple[nn.Module, int]:
     Args:
         model: The network, on any device. It is not changed.
         images_NCHW: A few images, on any device.
+        head: Name of the head, whose place is empty in the copy.
     """
     # On the CPU: not every device has the float64 that folding computes in.
     twin = copy.deepcopy(model).cpu().requires_grad_(False).eval()
     restore(twin)
+    if head is not None:
+        twin = headless(twin, head)
     taps: dict[nn.Conv2d, tuple[int, int] | None] = {}
 
     def seen(convolution: nn.Conv2d, given_NCHW: Tensor, returned_NOHW: Tensor) -> None:

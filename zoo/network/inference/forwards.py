@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.cores import num_cores
+from zoo.network.head import head_input
 from zoo.network.inference.workers import Begun, Workers
 from zoo.network.modes import evaluation_mode
 
@@ -72,15 +73,20 @@ class TorchForward:
 
     name = "torch"
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, *, head: str | None = None) -> None:
+        """With the name of a head what that is given counts, and not what the network returns."""
         self._model: nn.Module | None = model
+        self._head = head
         self.version = f"torch {torch.__version__}"
 
     def __call__(self, images_BCSS: Tensor) -> Tensor:
         """Returns the outputs; the network's training modes are as before."""
         model = opened(self._model)
+        images = images_BCSS.to(device_of(model))
         with evaluation_mode(model), torch.inference_mode():
-            outputs: Tensor = model(images_BCSS.to(device_of(model)))
+            outputs: Tensor = (
+                model(images) if self._head is None else head_input(model, self._head, images)
+            )
         return ordinary([outputs])
 
     def close(self) -> None:

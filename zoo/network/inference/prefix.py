@@ -7,7 +7,7 @@ from itertools import chain
 
 from torch import nn
 
-__all__ = ["prefix_of"]
+__all__ = ["headless", "prefix_of"]
 
 
 def prefix_of(model: nn.Module, head: str) -> nn.Module:
@@ -32,9 +32,13 @@ def prefix_of(model: nn.Module, head: str) -> nn.Module:
           (1): Identity()
         )
     """
+    tensors = chain(model.parameters(), model.buffers())
+    return headless(copy.deepcopy(model, {id(tensor): tensor for tensor in tensors}), head)
+
+
+def headless(model: nn.Module, head: str) -> nn.Module:
+    """Returns a network, which is changed, with nothing in the place of its head."""
     if not head:
         return nn.Identity()
-    tensors = chain(model.parameters(), model.buffers())
-    prefix = copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
-    prefix.set_submodule(head, nn.Identity())
-    return prefix
+    model.set_submodule(head, nn.Identity())
+    return model
