@@ -26,10 +26,10 @@ HEAD = {"model": "mlp-cifar", "freeze_epochs": 3, "epochs": 0, "lr": 0.01}
 
 
 class Calls:
-    """Counts the calls of the library: of gradients alone, and how many steps each call made."""
+    """Counts the calls of the library: for gradients or scores alone, and the steps of the rest."""
 
     def __init__(self):
-        self.gradients, self.steps = 0, []
+        self.gradients, self.scores, self.steps = 0, 0, []
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def calls(monkeypatch, tmp_path_factory):
     monkeypatch.setattr(own_kernels, "REPAID_STEPS", 0)
     monkeypatch.setattr(own_kernels, "cache_folder", lambda: kernels.path.parents[2])
     found = Calls()
-    gradient, make = LinearKernels.gradient, LinearKernels.make
+    gradient, make, scores = LinearKernels.gradient, LinearKernels.make, LinearKernels.scores
 
     def counted_gradient(self, *given):
         found.gradients += 1
@@ -49,6 +49,11 @@ def calls(monkeypatch, tmp_path_factory):
         found.steps.append(len(steps.counts))
         return make(self, cost, steps, *given)
 
+    def counted_scores(self, *given):
+        found.scores += 1
+        return scores(self, *given)
+
+    monkeypatch.setattr(LinearKernels, "scores", counted_scores)
     monkeypatch.setattr(LinearKernels, "gradient", counted_gradient)
     monkeypatch.setattr(LinearKernels, "make", counted_make)
     # Of whether the library computes right, and whether a loss is what it says: no step of a run.
@@ -136,6 +141,7 @@ def test_adam_makes_many_steps_in_a_call(train, calls, loss, optimizer):
     assert sum(calls.steps) == len(ours[1].steps)
     assert len(calls.steps) == 3  # one an epoch
     assert calls.gradients == 0
+    assert calls.scores == 3  # one a validation
 
 
 @pytest.mark.parametrize(
@@ -267,8 +273,8 @@ def test_whoever_looks_at_the_head_sees_torchs_steps(train, calls):
             self.model = job.model
 
     train(observer=Looking(), **HEAD)
-    assert (calls.steps, calls.gradients) == ([], 0)
-    assert any(seen)
+    assert (calls.steps, calls.gradients, calls.scores) == ([], 0, 0)
+    assert {*seen} == {False, True}
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
@@ -281,8 +287,8 @@ def test_whoever_looks_at_all_layers_sees_torchs_steps(train, calls, optimizer):
         train(**HEAD | {"optim": optimizer})
     finally:
         hook.remove()
-    assert (calls.steps, calls.gradients) == ([], 0)
-    assert any(seen)
+    assert (calls.steps, calls.gradients, calls.scores) == ([], 0, 0)
+    assert {*seen} == {False, True}
 
 
 def test_whoever_listens_to_optimizers_from_within_an_epoch_hears_them(train, calls):

@@ -46,6 +46,24 @@ def test_sums_are_those_of_all_batches(count, multi_label):
     assert meter.read(lambda sums: sums) == (loss, accuracy)
 
 
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_steps_at_once_are_the_same_to_the_bit(multi_label):
+    alone, together = (Meter(CPU, multi_label=multi_label) for _ in range(2))
+    every = [*batches(40, multi_label=multi_label)]
+    for batch in every:
+        alone.add(*batch)
+    for batch in every[:7]:
+        together.add(*batch)
+    for some in (every[7:30], every[30:39]):
+        losses, logits, targets = zip(*some, strict=True)
+        together.add_steps(
+            torch.stack(losses), [*map(len, targets)], torch.cat(logits), torch.cat(targets)
+        )
+    together.add(*every[39])
+    assert together.read(lambda sums: sums) == alone.read(lambda sums: sums)
+    assert torch.equal(together.state_dict()["sums"], alone.state_dict()["sums"])
+
+
 def test_without_batches_there_is_no_number():
     loss, accuracy = Meter(CPU).read(lambda sums: sums)
     assert loss != loss

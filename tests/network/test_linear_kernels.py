@@ -73,6 +73,7 @@ def test_the_gradient_is_that_of_the_formula(linear_kernels, cost, sizes, bias, 
     ):
         close(one, other)
     assert (made.bias_K is None) == (not bias)
+    assert torch.equal(linear_kernels.scores(table_NF, places_B, *layer), made.logits_BK)
 
 
 @pytest.mark.parametrize("cost", COSTS.values(), ids=COSTS)
@@ -119,6 +120,9 @@ def test_no_memory_is_read_where_there_is_no_row_or_class(linear_kernels, of, in
     with pytest.raises(IndexError, match="no row"):
         linear_kernels.make(SoftmaxCost(), steps, table_NF, places_B, target_B)
     assert all(torch.equal(one.value, other) for one, other in zip(moved, layer, strict=True))
+    if of == "places":
+        with pytest.raises(IndexError, match="no row"):
+            linear_kernels.scores(table_NF, places_B, *layer)
 
 
 def test_what_torch_makes_of_numbers_by_default_is_nothing_to_it(linear_kernels):

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from zoo.data.batches import Part
 from zoo.engine.step.bare import is_plain_adam
@@ -66,15 +65,12 @@ def train_linear(
             update.set_rates(factors[-1])
             rates.append(adam.rates())
         losses, logits_SK = adam.make(batch, counts, rates)
-        answers = zip(
-            losses.unbind(), factors, torch.split(logits_SK, counts),
-            torch.split(batch.target, counts), strict=False,
-        )  # fmt: skip
-        for number, (loss, factor, logits_BK, target_B) in enumerate(answers, start=1):
+        if made := sum(counts[: len(losses)]):
+            meter.add_steps(losses, counts[: len(losses)], logits_SK[:made], batch.target[:made])
+        for number, (loss, factor) in enumerate(zip(losses.tolist(), factors, strict=False), 1):
             update.set_rates(factor)
-            meter.add(loss, logits_BK, target_B)
             step += 1
-            step_ended(step - 1, len(plan), float(loss), number < len(losses))
+            step_ended(step - 1, len(plan), loss, number < len(losses))
         if len(losses) < len(some):  # the next one is not finite: whoever goes on says so
             break
     return step

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from zoo.engine.feeds import Feed
+    from zoo.engine.step.linear import LinearStep
     from zoo.protocols import Loss
 
 __all__ = ["evaluate", "train_epoch"]
@@ -227,13 +228,15 @@ def evaluate(
     device: Device,
     multi_label: bool = False,
     measures: Sequence[Measure] = (),
+    linear: LinearStep | None = None,
     between: Callable[[], None] = lambda: None,
 ) -> Scores:
     """Returns the loss of the whole split, accuracy and the metrics that are asked for.
 
     Each sample is seen once on any number of processes, and how they are batched changes nothing:
-    ``mass``, the divisor of a batch's mean loss, is what the batch counts. ``between`` is called
-    before each batch and may raise to stop.
+    ``mass``, the divisor of a batch's mean loss, is what the batch counts. ``linear`` is the module
+    where that is a linear layer over kept features. ``between`` is called before each batch and
+    may raise to stop.
     """
     module.eval()
     meter = Meter(device.torch_device, multi_label=multi_label)
@@ -246,8 +249,11 @@ def evaluate(
         between()
         if compiled:
             begin_pass()
-        with device.autocast():
-            logits_BK = module(batch.inputs)
+        if linear is not None and linear.reads(batch):
+            logits_BK = linear.scores(batch)
+        else:
+            with device.autocast():
+                logits_BK = module(batch.inputs)
         meter.add(loss(logits_BK, batch.target), logits_BK, batch.target, mass(batch.target, None))
         kept.add(part.draws_B, logits_BK, batch.target)
     return Scores(*meter.read(device.sum), kept.read(device))

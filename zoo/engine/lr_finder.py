@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from zoo.engine.assembly.network import place
 from zoo.engine.device import Device, torch_settings
 from zoo.engine.events import Observer
 from zoo.engine.features.spare import Spare
@@ -71,8 +72,7 @@ def find_rates(
         device: Where it computes.
         progress: Told (what, how many are done, of how many). May raise to stop.
     """
-    layout = torch.channels_last if job.config.channels_last else torch.contiguous_format
-    job.model.to(device.torch_device).to(memory_format=layout)
+    place(job.model, config=job.config, device=device.torch_device)
     accelerate(job.model, enabled=job.config.fast_convolutions)
     with (
         blamed(job.choices.all, unless=is_out_of_memory),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -75,17 +75,38 @@ class Meter:
         total = loss.detach().to(self._sums_4) * weight
         self._sums_4 += torch.stack((total, weight, right_B.sum().to(self._sums_4), count))
 
+    def add_steps(
+        self, losses_N: Tensor, counts: Sequence[int], logits_SK: Tensor, target_S: Tensor
+    ) -> None:
+        """Adds batches at once, to the same sums: their mean losses, on the CPU, and their samples.
+
+        Args:
+            losses_N: Of each batch.
+            counts: Samples of each.
+            logits_SK: Scores, one batch behind the other.
+            target_S: Indices, or targets_SK.
+        """
+        self._look()
+        sums_4 = self._sums_4.numpy()
+        for loss, count in zip(losses_N.tolist(), counts, strict=True):
+            sums_4[:2] += (loss * count, count)
+        self._see(logits_SK.detach(), target_S)
+
     def _look(self) -> None:
         """Adds the batches that were not looked at yet."""
         if not self._unread:
             return
         losses, divisors, logits, targets = zip(*self._unread, strict=True)
         self._unread.clear()
-        right = right_answers(torch.cat(logits), torch.cat(targets), multi_label=self._multi_label)
         sums_4 = self._sums_4.numpy()
         for loss, divisor in zip(losses, divisors, strict=True):
             sums_4[:2] += (loss * divisor, divisor)
-        sums_4[2:] += (float(right.sum()), len(right))
+        self._see(torch.cat(logits), torch.cat(targets))
+
+    def _see(self, logits_SK: Tensor, target: Tensor) -> None:
+        """Counts samples and right answers."""
+        right_S = right_answers(logits_SK, target, multi_label=self._multi_label)
+        self._sums_4.numpy()[2:] += (float(right_S.sum()), len(right_S))
 
     def read(self, total: Callable[[Tensor], Tensor]) -> tuple[float, float]:
         """Returns mean loss and accuracy in 0..1 over all processes, as ``total`` sums them."""

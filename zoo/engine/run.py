@@ -8,11 +8,10 @@ from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from zoo.data.batches import num_batches
 from zoo.engine.allocator import give_back
 from zoo.engine.assembly.job import Job
+from zoo.engine.assembly.network import place
 from zoo.engine.device import Device, torch_settings
 from zoo.engine.events import EpochRow, Observer, RunResult, WeightsView
 from zoo.engine.features.evaluation import Evaluation
@@ -116,8 +115,7 @@ class _Run:
         self.job, self.folder, self.observer, self.signals = job, folder, observer, signals
         self.device, self.teach = device, None if teacher is None else teacher.logits
         self.spare = spare
-        layout = torch.channels_last if job.config.channels_last else torch.contiguous_format
-        job.model.to(device.torch_device).to(memory_format=layout)
+        place(job.model, config=job.config, device=device.torch_device)
         self.saved: Mapping[str, Any] | None = None if resume is None else resume.state
         self.state = (
             RunState.fresh(job) if resume is None else RunState.restored(job, resume, force=force)

@@ -179,7 +179,7 @@ class Stage:
             return evaluate(
                 training.module, self.val_feed, loss=training.loss, mass=training.mass,
                 device=training.device, multi_label=training.multi_label, measures=measures,
-                between=between,
+                linear=training.linear, between=between,
             )  # fmt: skip
 
     def kept_still(self) -> bool:

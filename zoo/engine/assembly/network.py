@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from zoo.engine.assembly.phases import Phase
     from zoo.registry import Choice
 
-__all__ = ["MadeOnce", "MakeNetwork", "Network", "make_network", "takes_one_image"]
+__all__ = ["MadeOnce", "MakeNetwork", "Network", "make_network", "place", "takes_one_image"]
 
 _KEPT_BYTES = 2**28
 """Networks that are kept for further runs take no more. A larger one is made for each."""
@@ -155,8 +155,17 @@ def _two_images(config: RunConfig) -> Tensor:
     return torch.rand(2, config.channels, side, side)
 
 
+def place(model: nn.Module, *, config: RunConfig, device: str | torch.device = "cpu") -> nn.Module:
+    """Puts a network on a device, in the memory format that is asked for, and returns it."""
+    layout = torch.channels_last if config.channels_last else torch.contiguous_format
+    # Both in one walk over the tensors, which torch can do and does not declare.
+    return model.to(device, memory_format=layout)  # type: ignore[call-overload,no-any-return]
+
+
 class MadeOnce:
     """Makes networks for several runs: one that was asked for before is a copy of that one.
+
+    They lie in memory as they are trained, so that no copy is laid out anew.
 
     torch's generator stands afterwards where it stood when that one had been made. The last ones
     that take 256 MiB together are kept, and only those whose copy is seen to stand for itself.
@@ -174,6 +183,7 @@ class MadeOnce:
             choices.model.entry.id, choices.model.spec, head and (head.entry.id, head.spec),
             taken.kind, taken.path, taken.converters, num_classes,
             config.seed, config.channels, config.img_size, config.dropout, config.drop_path,
+            config.channels_last,
         )  # fmt: skip
         if asked in self._kept:
             self._kept.move_to_end(asked)
@@ -182,6 +192,7 @@ class MadeOnce:
         else:
             made = make_network(config, choices, taken, num_classes)
             state = torch.get_rng_state()
+            place(made.model, config=config)
             small = _num_bytes(made.model) <= _KEPT_BYTES
             if small and (found := mould_of(made.model, _two_images(config))) is not None:
                 network = partial(

@@ -54,13 +54,26 @@ class LinearStep:
             len(batches) == 1
             and batch.weights_B is None
             and batch.teacher_BK is None
-            and isinstance(batch.source, ChosenRows)
+            and self.reads(batch)
+            and all(map(_is_to_be_given_a_gradient, self.module.parameters()))
+        )
+
+    def reads(self, batch: Batch) -> bool:
+        """Returns whether the scores of a batch are computed here."""
+        return (
+            isinstance(batch.source, ChosenRows)
             and self._fits(batch.source, batch.target)
             and not is_watched(self.module)
             and _holds_nothing_else(self.module)
             and not torch_module._has_any_global_hook()  # type: ignore[no-untyped-call]  # torch
             and all(map(_is_plain, self.module.parameters()))
         )
+
+    def scores(self, batch: Batch) -> Tensor:
+        """Returns logits_BK."""
+        chosen, module = batch.source, self.module
+        assert isinstance(chosen, ChosenRows)
+        return self.kernels.scores(chosen.rows_N, chosen.index_B, module.weight, module.bias)
 
     def gradient(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Sets the gradient of a batch's mean loss, and returns (loss, logits_BK)."""
@@ -92,13 +105,19 @@ class LinearStep:
 
 
 def _is_plain(parameter: Tensor) -> bool:
+    """Whether the C can read a parameter."""
+    return (
+        parameter.dtype == torch.float32
+        and parameter.device.type == "cpu"
+        and parameter.is_contiguous()
+    )
+
+
+def _is_to_be_given_a_gradient(parameter: Tensor) -> bool:
     """Whether a parameter trains, has no gradient to be added to, and nobody waits for one."""
     return (
         parameter.requires_grad
         and parameter.grad is None
-        and parameter.dtype == torch.float32
-        and parameter.device.type == "cpu"
-        and parameter.is_contiguous()
         and not parameter._backward_hooks
         and not parameter._post_accumulate_grad_hooks
     )

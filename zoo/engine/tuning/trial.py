@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from zoo.data.pixels.store import Store
 from zoo.engine.assembly.groups import parameter_groups
 from zoo.engine.assembly.job import Job
+from zoo.engine.assembly.network import place
 from zoo.engine.assembly.phases import Phase
 from zoo.engine.device import Device
 from zoo.engine.events import Observer
@@ -134,8 +135,7 @@ class Trials:
             tune=False,
             batch_size=self.batch_size,
         )
-        layout = torch.channels_last if config.channels_last else torch.contiguous_format
-        model = copy.deepcopy(job.model).to(device.torch_device).to(memory_format=layout)
+        model = place(copy.deepcopy(job.model), config=config, device=device.torch_device)
         accelerate(model, enabled=settings.fast_convolutions)
         trained = trainable_modules(model, head=job.head, trainable=phase.trainable)
         set_trainable(model, trained)

@@ -226,6 +226,15 @@ static float one_gradient(const problem *it, rows x, const int64_t *target, cons
     return mean_loss(it, target, logits, slopes);
 }
 
+/* The scores of some samples alone. Returns whether there are such rows. The arguments are as below. */
+int64_t zoo_linear_scores(const problem *it, const float *table, const int64_t *places, const float *weight,
+                          const float *bias, float *logits) {
+    rows x = {table, places};
+    if (!all_below(it->rows, places, it->samples)) return 0;
+    all_logits(it, x, weight, bias, logits);
+    return 1;
+}
+
 /* Returns whether there are such rows and classes; else it makes nothing.
  *
  * table       (rows, features)

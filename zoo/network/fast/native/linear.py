@@ -82,6 +82,7 @@ class AdamSteps:
 
 
 _FUNCTIONS = (
+    ("zoo_linear_scores", (ctypes.c_void_p,) * 6, ctypes.c_int64),
     ("zoo_linear_gradient", (ctypes.c_void_p,) * 11, ctypes.c_int64),
     (
         "zoo_linear_adam",
@@ -132,6 +133,25 @@ class LinearKernels:
     def computes_right(self) -> bool:
         """Returns whether the library gives what torch gives, for one batch."""
         return _computes_right(self)
+
+    def scores(
+        self, table_NF: Tensor, places_B: Tensor, weight_KF: Tensor, bias_K: Tensor | None
+    ) -> Tensor:
+        """Returns what a linear layer makes of some rows, (B, K). Arguments as of :meth:`gradient`.
+
+        Raises:
+            IndexError: A place is not in its range.
+        """
+        library = loaded(self.path, _FUNCTIONS)
+        assert library is not None
+        logits_BK = weight_KF.new_empty(len(places_B), len(weight_KF))
+        tensors = (table_NF, places_B, weight_KF, bias_K, logits_BK)
+        if not library.zoo_linear_scores(
+            ctypes.byref(_problem(SoftmaxCost(), table_NF, weight_KF, num_samples=len(places_B))),
+            *[None if one is None else one.data_ptr() for one in tensors],
+        ):
+            raise IndexError(_NO_SUCH)
+        return logits_BK
 
     def gradient(
         self, cost: SoftmaxCost, table_NF: Tensor, places_B: Tensor, target_B: Tensor,
@@ -232,6 +252,7 @@ def _computes_right(kernels: LinearKernels) -> bool:
     places_B = torch.randperm(20, generator=numbers)[:13]
     target_B = torch.arange(13) % 11
     made = kernels.gradient(SoftmaxCost(), table_NF, places_B, target_B, weight_KF, bias_K)
+    scores_BK = kernels.scores(table_NF, places_B, weight_KF, bias_K)
     weight, bias = (
         Tuned(one.clone(), torch.empty_like(one), torch.zeros_like(one), torch.zeros_like(one), 0.1)
         for one in (weight_KF, bias_K)
@@ -254,8 +275,8 @@ def _computes_right(kernels: LinearKernels) -> bool:
     return all(
         one is not None and torch.allclose(one, other, rtol=1e-4, atol=1e-4)
         for one, other in zip(
-            (*made, weight.value, bias.value),
-            (loss.detach(), logits_BK.detach(), *slopes, *moved), strict=True,
+            (*made, scores_BK, weight.value, bias.value),
+            (loss.detach(), logits_BK.detach(), *slopes, logits_BK.detach(), *moved), strict=True,
         )
     )  # fmt: skip
 
