@@ -12,6 +12,7 @@ from tests.engine.feature_runs import Watch, assert_close
 from zoo.engine.events import Observer
 from zoo.engine.features import engines
 from zoo.engine.features.spare import Spare
+from zoo.network.frontier import Frontier
 from zoo.network.inference import choosing
 from zoo.network.inference.forwards import TorchForward
 from zoo.registry import Registry
@@ -143,6 +144,38 @@ def test_a_network_that_is_nothing_without_its_head_is_computed_whole(
     assert note.startswith("inference engine torch")
     assert why in note
     assert_close(cached, zoo.run(base, cache=False, registry=Registry.installed()), to=1e-4)
+
+
+@pytest.mark.parametrize("engine", ["torch", "folded"])
+def test_features_that_hang_on_their_company_are_not_kept(
+    make_plugin, shapes_folder, tmp_path, monkeypatch, made, engine
+):
+    monkeypatch.setattr(engines, "_FEW_IMAGES", 0)
+    make_plugin("needing", PLUGIN.replace("KEPT", "None").replace(
+        "HEAD", "self.head(x - x.mean(0))"
+    ))  # fmt: skip
+    watch = Watch()
+    zoo.run(
+        {"model": "needing", "data": str(shapes_folder), "img_size": 16, "threads": 1,
+         "runs": str(tmp_path / "runs"), **HEAD_ALONE},
+        engine=engine, registry=Registry.installed(), observer=watch,
+    )  # fmt: skip
+    assert watch.cached == [False]
+    assert any("the parts do not give what the whole network gives" in n for n in watch.notes)
+    assert all(closed == 1 for _, closed in made)
+
+
+def test_the_cut_is_proved_once_for_an_engine_that_is_kept(train, monkeypatch):
+    proofs = []
+    proves_out = Frontier.proves_out
+
+    def proving(self, model, images):
+        proofs.append(len(images))
+        return proves_out(self, model, images)
+
+    monkeypatch.setattr(Frontier, "proves_out", proving)
+    train(**FROZEN, freeze_epochs=1, epochs=0)
+    assert len(proofs) == 1
 
 
 OTHER_TYPES = {

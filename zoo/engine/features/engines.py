@@ -32,12 +32,14 @@ class Engine:
         forward: The frozen part as a function; None when nothing is to be computed.
         fast: The same as an inference engine, to be closed or kept; None for the network as it
             trains.
+        is_spare: Whether it has computed features of this frozen part before.
     """
 
     name: str
     shelf: Shelf
     forward: Callable[[Tensor], Tensor] | None = None
     fast: Forward | None = None
+    is_spare: bool = False
 
 
 def engines_for(asked: str) -> list[str]:
@@ -96,6 +98,7 @@ def choose_engine(
     if engine == "auto" and engine_missing(asked):  # no longer installed where a run goes on
         asked = "torch"
     fast = spare(asked)
+    is_spare = fast is not None
     if fast is None and asked != "torch":
         fast = _made(
             model, frontier, example=example(), num_images=missing, engine=asked,
@@ -108,7 +111,7 @@ def choose_engine(
             f"those of {name} its last digits may differ"
         )
     forward = fast or (lambda images: frontier.features(model, images))
-    return Engine(name, shelves.get(name) or shelf_of(name), forward, fast)
+    return Engine(name, shelves.get(name) or shelf_of(name), forward, fast, is_spare)
 
 
 def _made(

@@ -289,11 +289,19 @@ class FrozenPart:
             num_images=sum(len(split.images) for split in splits),
             example=splits[0].images.example, noted=self.noted,
         )  # fmt: skip
+        # An engine that was kept has computed features after this very proof.
+        proved = engine.forward is None or engine.is_spare or self.frontier.proves_out(
+            self.job.model, splits[0].images.example(count=2)
+        )  # fmt: skip
+        if not proved:
+            if engine.fast is not None:
+                engine.fast.close()
+            self.noted(
+                "the frozen part runs in every epoch: the parts do not give what the whole network "
+                "gives"
+            )
+            return None
         try:
-            if engine.forward is not None and not self.frontier.proves_out(
-                self.job.model, splits[0].images.example(count=2)
-            ):
-                raise NoFrontier("the parts do not give what the whole network gives")
             rows = [
                 collect(
                     split, engine, layout=self.layout, in_memory=in_memory,
@@ -302,9 +310,8 @@ class FrozenPart:
                 )
                 for split in splits
             ]  # fmt: skip
-        except (NoFrontier, MachineError) as error:
-            why = f"{error.what}: {error.found}" if isinstance(error, MachineError) else error
-            self.noted(f"the frozen part runs in every epoch: {why}")
+        except MachineError as error:
+            self.noted(f"the frozen part runs in every epoch: {error.what}: {error.found}")
             return None
         finally:
             if engine.fast is not None:
