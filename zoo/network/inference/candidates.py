@@ -182,8 +182,10 @@ class Candidates:
     @cached_property
     def _source(self) -> nn.Module | None:
         """What runtimes compute: the folded copy, else the network; None without either."""
-        if self._twin is not None or self._head is None:
-            return self._twin or self._model
+        if self._twin is not None:
+            return self._twin
+        if self._head is None:
+            return self._model
         expected = self._expected
         try:
             prefix = prefix_of(self._model, self._head).eval()
