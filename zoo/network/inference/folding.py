@@ -5,8 +5,8 @@ the convolution whose output it is given. A pair is found by watching a forward 
 order of attributes: the norm is given the very tensor that the convolution returned, unchanged.
 
 A convolution of a map of one pixel is a matrix product of the images with the one tap that lies on
-it. Runtimes compute it image by image, and read the weight again for each: squeezes and
-excitations and the last layer of MobileNets take them a fifth of a pass over small images.
+it. Runtimes compute it image by image, and read the weight again for each: for squeezes and
+excitations and the last layer of MobileNets that was a sixth of a pass over small images.
 
 N samples, C channels, H W rows and columns, K classes, O channels of an output.
 """
@@ -34,8 +34,9 @@ def folded_copy(
 ) -> tuple[nn.Module, int]:
     """Returns a copy for inference, and how many batch norms were folded into convolutions.
 
-    The copy is on the CPU, in evaluation mode and channels_last, its tensors are its own, and what
-    :mod:`zoo.network.fast` put into a training step is out of it. It is right if each pair's
+    The copy is for images of this size. It is on the CPU, in evaluation mode and channels_last, its
+    tensors are its own, and what :mod:`zoo.network.fast` put into a training step between layers is
+    out of it. It is right if each pair's
     convolution feeds nothing but its norm, which a pass cannot tell: compare the outputs before
     use.
 
