@@ -290,18 +290,13 @@ class FrozenPart:
             example=splits[0].images.example, noted=self.noted,
         )  # fmt: skip
         # An engine that was kept has computed features after this very proof.
-        proved = engine.forward is None or engine.is_spare or self.frontier.proves_out(
-            self.job.model, splits[0].images.example(count=2)
-        )  # fmt: skip
-        if not proved:
-            if engine.fast is not None:
-                engine.fast.close()
-            self.noted(
-                "the frozen part runs in every epoch: the parts do not give what the whole network "
-                "gives"
-            )
-            return None
+        proved = engine.forward is None or engine.is_spare
         try:
+            proved = proved or self.frontier.proves_out(
+                self.job.model, splits[0].images.example(count=2)
+            )
+            if not proved:
+                raise NoFrontier("the parts do not give what the whole network gives")
             rows = [
                 collect(
                     split, engine, layout=self.layout, in_memory=in_memory,
@@ -310,12 +305,15 @@ class FrozenPart:
                 )
                 for split in splits
             ]  # fmt: skip
-        except MachineError as error:
-            self.noted(f"the frozen part runs in every epoch: {error.what}: {error.found}")
+        except (NoFrontier, MachineError) as error:
+            why = f"{error.what}: {error.found}" if isinstance(error, MachineError) else error
+            self.noted(f"the frozen part runs in every epoch: {why}")
             return None
         finally:
-            if engine.fast is not None:
+            if engine.fast is not None and proved:
                 self.spare.keep_engine(engine.fast, made_of=self._made_of)
+            elif engine.fast is not None:
+                engine.fast.close()
         return engine.name, rows
 
     def _views(self, name: str, wanted: Wanted, keeps: bool) -> list[SplitView]:

@@ -171,7 +171,7 @@ class Candidates:
             shared = left_anew(before, leavings(twin))
         # A network that cannot be copied, or that looks for its norms: whatever it raises.
         except Exception as error:
-            part = "folded" if self._head is None else "folded, without the head"
+            part = "folded" if self._head is None else "folded without the head"
             self._refuse(f"{part}: {in_words(error, kind=False)}")
             return None
         if shared:
@@ -192,11 +192,13 @@ class Candidates:
             distance = apart(TorchForward(prefix), self._batches, expected)
         # Its code may look into the head (for the type of its weights), know it by a second name or
         # refuse to be copied: whatever it raises.
-        except Exception:
-            distance = float("inf")
-        if distance <= TOLERANCE:
-            return prefix
-        self._refuse("without its head the network fails or gives something else")
+        except Exception as error:
+            reason = in_words(error, kind=False)
+        else:
+            if distance <= TOLERANCE:
+                return prefix
+            reason = _differs("it", distance)
+        self._refuse(f"without the head: {reason}")
         return None
 
     def _same(self, name: str, distance: float, tolerance: float) -> bool:

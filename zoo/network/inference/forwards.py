@@ -69,12 +69,16 @@ class Forward(Protocol):
 
 
 class TorchForward:
-    """The network itself, the whole batch at once, as it trains but in evaluation mode."""
+    """The network itself, the whole batch at once, as it trains but in evaluation mode.
+
+    Args:
+        model: The network.
+        head: Name of its head. What that is given is the output then.
+    """
 
     name = "torch"
 
     def __init__(self, model: nn.Module, *, head: str | None = None) -> None:
-        """With the name of a head what that is given counts, and not what the network returns."""
         self._model: nn.Module | None = model
         self._head = head
         self.version = f"torch {torch.__version__}"
